@@ -1,0 +1,1 @@
+"""PFT Lab: parameter-efficient fine-tuning, from scratch."""
