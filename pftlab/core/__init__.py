@@ -1,0 +1,65 @@
+"""The one mechanism that every method shares. It knows no method, no task and no book.
+
+What a method file needs is here by name; the functions `sites`, `count` and `merge` are in the
+modules of the same names.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import BadCheckpoint, BadValue, PftError, Refused, Unavailable, UnknownName
+
+if TYPE_CHECKING:
+    from .count import Count
+    from .delta import Delta, planted
+    from .method import (
+        Method,
+        attached,
+        detach,
+        disabled,
+        load_trainable_state,
+        trainable_state,
+    )
+    from .peft_format import PeftFormat
+    from .sites import Site
+
+_WHERE = {
+    "Count": "count",
+    "Delta": "delta",
+    "planted": "delta",
+    "Method": "method",
+    "attached": "method",
+    "detach": "method",
+    "disabled": "method",
+    "load_trainable_state": "method",
+    "trainable_state": "method",
+    "PeftFormat": "peft_format",
+    "Site": "sites",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "BadCheckpoint",
+    "BadValue",
+    "Count",
+    "Delta",
+    "Method",
+    "PeftFormat",
+    "PftError",
+    "Refused",
+    "Site",
+    "Unavailable",
+    "UnknownName",
+    "attached",
+    "detach",
+    "disabled",
+    "load_trainable_state",
+    "planted",
+    "trainable_state",
+]

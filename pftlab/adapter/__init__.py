@@ -1,0 +1,1 @@
+"""Adapters: small networks between the layers of the base."""

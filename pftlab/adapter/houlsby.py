@@ -1,0 +1,62 @@
+"""Parameter-Efficient Transfer Learning for NLP: the first adapters for transformers.
+
+Houlsby, Giurgiu, Jastrzebski, Morrone, de Laroussilhe, Gesmundo, Attariyan and Gelly (2019),
+https://arxiv.org/abs/1902.00751. The paper initialises with a deviation of 1e-2, its code with
+1e-3; this follows the paper.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..core import BadValue, Delta, Method, Site
+from ..core.sites import is_norm
+from .bottleneck import ACTIVATIONS, Bottleneck
+
+
+@dataclass(frozen=True)
+class Houlsby(Method):
+    """A bottleneck after each sub-layer, before the residual sum; layer norms train too.
+
+    Args:
+        bottleneck: m, the width of the middle.
+        activation: the non-linearity, "gelu" in the paper's code.
+        std: deviation of the initial weights; near 0, so that training starts near the base.
+        layer_norm: train the base's layer norms as well, as the paper does (Figure 2).
+        at: the outputs of attention and feed-forward sub-layers (Figure 2).
+        layers: numbers of the layers to adapt; None: all.
+    """
+
+    name = "houlsby"
+    title = "Houlsby adapters"
+    family = "adapter"
+    paper = "Houlsby et al. (2019), Parameter-Efficient Transfer Learning for NLP"
+    url = "https://arxiv.org/abs/1902.00751"
+    year = 2019
+    learning_rate = 1e-3
+    identity_at_start = False  # near the identity, not at it
+
+    bottleneck: int = 64
+    activation: str = "gelu"
+    std: float = 1e-2
+    layer_norm: bool = True
+    at: tuple[str, ...] = ("attention", "ffn")
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.activation not in ACTIVATIONS:
+            raise BadValue(
+                f"There is no activation {self.activation!r}. Choose {', '.join(ACTIVATIONS)}."
+            )
+
+    def delta(self, site: Site) -> Delta:
+        return Bottleneck(site.d_out, self.bottleneck, self.activation, self.std)
+
+    def trains(self, model: nn.Module) -> Iterable[str]:
+        if not self.layer_norm:
+            return []
+        base = model.base_model  # type: ignore[attr-defined]
+        norms = {id(p) for m in base.modules() if is_norm(m) for p in m.parameters(recurse=False)}
+        return [name for name, parameter in model.named_parameters() if id(parameter) in norms]

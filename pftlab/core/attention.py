@@ -1,0 +1,75 @@
+"""Extra keys and values in front of the ones that an attention module computed.
+
+transformers lets a model choose its attention function by name. Ours, "pftlab", asks the deltas
+planted at `attention.keys_values` what to put in front of keys and values, and then calls PyTorch's
+scaled dot-product attention. The extra entries never enter the cache, the mask or the positions
+that the model sees, so that generation, padding and gradient checkpointing stay as they were.
+
+Two functions are registered under the name. The mask function must never skip the mask: without
+one, PyTorch's causal shortcut lines up queries and keys at the top left corner, and a query would
+see its prefix and too few tokens.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from .delta import PREFIX, Delta
+from .errors import Refused
+
+NAME = "pftlab"
+
+
+class KeysValues(Delta):
+    """Rewrites keys and values of one attention module, and its output.
+
+    forward: keys, values (B, heads, T, d) → keys, values (B, heads, n + T, d)
+    """
+
+    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        raise NotImplementedError
+
+
+def listen(model: nn.Module) -> None:
+    """Let `model` call our attention function.
+
+    Raises:
+        Refused: the architecture computes its attention without asking transformers.
+    """
+    model.set_attn_implementation(NAME)
+    if model.config._attn_implementation != NAME:
+        raise Refused(
+            f"A {type(model).__name__} does not use the attention interface of transformers, "
+            "so that keys and values cannot be added. Use another method or model."
+        )
+
+
+def _mask(*args: Any, **kwargs: Any) -> Tensor:
+    kwargs["allow_is_causal_skip"] = kwargs["allow_is_bidirectional_skip"] = False
+    return sdpa_mask(*args, **kwargs)
+
+
+def _attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    length = key.shape[2]
+    for name, delta in module.named_children():
+        if isinstance(delta, KeysValues) and name.startswith(PREFIX) and delta.active:
+            new_key, new_value = delta(key, value)
+            key, value = new_key.to(key.dtype), new_value.to(value.dtype)
+    if (added := key.shape[2] - length) > 0:
+        if mask is not None:
+            mask = pad(mask, (added, 0), value=True if mask.dtype == torch.bool else 0.0)
+        if kwargs.get("position_bias") is not None:  # T5: no bias towards the added entries
+            kwargs["position_bias"] = pad(kwargs["position_bias"], (added, 0))
+    kwargs["is_causal"] = False  # the mask says it all
+    return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+
+
+AttentionInterface.register(NAME, _attend)
+AttentionMaskInterface.register(NAME, _mask)

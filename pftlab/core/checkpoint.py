@@ -1,0 +1,241 @@
+"""Saving and loading what was trained: a folder of two files.
+
+`adapter_config.json` says what is attached, `adapter_model.safetensors` holds the trained tensors
+and no others. Where Hugging Face PEFT has the method, both files are PEFT's: PEFT opens them, and
+we open PEFT's. Where it has not, they are ours. Either way the header of the tensor file carries
+the exact methods and a fingerprint of the base. Nothing here ever opens a pickle.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from . import peft_format
+from .errors import BadCheckpoint, BadValue, PftError
+from .files import atomic_write, check_writable
+from .method import (
+    Method,
+    attached,
+    detach,
+    head_parameters,
+    load_trainable_state,
+    record_of,
+    trainable_state,
+)
+
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+FORMAT = 1
+
+
+def save(model: nn.Module, folder: str | Path) -> Path:
+    """Save what is attached to `model`, and the head, into `folder`.
+
+    Args:
+        model: a model with something attached.
+        folder: made if need be; the two files in it are replaced one after the other, the tensors
+            first, each in one step.
+
+    Returns:
+        The folder.
+
+    Raises:
+        Refused: nothing is attached.
+        Unavailable: the folder cannot be written.
+    """
+    record_of(model)
+    folder = check_writable(folder)
+    ours = {"format": FORMAT, "methods": describe(model), "base": fingerprint(model)}
+    method = next(iter(attached(model).values()))
+    peft = peft_format.write(model, method)
+    config, tensors = peft or ({"pftlab": ours}, trainable_state(model))
+    tensors = {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
+    with atomic_write(folder / TENSORS) as path:
+        save_file(tensors, path, metadata={"format": "pt", "pftlab": json.dumps(ours)})
+    with atomic_write(folder / CONFIG) as path:
+        path.write_text(json.dumps(config, indent=2, default=list) + "\n", encoding="utf-8")
+    return folder
+
+
+def load(
+    model: nn.Module,
+    folder: str | Path,
+    methods: Mapping[str, type[Method]],
+    name: str | None = None,
+    check_base: bool = True,
+) -> nn.Module:
+    """Attach to `model` what `folder` holds, saved by PFT Lab or by Hugging Face PEFT.
+
+    Args:
+        model: the base that it was trained on, with the same head.
+        folder: with adapter_config.json and adapter_model.safetensors.
+        methods: the registry, name → class.
+        name: under which to attach it; the saved name by default.
+        check_base: refuse a base whose weights are not those that it was trained on. PEFT's
+            files do not say; for them only shapes are checked.
+
+    Raises:
+        BadCheckpoint: the folder has no checkpoint, the file is truncated or pickled, or it
+            belongs to another model. The model is as it was.
+    """
+    config, tensors, ours = _open(Path(folder))
+    if ours and check_base and ours["base"] != fingerprint(model):
+        raise BadCheckpoint(
+            f"{str(folder)!r} was trained on another base than this {type(model).__name__}: "
+            "its weights differ. Load the base that it was trained on, or pass check_base=False."
+        )
+    before = set(attached(model))
+    try:
+        if "peft_type" in config:
+            _attach_peft(model, config, tensors, methods, ours, name)
+        else:
+            _attach_ours(model, tensors, methods, ours, name)
+    except (PftError, KeyError, TypeError) as error:
+        for new in set(attached(model)) - before:
+            detach(model, new)
+        if isinstance(error, BadCheckpoint):
+            raise
+        raise BadCheckpoint(f"{str(folder)!r} does not fit this model: {error}") from error
+    return model
+
+
+def describe(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """The attached methods as data: name → {"method": …, and every hyper-parameter}."""
+    return {
+        name: {"method": method.name, **asdict(method)}  # type: ignore[call-overload]
+        for name, method in attached(model).items()
+    }
+
+
+def build(description: Mapping[str, Any], methods: Mapping[str, type[Method]]) -> Method:
+    """The method that `describe` described."""
+    values = dict(description)
+    cls = methods[values.pop("method")]
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@torch.no_grad()
+def fingerprint(model: nn.Module) -> str:
+    """A hash of the base's weights, head apart: 64 values of each parameter, rounded to bfloat16.
+
+    Rounding makes it the same whether the base was loaded in 32 or in 16 bits. What is attached
+    does not change it.
+    """
+    record = getattr(model, "pftlab", None)
+    head = record.head if record else head_parameters(model)
+    originals = record.originals if record else {}
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if name in head or ".pft_" in f".{name}":
+            continue
+        values = originals.get(name, parameter).detach().flatten()
+        step = max(1, values.numel() // 64)
+        sample = values[::step][:64].to("cpu", torch.bfloat16)
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        digest.update(sample.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _open(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any] | None]:
+    if not (folder / CONFIG).is_file():
+        raise BadCheckpoint(
+            f"{str(folder)!r} has no {CONFIG}. Give the folder that save() or PEFT's "
+            "save_pretrained() wrote."
+        )
+    if not (folder / TENSORS).is_file():
+        pickled = [p.name for p in folder.glob("*.bin")]
+        also = f" {pickled[0]} is a pickle, which can run any code when opened." if pickled else ""
+        raise BadCheckpoint(
+            f"{str(folder)!r} has no {TENSORS}.{also} Save it again as safetensors."
+        )
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadCheckpoint(f"{CONFIG} in {str(folder)!r} is no JSON: {error}.") from error
+    try:
+        with safe_open(folder / TENSORS, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            header = (file.metadata() or {}).get("pftlab")
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpoint(
+            f"{TENSORS} in {str(folder)!r} is truncated or no safetensors file ({error}). "
+            "Copy it again."
+        ) from error
+    ours = json.loads(header) if header else None
+    if "peft_type" not in config and not ours:
+        raise BadCheckpoint(
+            f"{CONFIG} in {str(folder)!r} names no method. It is no adapter checkpoint."
+        )
+    if ours and ours["format"] > FORMAT:
+        raise BadCheckpoint(
+            f"{str(folder)!r} was written by a newer PFT Lab (format {ours['format']}, this one "
+            f"reads {FORMAT}). Update the package."
+        )
+    return config, tensors, ours
+
+
+def _attach_ours(
+    model: nn.Module,
+    tensors: dict[str, Tensor],
+    methods: Mapping[str, type[Method]],
+    ours: Any,
+    name: str | None,
+) -> None:
+    described = ours["methods"]
+    if name is not None and len(described) > 1:
+        raise BadValue(f"The file holds {', '.join(described)}: they keep their names.")
+    if attached(model):
+        raise BadValue(
+            f"{', '.join(attached(model))} is attached already, and these tensors hold all that "
+            "was attached. Load into the plain base."
+        )
+    for saved_name, description in described.items():
+        build(description, methods).attach(model, saved_name)
+    load_trainable_state(model, tensors)
+    if name is not None and name not in described:
+        _rename(model, next(iter(described)), name, methods)
+
+
+def _rename(model: nn.Module, old: str, new: str, methods: Mapping[str, type[Method]]) -> None:
+    state = trainable_state(model)
+    method = attached(model)[old]
+    detach(model)
+    method.attach(model, new)
+    load_trainable_state(
+        model, {k.replace(f".pft_{old}", f".pft_{new}"): v for k, v in state.items()}
+    )
+
+
+def _attach_peft(
+    model: nn.Module,
+    config: dict[str, Any],
+    tensors: dict[str, Tensor],
+    methods: Mapping[str, type[Method]],
+    ours: Any,
+    name: str | None,
+) -> None:
+    method, fill = peft_format.read(model, config, tensors, methods)
+    if ours:  # our own file in PEFT's form: the header knows the method exactly
+        [(saved_name, description)] = ours["methods"].items()
+        name = name or saved_name
+        method = build(description, methods)
+    fill_in: Callable[[nn.Module, str], None] = fill
+    method.attach(model, name)
+    fill_in(model, name or method.name)
+    head = {key.removeprefix(peft_format.ROOT): t for key, t in tensors.items()}
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if key in record_of(model).head and key in head:
+                if head[key].shape != parameter.shape:
+                    raise BadCheckpoint(
+                        f"The head {key} has shape {tuple(head[key].shape)} in the file and "
+                        f"{tuple(parameter.shape)} here. Load the base with the same num_labels."
+                    )
+                parameter.copy_(head[key])

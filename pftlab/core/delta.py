@@ -1,0 +1,194 @@
+"""The one mechanism: a delta, planted at a site, rewrites the hidden state that passes there.
+
+    h  ←  delta(x, h)                                        (He et al., 2022, Table 1)
+
+The host module keeps its class, its forward and its parameter names; the delta is one more child
+of it, called by a hook. A hook finds its delta by name in the host that it is called with, never
+by closure, so that copies, pickles and replicas of the network run their own deltas.
+
+Precision is decided here, once, for every method: a delta's parameters are float32 when the host
+is 16-bit (sums of small updates vanish in 16 bits) and have the host's type otherwise. Its inputs
+are cast to that type and its result back to the type of h. Under autocast, autocast decides.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import BadValue
+from .sites import INPUT, KEYS_VALUES, OUTPUT, SEQUENCE, Site
+
+PREFIX = "pft_"  # of the child's name in its host, and so in the state dict
+
+
+class Delta(nn.Module):
+    """A trainable rewriting of a hidden state.
+
+    forward: x (..., d_in), h (..., d_out) → the new h (..., d_out)
+    """
+
+    active = True  # False inside `disabled`
+    site_name = ""  # set by plant
+    method_name = ""
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Tap(nn.Module):
+    """Remembers what its host reads, for a delta whose own host does not read x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x: Tensor | None = None
+
+    def take(self) -> Tensor | None:
+        x, self.x = self.x, None
+        return x
+
+
+def plant(site: Site, method_name: str, delta: Delta) -> None:
+    """Make `delta` a child of the site's host; from now on it rewrites h there.
+
+    Args:
+        site: where.
+        method_name: the name under which its method is attached; the child is called
+            "pft_<method name>", plus the site's last word where several share a host.
+        delta: what; moved to the host's device and to the type of the policy above.
+
+    Raises:
+        BadValue: the host already carries a delta of that name.
+    """
+    from . import attention, sequence
+
+    name = child_name(site, method_name)
+    if name in dict(site.host.named_children()):
+        raise BadValue(
+            f"{site.path!r} already carries {name!r}. Detach it first, or attach under another name."
+        )
+    reference = _reference_parameter(site)
+    if reference is not None:
+        half = reference.dtype in (torch.float16, torch.bfloat16)
+        floating = reference.dtype.is_floating_point
+        dtype = torch.float32 if half or not floating else reference.dtype
+        delta.to(device=reference.device, dtype=dtype)
+    delta.site_name, delta.method_name = site.name, method_name
+    delta.train(site.host.training)
+    site.host.add_module(name, delta)
+    hooks: list[Any] = []
+    port = site.place.port
+    if port == KEYS_VALUES:
+        attention.listen(site.model)
+    elif port == SEQUENCE:
+        hooks += sequence.hook(site, name, delta)
+    elif port == INPUT:
+        hook = partial(_rewrite_input, name)
+        hooks.append(site.host.register_forward_pre_hook(hook, with_kwargs=True))
+    elif port == OUTPUT:
+        if site.place.x:
+            hooks.append(_plant_tap(site, name, delta))
+        slices = (site.groups, site.place.parts, site.place.part)
+        hook = partial(_rewrite_output, name, slices)
+        hooks.append(site.host.register_forward_hook(hook, with_kwargs=True))
+    delta.hooks = hooks
+
+
+def uproot(host: nn.Module, name: str) -> None:
+    """Take the delta called `name` out of `host`, with its hooks and its tap."""
+    delta = getattr(host, name)
+    for hook in delta.hooks:
+        hook.remove()
+    if tapped := getattr(delta, "tapped", None):
+        delattr(tapped[0], tapped[1])
+    delattr(host, name)
+
+
+def planted(model: nn.Module, method_name: str | None = None) -> Iterator[tuple[str, nn.Module, str, Delta]]:
+    """Every planted delta as (path of the host, host, name in the host, delta)."""
+    for path, host in list(model.named_modules()):
+        if isinstance(host, Delta):
+            continue
+        for name, child in list(host.named_children()):
+            ours = isinstance(child, Delta) and name.startswith(PREFIX)
+            if ours and method_name in (None, child.method_name):
+                yield path, host, name, child  # type: ignore[misc]
+
+
+def child_name(site: Site, method_name: str) -> str:
+    """Name of the delta in its host. Slices and inputs share hosts, so they get a suffix."""
+    suffix = ""
+    if site.place.parts > 1 or site.place.port == INPUT:
+        suffix = "_" + site.name.split(".")[-1]
+    return PREFIX + method_name + suffix
+
+
+def apply(delta: Delta, x: Tensor, h: Tensor) -> Tensor:
+    """delta(x, h), computed in the delta's type and returned in the type of h."""
+    if torch.is_autocast_enabled(h.device.type):
+        return delta(x, h).to(h.dtype)
+    dtype = next((p.dtype for p in delta.parameters()), h.dtype)
+    return delta(x.to(dtype) if x.is_floating_point() else x, h.to(dtype)).to(h.dtype)
+
+
+def _rewrite_output(
+    name: str, slices: tuple[int, int, int], host: nn.Module, args: tuple, kwargs: dict, output: Any
+) -> Any:
+    delta: Delta = getattr(host, name)
+    if not delta.active:
+        return None
+    tapped = getattr(delta, "tapped", None)
+    x = getattr(tapped[0], tapped[1]).take() if tapped else _first(args, kwargs)
+    h, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
+    groups, parts, part = slices
+    if parts == 1:
+        h = apply(delta, x, h)
+    else:  # (..., groups · parts · width): a fused projection
+        blocks = list(h.unflatten(-1, (groups, parts, -1)).unbind(-2))
+        ours = blocks[part]
+        blocks[part] = apply(delta, x, ours.flatten(-2)).view_as(ours)
+        h = torch.stack(blocks, dim=-2).flatten(-3)
+    return h if rest is None else (h, *rest)
+
+
+def _rewrite_input(name: str, host: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    delta: Delta = getattr(host, name)
+    if not delta.active:
+        return None
+    if args:
+        return (apply(delta, args[0], args[0]), *args[1:]), kwargs
+    key = next(iter(kwargs))
+    return args, kwargs | {key: apply(delta, kwargs[key], kwargs[key])}
+
+
+def _plant_tap(site: Site, name: str, delta: Delta) -> Any:
+    from .sites import base_prefix
+
+    source = site.model.get_submodule(base_prefix(site.model) + site.place.x)
+    name = f"{name}_tap"
+    source.add_module(name, Tap())
+    # A tuple hides the module from nn.Module, so it is no second child; copies keep the pair.
+    delta.tapped = (source, name)
+    return source.register_forward_pre_hook(partial(_remember, name), with_kwargs=True)
+
+
+def _remember(name: str, source: nn.Module, args: tuple, kwargs: dict) -> None:
+    getattr(source, name).x = _first(args, kwargs)
+
+
+def _first(args: tuple, kwargs: dict) -> Tensor:
+    return args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values())))
+
+
+def _reference_parameter(site: Site) -> Tensor | None:
+    """A parameter of the host or of the nearest module around it: for device and type."""
+    path = site.path
+    while True:
+        module = site.model.get_submodule(path)
+        for tensor in module.parameters():
+            return tensor
+        if not path:
+            return None
+        path = path.rpartition(".")[0]

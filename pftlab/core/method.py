@@ -1,0 +1,407 @@
+"""A method says what to plant and where, and which of the base's own parameters to train.
+
+`attach` is all or nothing: when it raises, the model is as it was. What attaching changed is kept
+in one record on the model, so that `detach` and `disabled` bring the base back bit for bit.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .delta import Delta, plant, planted, uproot
+from .errors import BadValue, PftError, Refused
+from .sites import Site, base_prefix, sites
+
+
+@dataclass
+class Record:
+    """What attaching changed in a model; kept in the model as `model.pftlab`.
+
+    Attributes:
+        methods: name → method, in the order of attachment.
+        required_grad: parameter name → its flag before the first attachment.
+        head: names of the parameters that were random at the start and are trained as the head.
+        originals: name → value before training, in host memory, of every base parameter that is
+            trained (the head included).
+        trained_by: name of a base parameter → names of the methods that train it.
+        attention: the model's attention implementation before the first attachment.
+    """
+
+    methods: dict[str, "Method"] = field(default_factory=dict)
+    required_grad: dict[str, bool] = field(default_factory=dict)
+    head: frozenset[str] = frozenset()
+    originals: dict[str, Tensor] = field(default_factory=dict)
+    trained_by: dict[str, list[str]] = field(default_factory=dict)
+    attention: str | None = None
+
+
+class Method:
+    """What to plant and where: subclasses are frozen dataclasses of hyper-parameters.
+
+    A method overrides `delta` (what to plant at one of its sites), or `trains` (which of the
+    base's own parameters to train), or both. The class data below feeds the registry, the tables
+    of the book and the contract tests, which check every claim made here.
+    """
+
+    name: ClassVar[str]  # in the registry, on the command line, in files
+    title: ClassVar[str]  # as the field writes it
+    family: ClassVar[str]  # finetune, adapter, prompt, low_rank, sparse, others
+    paper: ClassVar[str]  # authors (year), title
+    url: ClassVar[str]
+    year: ClassVar[int]
+    learning_rate: ClassVar[float] = 1e-3  # a sensible peak for AdamW
+    identity_at_start: ClassVar[bool] = True  # attached and untrained, the model computes the base
+    mergeable: ClassVar[bool] = False
+    causal: ClassVar[bool] = True  # a token never sees what comes after it
+    batch_independent: ClassVar[bool] = True
+    needs_head: ClassVar[bool] = False  # trains nothing but the head
+    peft: ClassVar[Any] = None  # a PeftFormat, where Hugging Face PEFT has the method
+
+    at: tuple[str, ...] | None = None
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_hyperparameters(self)
+
+    def sites(self, model: nn.Module) -> list[Site]:
+        """The sites of `model` to plant at."""
+        return sites(model, self.at, self.layers) if self.at else []
+
+    def delta(self, site: Site) -> Delta:
+        """What to plant at `site`."""
+        raise NotImplementedError
+
+    def trains(self, model: nn.Module) -> Iterable[str]:
+        """Names of the base parameters to train, beside the deltas and the head."""
+        return ()
+
+    def attach(self, model: nn.Module, name: str | None = None) -> nn.Module:
+        """Plant this method in `model`, freeze the rest, and return the model.
+
+        The first attachment freezes every parameter but the head (what `from_pretrained` had to
+        initialise at random). Attaching a second method composes the two.
+
+        Args:
+            model: a transformers model of a supported architecture; changed in place.
+            name: under which it is attached, saved and detached; the method's own by default.
+
+        Raises:
+            BadValue: the name is taken, a hyper-parameter is impossible for this model, or the
+                result would train nothing.
+            UnknownName: the architecture or a site is not known.
+            Refused: the method cannot work on this model. Whatever is raised, the model is
+                as it was.
+        """
+        name = self.name if name is None else name
+        record = getattr(model, "pftlab", None) or _new_record(model)
+        if name in record.methods:
+            raise BadValue(
+                f"{name!r} is attached already. Detach it first, or attach this one under "
+                f"another name: attach(model, name={name + '_2'!r})."
+            )
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            raise BadValue(
+                f"{name!r} cannot be a name: use letters, digits and underscores, a letter first."
+            )
+        parameters = dict(model.named_parameters())
+        flags = {n: p.requires_grad for n, p in parameters.items()}
+        before = (model.config._attn_implementation, model.training)
+        try:
+            deltas = [(site, self.delta(site)) for site in self.sites(model)]
+            opened = [n for n in self.trains(model) if n not in record.head]
+            if not record.methods:
+                for n, parameter in parameters.items():
+                    parameter.requires_grad_(n in record.head)
+            for site, delta in deltas:
+                plant(site, name, delta)
+            for n in opened:
+                if not parameters[n].is_floating_point():
+                    raise Refused(f"{n} is quantised and cannot be trained. Load it in 16 bits.")
+                parameters[n].requires_grad_(True)
+            head = [n for n in record.head if parameters[n].requires_grad]
+            ours = sum(p.numel() for _, d in deltas for p in d.parameters() if p.requires_grad)
+            if not (ours or opened or (self.needs_head and head)):
+                raise BadValue(
+                    f"{self.title} has nothing to train in this {type(model).__name__}. "
+                    + self.nothing_to_train
+                )
+        except BaseException:
+            for _, host, child, _delta in planted(model, name):
+                uproot(host, child)
+            for n, parameter in parameters.items():
+                parameter.requires_grad_(flags[n])
+            if model.config._attn_implementation != before[0]:
+                model.set_attn_implementation(before[0])
+            raise
+        for n in [*opened, *head]:
+            if n not in record.originals:
+                record.originals[n] = parameters[n].detach().to("cpu", copy=True)
+        for n in opened:
+            record.trained_by.setdefault(n, []).append(name)
+        record.methods[name] = self
+        model.pftlab = record
+        return model
+
+    #: advice for the error that is raised when there is nothing to train
+    nothing_to_train: ClassVar[str] = "Choose other sites, or a model that has them."
+
+    # What a method may do during training. The loop calls these; see pftlab.training.
+
+    def before_training(
+        self, model: nn.Module, batches: Callable[[], Iterator[dict[str, Tensor]]], total_steps: int
+    ) -> None:
+        """Called once before the first step; `batches()` yields training batches."""
+
+    def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
+        """Parameters for the optimiser; by default one group of all that are trainable."""
+        return [{"params": [p for p in model.parameters() if p.requires_grad], "lr": lr}]
+
+    def extra_loss(self, model: nn.Module) -> Tensor | None:
+        """A term to add to the task's loss in training (never in evaluation)."""
+        return None
+
+    def after_backward(self, model: nn.Module, step: int, total_steps: int) -> None:
+        """Called when gradients are complete, before clipping and the optimiser's step."""
+
+    def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
+        """Called after the optimiser's step; steps count from 1."""
+
+
+def attached(model: nn.Module) -> dict[str, Method]:
+    """The methods attached to `model`: name → method, in the order of attachment."""
+    record = getattr(model, "pftlab", None)
+    return dict(record.methods) if record else {}
+
+
+def record_of(model: nn.Module) -> Record:
+    """The record of a model with something attached.
+
+    Raises:
+        Refused: nothing is attached.
+    """
+    record = getattr(model, "pftlab", None)
+    if not record:
+        raise Refused(
+            f"Nothing is attached to this {type(model).__name__}. "
+            "Attach a method first, for instance LoRA().attach(model)."
+        )
+    return record
+
+
+def detach(model: nn.Module, name: str | None = None) -> nn.Module:
+    """Take a method out again, or all of them; the base is bit for bit what it was.
+
+    Args:
+        model: a model with something attached; changed in place and returned.
+        name: which; None: all, with the head and the `requires_grad` flags back as they were.
+
+    Raises:
+        Refused: nothing is attached.
+        BadValue: `name` is not attached.
+    """
+    record = record_of(model)
+    names = list(record.methods) if name is None else [name]
+    for each in names:
+        if each not in record.methods:
+            raise BadValue(
+                f"{each!r} is not attached. Attached: {', '.join(record.methods)}. "
+                "Give one of these, or none to detach all."
+            )
+    parameters = dict(model.named_parameters())
+    for each in names:
+        for _, host, child, _delta in planted(model, each):
+            uproot(host, child)
+        for n, users in list(record.trained_by.items()):
+            if each in users:
+                users.remove(each)
+            if not users and n not in record.head:
+                _restore(parameters[n], record.originals.pop(n))
+                parameters[n].requires_grad_(False)
+            if not users:
+                del record.trained_by[n]
+        del record.methods[each]
+    if not any(is_listening(delta) for *_, delta in planted(model)):
+        _set_attention(model, record.attention)
+    if not record.methods:
+        for n, original in record.originals.items():  # what is left is the head
+            _restore(parameters[n], original)
+        for n, flag in record.required_grad.items():
+            parameters[n].requires_grad_(flag)
+        del model.pftlab
+    return model
+
+
+def release(model: nn.Module) -> nn.Module:
+    """Forget every attachment but keep what the base's own parameters have become."""
+    record = record_of(model)
+    for _, host, child, _delta in planted(model):
+        uproot(host, child)
+    _set_attention(model, record.attention)
+    for n, parameter in model.named_parameters():
+        parameter.requires_grad_(record.required_grad[n])
+    del model.pftlab
+    return model
+
+
+@contextmanager
+def disabled(model: nn.Module) -> Iterator[nn.Module]:
+    """Inside the block the model is the base that it was, bit for bit, head included.
+
+    Raises:
+        Refused: nothing is attached.
+    """
+    record = record_of(model)
+    deltas = [delta for *_, delta in planted(model)]
+    active = [delta.active for delta in deltas]
+    parameters = dict(model.named_parameters())
+    trained = {n: parameters[n].data for n in record.originals}
+    attention = model.config._attn_implementation
+    try:
+        for delta in deltas:
+            delta.active = False
+        for n, original in record.originals.items():
+            parameters[n].data = original.to(parameters[n].device)
+        _set_attention(model, record.attention)
+        yield model
+    finally:
+        for delta, flag in zip(deltas, active, strict=True):
+            delta.active = flag
+        for n, data in trained.items():
+            parameters[n].data = data
+        _set_attention(model, attention)
+
+
+def is_listening(delta: Delta) -> bool:
+    """Does this delta act through the attention interface?"""
+    from .attention import KeysValues
+
+    return isinstance(delta, KeysValues)
+
+
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Exactly what training changes: the deltas' tensors and the trained base parameters.
+
+    Returns:
+        Name in the model → tensor (detached, not copied). The head is among them.
+    """
+    record = record_of(model)
+    inside = {id(t): f"{path}.{child}.{n}".lstrip(".")
+              for path, _, child, delta in planted(model)
+              for n, t in delta.state_dict(keep_vars=True).items()}
+    parameters = dict(model.named_parameters())
+    state = {}
+    for path, _, child, delta in planted(model):
+        for n, tensor in delta.state_dict(keep_vars=True).items():
+            full = f"{path}.{child}.{n}".lstrip(".")
+            if inside[id(tensor)] == full:  # a tensor that deltas share is stored once
+                state[full] = tensor.detach()
+    return state | {n: parameters[n].detach() for n in record.originals}
+
+
+def load_trainable_state(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Copy `state`, as `trainable_state` gave it, into `model`.
+
+    Raises:
+        BadValue: names or shapes differ; nothing has been copied then.
+    """
+    own = trainable_state(model)
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if missing or unknown:
+        raise BadValue(
+            f"These tensors do not belong to what is attached ({', '.join(attached(model))}): "
+            f"missing {missing[:3] or 'none'}, unknown {unknown[:3] or 'none'}. "
+            "Attach the same methods with the same hyper-parameters first."
+        )
+    for n, tensor in own.items():
+        if tensor.shape != state[n].shape:
+            raise BadValue(
+                f"{n} has shape {tuple(state[n].shape)} in the file and {tuple(tensor.shape)} "
+                "in the model. Use the base and the hyper-parameters that it was trained with."
+            )
+    with torch.no_grad():
+        for n, tensor in own.items():
+            tensor.copy_(state[n])
+
+
+def head_parameters(model: nn.Module) -> frozenset[str]:
+    """Names of the parameters that `from_pretrained` had to initialise at random.
+
+    `load_base` records them. For a model from elsewhere, they are what a task model has outside
+    its base model, provided it is no language model: its output layer is pretrained.
+    """
+    info = getattr(model, "pftlab_base", None)
+    names = [n for n, _ in model.named_parameters()]
+    if info is not None:
+        return frozenset(n for n in names if n in info.fresh)
+    if model.get_output_embeddings() is not None or not base_prefix(model):
+        return frozenset()
+    return frozenset(n for n in names if not n.startswith(base_prefix(model)))
+
+
+def _new_record(model: nn.Module) -> Record:
+    if not hasattr(model, "config"):
+        raise BadValue(
+            f"A {type(model).__name__} is no transformers model: it has no config. "
+            "Load one with pftlab.load_base or from_pretrained."
+        )
+    flags = {n: p.requires_grad for n, p in model.named_parameters()}
+    return Record(
+        required_grad=flags,
+        head=head_parameters(model),
+        attention=model.config._attn_implementation,
+    )
+
+
+def _restore(parameter: nn.Parameter, original: Tensor) -> None:
+    parameter.data = original.to(parameter.device)
+    parameter.grad = None
+
+
+def _set_attention(model: nn.Module, implementation: str | None) -> None:
+    if implementation is not None and model.config._attn_implementation != implementation:
+        model.set_attn_implementation(implementation)
+
+
+def _check_hyperparameters(method: Method) -> None:
+    """The limits that hold for a hyper-parameter whatever method has it."""
+    for spec in fields(method):  # type: ignore[arg-type]
+        value = getattr(method, spec.name)
+        problem = _problem(spec.name, value)
+        if problem:
+            raise BadValue(f"{type(method).__name__}({spec.name}={value!r}): {problem}")
+
+
+def _problem(name: str, value: Any) -> str:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if name in ("rank", "bottleneck", "length") and not (whole and value >= 1):
+        return f"the {name} must be a whole number of at least 1."
+    if name == "alpha" and not value > 0:
+        return "alpha must be greater than 0; it scales the update."
+    if name == "dropout" and not 0 <= value < 1:
+        return "dropout is a probability: at least 0, less than 1."
+    if name == "at" and value is not None:
+        if not (isinstance(value, tuple) and value and all(isinstance(v, str) for v in value)):
+            return 'give a tuple of site names, such as ("attention.query", "attention.value").'
+    if name == "layers" and value is not None:
+        fine = isinstance(value, tuple) and value and all(isinstance(v, int) and v >= 0 for v in value)
+        if not fine:
+            return "give a tuple of layer numbers from 0, or None for all layers."
+    return ""
+
+
+__all__ = [
+    "Method",
+    "PftError",
+    "Record",
+    "attached",
+    "detach",
+    "disabled",
+    "load_trainable_state",
+    "release",
+    "trainable_state",
+]

@@ -1,0 +1,153 @@
+"""Extra positions in the sequence of embedded tokens: the mechanism of soft prompts.
+
+The prompt lives wholly inside the stack of layers: one hook inserts it before the first layer,
+with its attention mask, token types and positions, another takes its positions out of what the
+stack returns. Outside, everything keeps its place: labels, the last token that a decoder
+classifies by, the logits of every token. During generation only the first call, with an empty
+cache, inserts; later calls make room for what the cache already holds.
+"""
+
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .delta import Delta
+from .errors import BadValue, Refused
+from .sites import Site, architecture
+
+
+class Prompt(Delta):
+    """Trainable vectors that are inserted into the sequence of embedded tokens.
+
+    forward: embedded tokens (B, T, d) → prompt (B, n, d)
+
+    Attributes:
+        length: n, the number of vectors.
+        position: how many tokens stay in front of the prompt; None: one where classification
+            reads the first token ([CLS] keeps its place), else none.
+    """
+
+    length: int
+    position: int | None = None
+
+    def forward(self, embedded: Tensor) -> Tensor:  # type: ignore[override]
+        raise NotImplementedError
+
+
+def hook(site: Site, name: str, delta: Delta) -> list[Any]:
+    """Register the hooks that insert the prompt `name` of the stack and take it out again.
+
+    Raises:
+        BadValue: the prompt leaves no room for text.
+    """
+    if not isinstance(delta, Prompt):
+        raise BadValue(
+            f"The site 'sequence' takes a Prompt, not a {type(delta).__name__}. "
+            "Plant this delta at another site."
+        )
+    table, model, stack = architecture(site.model), site.model, site.host
+    decoder = getattr(model.base_model, "decoder", None) if site.path.endswith("encoder") else None
+    reads_first = table.first_token_is_read
+    if delta.position is None:
+        delta.position = int(reads_first)
+    # A prompt in front of [CLS] is kept for a head that reads position 0: this is what Hugging
+    # Face PEFT's checkpoints were trained with.
+    classifies = "ForSequenceClassification" in type(model).__name__
+    keeps = decoder is not None or (reads_first and classifies and delta.position == 0)
+    limit = getattr(site.config, "max_position_embeddings", None)
+    if limit is not None:
+        limit -= table.position_offset
+        if delta.length >= limit:
+            raise BadValue(
+                f"A prompt of length {delta.length} leaves no room for text: "
+                f"this model has {limit} positions. Give a shorter prompt."
+            )
+    delta.limit = limit if table.learned_positions else None
+    delta.names = tuple(signature(stack.forward).parameters)
+    hooks = [stack.register_forward_pre_hook(partial(_insert, name), with_kwargs=True)]
+    if not keeps:
+        hooks.append(stack.register_forward_hook(partial(_remove, name)))
+    if decoder is not None:
+        widen = partial(_widen_encoder_mask, delta.length)
+        delta.reader = (decoder,)
+        hooks.append(decoder.register_forward_pre_hook(widen, with_kwargs=True))
+    return hooks
+
+
+def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    prompt: Any = getattr(stack, name)
+    if not prompt.active:
+        return None
+    kwargs = dict(zip(prompt.names, args, strict=False)) | kwargs
+    n, at = prompt.length, prompt.position
+    mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
+    if mask is not None and mask.dim() != 2:
+        raise Refused(
+            f"A soft prompt needs an attention mask of shape (batch, length), not of "
+            f"{mask.dim()} dimensions. Pass the tokenizer's mask."
+        )
+    cache = kwargs.get("past_key_values")
+    prompt.inserted = cache is None or int(cache.get_seq_length()) == 0
+    if prompt.inserted:
+        embedded = kwargs.pop("inputs_embeds", None)
+        ids = kwargs.pop("input_ids", None)
+        if embedded is None:
+            embedded = stack.get_input_embeddings()(ids)  # type: ignore[operator]
+        if prompt.limit is not None and n + embedded.shape[1] > prompt.limit:
+            raise BadValue(
+                f"{embedded.shape[1]} tokens and a prompt of {n} do not fit into the "
+                f"{prompt.limit} positions of this model. Shorten the text or the prompt."
+            )
+        vectors = prompt(embedded).to(embedded.dtype)
+        kwargs["inputs_embeds"] = _join(embedded, vectors, at)
+        if (types := kwargs.get("token_type_ids")) is not None:
+            kwargs["token_type_ids"] = _join(types, types[:, :1].expand(-1, n), at)
+        if mask is not None:
+            kwargs["attention_mask"] = _join(mask, mask.new_ones(len(mask), n), at)
+        if positions is not None:
+            new = torch.arange(at, at + n, device=positions.device).expand(len(positions), n)
+            shifted = torch.cat([positions[:, :at], positions[:, at:] + n], 1)
+            kwargs["position_ids"] = _join(shifted, new, at)
+    else:
+        if mask is not None:
+            kwargs["attention_mask"] = torch.cat([mask.new_ones(len(mask), n), mask], 1)
+        if positions is not None:
+            kwargs["position_ids"] = positions + n
+    return (), kwargs
+
+
+def _join(sequence: Tensor, inserted: Tensor, at: int) -> Tensor:
+    """`sequence` (B, T, …) with `inserted` (B, n, …) behind its first `at` entries."""
+    return torch.cat([sequence[:, :at], inserted.to(sequence.dtype), sequence[:, at:]], dim=1)
+
+
+def _remove(name: str, stack: nn.Module, args: tuple, output: Any) -> Any:
+    prompt: Any = getattr(stack, name)
+    if not prompt.active or not prompt.inserted:
+        return None
+    start, stop = prompt.position, prompt.position + prompt.length
+
+    def cut(h: Tensor) -> Tensor:
+        return torch.cat([h[:, :start], h[:, stop:]], dim=1)
+
+    if isinstance(output, tuple):
+        return (cut(output[0]), *output[1:])
+    output.last_hidden_state = cut(output.last_hidden_state)
+    if output.get("hidden_states") is not None:
+        output.hidden_states = tuple(cut(h) for h in output.hidden_states)
+    return output
+
+
+def _widen_encoder_mask(
+    n: int, decoder: nn.Module, args: tuple, kwargs: dict
+) -> tuple[tuple, dict] | None:
+    """The decoder attends to the prompt's positions of the encoder's output as well."""
+    states, mask = kwargs.get("encoder_hidden_states"), kwargs.get("encoder_attention_mask")
+    if states is None or mask is None or mask.shape[-1] == states.shape[1]:
+        return None
+    return args, kwargs | {
+        "encoder_attention_mask": torch.cat([mask.new_ones(len(mask), n), mask], dim=1)
+    }

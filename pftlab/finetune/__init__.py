@@ -1,0 +1,1 @@
+"""Full and partial fine-tuning: train the base's own parameters."""

@@ -1,0 +1,45 @@
+"""Which parameters lie above a given layer: shared by the methods that train the upper layers."""
+
+from torch import nn
+
+from ..core import BadValue
+from ..core.sites import sites
+
+
+def above(model: nn.Module, first: int) -> list[str]:
+    """Names of the base parameters from layer `first` up: its layers and what follows them.
+
+    Embeddings are below every layer. In an encoder-decoder model both stacks count alike.
+
+    Raises:
+        BadValue: the model has no such layer.
+    """
+    blocks = sites(model, ("block",))
+    depth = 1 + max(site.layer or 0 for site in blocks)
+    if not 0 <= first < depth:
+        raise BadValue(
+            f"This {type(model).__name__} has {depth} layers: between 1 and {depth} of them can "
+            f"be trained, not {depth - first}."
+        )
+    below = [f"{s.path}." for s in blocks if s.layer is not None and s.layer < first]
+    below += _embeddings(model, [s.path for s in blocks])
+    base = model.base_model  # type: ignore[attr-defined]
+    inside = {id(p) for p in base.parameters()}
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if id(parameter) in inside
+        and ".pft_" not in f".{name}"
+        and not any(name.startswith(prefix) for prefix in below)
+    ]
+
+
+def _embeddings(model: nn.Module, blocks: list[str]) -> list[str]:
+    """Prefixes of the parameter names of everything before the first layer."""
+    prefixes = []
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and not any(path.startswith(f"{b}.") for b in blocks):
+            parent = path.rpartition(".")[0]
+            holds_layers = not parent or any(b.startswith(f"{parent}.") for b in blocks)
+            prefixes.append(f"{path}." if holds_layers else f"{parent}.")
+    return prefixes

@@ -1,0 +1,31 @@
+"""The linear probe, or feature extraction: the base is frozen, only the head is trained.
+
+Alain and Bengio (2016), https://arxiv.org/abs/1610.01644; for language models Peters, Ruder and
+Smith (2019), https://arxiv.org/abs/1903.05987
+"""
+
+from dataclasses import dataclass
+
+from ..core import Method
+
+
+@dataclass(frozen=True)
+class LinearProbe(Method):
+    """Train the head alone: what the frozen features already know.
+
+    Whatever else `from_pretrained` had to initialise at random, such as a missing pooler, is part
+    of the head and trained with it; then the probe is more than linear, and `count` shows it.
+    """
+
+    name = "linear_probe"
+    title = "Linear probe"
+    family = "finetune"
+    paper = "Peters et al. (2019), To Tune or Not to Tune?"
+    url = "https://arxiv.org/abs/1903.05987"
+    year = 2016
+    learning_rate = 5e-3
+    mergeable = True
+    needs_head = True
+    nothing_to_train = (
+        "It trains the task's head, and this model has none: load it with num_labels=…"
+    )

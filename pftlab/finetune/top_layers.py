@@ -1,0 +1,40 @@
+"""Fine-tuning of the top layers only.
+
+Howard and Ruder (2018), https://arxiv.org/abs/1801.06146; as a baseline "variable fine-tuning" in
+Houlsby et al. (2019), https://arxiv.org/abs/1902.00751, Section 3.1
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..core import BadValue, Method
+from ..core.sites import sites
+from .layers import above
+
+
+@dataclass(frozen=True)
+class TopLayers(Method):
+    """Train the last `count` layers and what follows them; embeddings and the rest are frozen.
+
+    Args:
+        count: how many layers, from the top, are trained.
+    """
+
+    name = "top_layers"
+    title = "Top layers"
+    family = "finetune"
+    paper = "Houlsby et al. (2019), Parameter-Efficient Transfer Learning for NLP"
+    url = "https://arxiv.org/abs/1902.00751"
+    year = 2018
+    learning_rate = 1e-4
+    mergeable = True
+
+    count: int = 2
+
+    def trains(self, model: nn.Module) -> Iterable[str]:
+        depth = 1 + max(site.layer or 0 for site in sites(model, ("block",)))
+        if self.count < 1:
+            raise BadValue(f"count={self.count}: train at least 1 layer, or use LinearProbe.")
+        return above(model, depth - self.count)

@@ -1,0 +1,1 @@
+"""Low-rank methods: the change of a weight matrix is a product of two thin ones."""

@@ -1,0 +1,73 @@
+"""LoRA: Low-Rank Adaptation of Large Language Models.
+
+Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen (2022), https://arxiv.org/abs/2106.09685
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..core import BadValue, Delta, Method, PeftFormat, Site
+
+
+class LowRank(Delta):
+    """h + (alpha / r) B A x, Eq. 3. B = 0 at first: training starts at the base model.
+
+    A (r, d_in), B (d_out, r); x (..., d_in), h (..., d_out)
+    """
+
+    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, dropout: float):
+        super().__init__()
+        if rank > min(d_in, d_out):
+            raise BadValue(
+                f"A {d_out} × {d_in} matrix has rank {min(d_in, d_out)} at most, so an update of "
+                f"rank {rank} saves nothing. Choose a smaller rank."
+            )
+        self.A = nn.Parameter(torch.empty(rank, d_in))
+        self.B = nn.Parameter(torch.zeros(d_out, rank))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        self.dropout = nn.Dropout(dropout)
+        self.scale = alpha / rank
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return h + self.scale * (self.dropout(x) @ self.A.T @ self.B.T)
+
+
+@dataclass(frozen=True)
+class LoRA(Method):
+    """Update each projection in `at` by a matrix of low rank, which can be merged afterwards.
+
+    Args:
+        rank: r, the rank of the update.
+        alpha: the update is scaled by alpha / rank.
+        dropout: probability with which entries of x are dropped on their way to A.
+        at: the sites; query and value are the paper's choice (Section 4.2).
+        layers: numbers of the layers to adapt; None: all.
+    """
+
+    name = "lora"
+    title = "LoRA"
+    family = "low_rank"
+    paper = "Hu et al. (2022), LoRA: Low-Rank Adaptation of Large Language Models"
+    url = "https://arxiv.org/abs/2106.09685"
+    year = 2021
+    learning_rate = 1e-3
+    mergeable = True
+    peft = PeftFormat(
+        "LORA",
+        tensors={"A": "lora_A.weight", "B": "lora_B.weight"},
+        fields={"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"},
+        constants={"bias": "none"},
+        refuses={"use_dora": False, "use_rslora": False, "bias": "none", "lora_bias": False},
+    )
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    at: tuple[str, ...] = ("attention.query", "attention.value")
+    layers: tuple[int, ...] | None = None
+
+    def delta(self, site: Site) -> Delta:
+        return LowRank(site.d_in, site.d_out, self.rank, self.alpha, self.dropout)

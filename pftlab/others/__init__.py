@@ -1,0 +1,1 @@
+"""Other methods, and hybrids that compose the families."""

@@ -1,0 +1,60 @@
+"""(IA)³: Infused Adapter by Inhibiting and Amplifying Inner Activations.
+
+Liu, Tam, Muqeeth, Mohta, Huang, Bansal and Raffel (2022), Few-Shot Parameter-Efficient Fine-Tuning
+is Better and Cheaper than In-Context Learning, https://arxiv.org/abs/2205.05638
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Delta, Method, PeftFormat, Site
+from ..core.sites import architecture, sites
+
+
+class Rescale(Delta):
+    """l ⊙ h: one trainable factor per channel (Section 3.3). l = 1 at first: the base.
+
+    l (d,), h (..., d)
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.l = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return self.l * h
+
+
+@dataclass(frozen=True)
+class IA3(Method):
+    """Rescale keys, values and the hidden activations of the feed-forward network.
+
+    Args:
+        at: the sites; the paper's three are keys, values and what the second feed-forward
+            projection reads. In an encoder-decoder model the keys and values of cross-attention
+            are rescaled with those of self-attention.
+        layers: numbers of the layers to adapt; None: all.
+    """
+
+    name = "ia3"
+    title = "(IA)³"
+    family = "others"
+    paper = "Liu et al. (2022), Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper"
+    url = "https://arxiv.org/abs/2205.05638"
+    year = 2022
+    learning_rate = 5e-3
+    mergeable = True
+    peft = PeftFormat("IA3", tensors={"l": "ia3_l"})
+
+    at: tuple[str, ...] = ("attention.key", "attention.value", "ffn.down.input")
+    layers: tuple[int, ...] | None = None
+
+    def sites(self, model: nn.Module) -> list[Site]:
+        cross = tuple(f"cross_{name}" for name in self.at if name.startswith("attention."))
+        known = architecture(model).places
+        return sites(model, self.at + tuple(n for n in cross if n in known), self.layers)
+
+    def delta(self, site: Site) -> Delta:
+        return Rescale(site.d_out)

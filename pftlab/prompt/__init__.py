@@ -1,0 +1,1 @@
+"""Prompts: trainable vectors beside the words."""

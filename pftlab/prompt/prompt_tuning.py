@@ -1,0 +1,119 @@
+"""The Power of Scale for Parameter-Efficient Prompt Tuning.
+
+Lester, Al-Rfou and Constant (2021), https://arxiv.org/abs/2104.08691
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core import BadValue, Method, PeftFormat, Site
+from ..core.sequence import Prompt
+
+STARTS = ("uniform", "normal", "vocabulary", "tokens")
+
+
+class SoftPrompt(Prompt):
+    """[P; X]: n trainable vectors P beside the embedded words X (Section 2).
+
+    P (n, d), embedded words (B, T, d)
+    """
+
+    def __init__(self, vectors: Tensor, position: int | None):
+        super().__init__()
+        self.length, self.position = len(vectors), position
+        self.P = nn.Parameter(vectors)
+
+    def forward(self, embedded: Tensor) -> Tensor:  # type: ignore[override]
+        return self.P.expand(len(embedded), -1, -1)
+
+
+@dataclass(frozen=True)
+class PromptTuning(Method):
+    """Put trainable vectors among the input words and train nothing else.
+
+    Args:
+        length: n, the number of vectors (the paper tries 1 to 150).
+        start: how they start (Section 3.2). "vocabulary": embeddings of words drawn from the
+            `population` first of the vocabulary; "uniform": uniform in [-0.5, 0.5];
+            "normal": standard normal, as Hugging Face PEFT does; "tokens": the embeddings of
+            `tokens`.
+        population: of how many words "vocabulary" draws (the paper: the 5,000 most common).
+        tokens: for "tokens": one group of token ids for each vector, whose embeddings are
+            averaged. Made by `from_text` and `from_labels`.
+        position: how many words stay in front of the prompt. None: one where classification
+            reads the first word ([CLS] keeps its place and position), else none. 0 on such a
+            model lets the classifier read the first vector, as PEFT does.
+    """
+
+    name = "prompt_tuning"
+    title = "Prompt tuning"
+    family = "prompt"
+    paper = "Lester et al. (2021), The Power of Scale for Parameter-Efficient Prompt Tuning"
+    url = "https://arxiv.org/abs/2104.08691"
+    year = 2021
+    learning_rate = 3e-2
+    identity_at_start = False
+    peft = PeftFormat(
+        "PROMPT_TUNING", tensors={"P": "prompt_embeddings"}, fields={"length": "num_virtual_tokens"}
+    )
+
+    length: int = 20
+    start: str = "vocabulary"
+    population: int = 5000
+    tokens: tuple[tuple[int, ...], ...] = ()
+    position: int | None = None
+    at: tuple[str, ...] = ("sequence",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start not in STARTS:
+            raise BadValue(f"start={self.start!r}: choose one of {', '.join(STARTS)}.")
+        if (self.start == "tokens") != bool(self.tokens):
+            raise BadValue('start="tokens" and `tokens` go together; use from_text or from_labels.')
+
+    @classmethod
+    def from_text(cls, tokenizer: Any, text: str, length: int | None = None) -> "PromptTuning":
+        """Start from the words of `text`, repeated or cut to `length` (default: all its tokens)."""
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise BadValue(f"{text!r} has no tokens. Give a text with words in it.")
+        n = length or len(ids)
+        groups = tuple((ids[i % len(ids)],) for i in range(n))
+        return cls(length=n, start="tokens", tokens=groups)
+
+    @classmethod
+    def from_labels(
+        cls, tokenizer: Any, labels: Sequence[str], length: int | None = None
+    ) -> "PromptTuning":
+        """Start from the names of the classes, each the mean of its tokens, repeated in turn."""
+        groups = [
+            tuple(tokenizer(label, add_special_tokens=False)["input_ids"]) for label in labels
+        ]
+        if not groups or not all(groups):
+            raise BadValue(f"{list(labels)!r}: every label needs at least one token.")
+        n = length or len(groups)
+        return cls(length=n, start="tokens", tokens=tuple(groups[i % len(groups)] for i in range(n)))
+
+    def delta(self, site: Site) -> SoftPrompt:
+        words: Tensor = site.host.get_input_embeddings().weight.detach()  # type: ignore[operator]
+        return SoftPrompt(self._start(words.float()), self.position)
+
+    def _start(self, words: Tensor) -> Tensor:
+        n, d = self.length, words.shape[1]
+        if self.start == "uniform":
+            return torch.empty(n, d, device=words.device).uniform_(-0.5, 0.5)
+        if self.start == "normal":
+            return torch.randn(n, d, device=words.device)
+        if self.start == "vocabulary":
+            population = min(self.population, len(words))
+            chosen = torch.randperm(population)[:n] if n <= population else torch.randint(
+                population, (n,)
+            )
+            return words[chosen.to(words.device)].clone()
+        if max(max(group) for group in self.tokens) >= len(words):
+            raise BadValue("`tokens` holds ids beyond this model's vocabulary. Use its tokenizer.")
+        return torch.stack([words[list(group)].mean(0) for group in self.tokens])

@@ -1,0 +1,61 @@
+"""Every method by its name. Adding a method adds one line here.
+
+A method's module is imported when it is first asked for, so that looking at the names is quick.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .core.errors import UnknownName
+
+_WHERE = {
+    "full": "finetune.full:FullFineTuning",
+    "linear_probe": "finetune.linear_probe:LinearProbe",
+    "top_layers": "finetune.top_layers:TopLayers",
+    "frozen_bottom": "finetune.frozen_bottom:FrozenBottom",
+    "houlsby": "adapter.houlsby:Houlsby",
+    "prompt_tuning": "prompt.prompt_tuning:PromptTuning",
+    "lora": "low_rank.lora:LoRA",
+    "bitfit": "sparse.bitfit:BitFit",
+    "ia3": "others.ia3:IA3",
+}
+CLASSES = {place.split(":")[1]: name for name, place in _WHERE.items()}
+
+
+class _Methods(Mapping[str, Any]):
+    """name → method class, imported on first use."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in _WHERE:
+            raise UnknownName("method", name, _WHERE)
+        module, _, cls = _WHERE[name].partition(":")
+        return getattr(import_module(f"pftlab.{module}"), cls)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _WHERE
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_WHERE)
+
+    def __len__(self) -> int:
+        return len(_WHERE)
+
+    def __repr__(self) -> str:
+        return f"METHODS({', '.join(_WHERE)})"
+
+
+METHODS = _Methods()
+
+
+def load(
+    model: Any, folder: str | Path, name: str | None = None, check_base: bool = True
+) -> Any:
+    """Attach what `folder` holds, saved by `pftlab.save` or by Hugging Face PEFT.
+
+    See pftlab.core.checkpoint.load for the arguments and errors.
+    """
+    from .core import checkpoint
+
+    return checkpoint.load(model, folder, METHODS, name, check_base)

@@ -1,0 +1,1 @@
+"""Sparse methods: train a few of the base's own parameters."""

@@ -1,0 +1,64 @@
+"""BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models.
+
+Ben Zaken, Ravfogel and Goldberg (2022), https://arxiv.org/abs/2106.10199
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..core import Method, Refused
+from ..core.sites import base_prefix, sites
+
+
+@dataclass(frozen=True)
+class BitFit(Method):
+    """Train the bias vectors of the base and nothing else.
+
+    The bias of the key projection never gets a gradient: it adds the same number to all scores of
+    a query, and the softmax takes it away again.
+
+    Args:
+        at: train only the biases at these sites; the paper's subset is
+            ("attention.query", "ffn.up") (Section 4). None: every bias of the base.
+        layers: numbers of the layers to train, with `at`; None: all.
+    """
+
+    name = "bitfit"
+    title = "BitFit"
+    family = "sparse"
+    paper = "Ben Zaken et al. (2022), BitFit: Simple Parameter-efficient Fine-tuning"
+    url = "https://arxiv.org/abs/2106.10199"
+    year = 2021
+    learning_rate = 2e-3
+    mergeable = True
+    nothing_to_train = (
+        "It trains biases, and this model was built without them, as T5 and Llama are. "
+        "Use LayerNorm tuning, (IA)³ or LoRA."
+    )
+
+    at: tuple[str, ...] | None = None
+    layers: tuple[int, ...] | None = None
+
+    def sites(self, model: nn.Module) -> list:
+        return []  # nothing is planted
+
+    def trains(self, model: nn.Module) -> Iterable[str]:
+        prefix = base_prefix(model)
+        biases = [
+            name
+            for name, _ in model.named_parameters()
+            if name.startswith(prefix) and name.split(".")[-1] == "bias" and ".pft_" not in name
+        ]
+        if self.at is None:
+            return biases
+        chosen = sites(model, self.at, self.layers)
+        if fused := [site for site in chosen if site.place.parts > 1]:
+            raise Refused(
+                f"{fused[0].name} is a slice of a fused projection in this {type(model).__name__}, "
+                "and a parameter can only be trained as a whole. Use "
+                "'attention.query_key_value', or all biases."
+            )
+        wanted = {f"{site.path}.bias" for site in chosen}
+        return [name for name in biases if name in wanted]
