@@ -62,7 +62,7 @@ def plant(site: Site, method_name: str, delta: Delta) -> None:
     Raises:
         BadValue: the host already carries a delta of that name.
     """
-    from . import attention, sequence
+    from . import attention, sequence, weights
 
     name = child_name(site, method_name)
     if name in dict(site.host.named_children()):
@@ -84,6 +84,8 @@ def plant(site: Site, method_name: str, delta: Delta) -> None:
         attention.listen(site.model)
     elif port == SEQUENCE:
         hooks += sequence.hook(site, name, delta)
+    elif port == weights.WEIGHT:
+        hooks += weights.hook(site, name, delta)
     elif port == INPUT:
         hook = partial(_rewrite_input, name)
         hooks.append(site.host.register_forward_pre_hook(hook, with_kwargs=True))
@@ -120,7 +122,8 @@ def planted(model: nn.Module, method_name: str | None = None) -> Iterator[tuple[
 def child_name(site: Site, method_name: str) -> str:
     """Name of the delta in its host. Slices and inputs share hosts, so they get a suffix."""
     suffix = ""
-    if site.place.parts > 1 or site.place.port == INPUT:
+    shares_host = site.place.parts > 1 or site.place.port in (INPUT, "weight")
+    if shares_host:
         suffix = "_" + site.name.split(".")[-1]
     return PREFIX + method_name + suffix
 

@@ -14,6 +14,7 @@ from .delta import Delta, planted
 from .errors import Refused
 from .method import record_of, release
 from .sites import is_conv1d, widths
+from .weights import WeightDelta, rewrite
 
 
 @torch.no_grad()
@@ -30,16 +31,33 @@ def merge(model: nn.Module) -> nn.Module:
     record_of(model)
     hosts: dict[str, nn.Module] = {}
     for path, host, _, delta in planted(model):
-        _check_host(path, host, delta)
-        hosts[path] = host
+        if not isinstance(delta, WeightDelta):
+            _check_host(path, host, delta)
+            hosts[path] = host
+    changed = _changed_weights(model)
     folded = [(host, *_affine(path, host)) for path, host in hosts.items()]
     release(model)
+    for parameter, value in changed:
+        parameter.copy_(value)
     for host, weight, bias in folded:
         layout = weight if is_conv1d(host) else weight.T
         host.weight.copy_(layout.to(host.weight))  # type: ignore[operator]
         if host.bias is not None:
             host.bias.copy_(bias.to(host.bias))  # type: ignore[operator]
     return model
+
+
+def _changed_weights(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
+    """What the weight deltas make of their parameters, each delta once, in order of planting."""
+    values: dict[int, tuple[nn.Parameter, Tensor]] = {}
+    seen: set[int] = set()
+    for _, host, _, delta in planted(model):
+        if isinstance(delta, WeightDelta) and id(delta) not in seen:
+            seen.add(id(delta))
+            parameter = host.get_parameter(delta.leaf)
+            value = values.get(id(parameter), (parameter, parameter.detach()))[1]
+            values[id(parameter)] = (parameter, rewrite(delta, value))
+    return list(values.values())
 
 
 def _check_host(path: str, host: nn.Module, delta: Delta) -> None:

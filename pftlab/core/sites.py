@@ -176,6 +176,69 @@ def _gpt2() -> dict[str, tuple[Place, ...]]:
     )
 
 
+def _distilbert() -> dict[str, tuple[Place, ...]]:
+    layer = "transformer.layer.*"
+    return _single(
+        {
+            "sequence": Place("", SEQUENCE),
+            "embedding": Place("embeddings.word_embeddings"),
+            "attention.query": Place(f"{layer}.attention.q_lin"),
+            "attention.key": Place(f"{layer}.attention.k_lin"),
+            "attention.value": Place(f"{layer}.attention.v_lin"),
+            "attention.keys_values": Place(f"{layer}.attention", KEYS_VALUES),
+            "attention.output": Place(f"{layer}.attention.out_lin"),
+            "attention": Place(f"{layer}.attention"),
+            "ffn.up": Place(f"{layer}.ffn.lin1"),
+            "ffn.down": Place(f"{layer}.ffn.lin2"),
+            "ffn": Place(f"{layer}.ffn"),
+            "block": Place(layer),
+        }
+    )
+
+
+def _opt() -> dict[str, tuple[Place, ...]]:
+    layer = "decoder.layers.*"
+    return _single(
+        {
+            "sequence": Place("decoder", SEQUENCE),
+            "embedding": Place("decoder.embed_tokens"),
+            "attention.query": Place(f"{layer}.self_attn.q_proj"),
+            "attention.key": Place(f"{layer}.self_attn.k_proj"),
+            "attention.value": Place(f"{layer}.self_attn.v_proj"),
+            "attention.keys_values": Place(f"{layer}.self_attn", KEYS_VALUES),
+            "attention.output": Place(f"{layer}.self_attn.out_proj"),
+            "attention": Place(f"{layer}.self_attn"),
+            "ffn.up": Place(f"{layer}.fc1"),
+            "ffn.down": Place(f"{layer}.fc2"),
+            # no module spans the feed-forward sub-layer: it begins at fc1 and ends at fc2
+            "ffn": Place(f"{layer}.fc2", x=f"{layer}.fc1"),
+            "block": Place(layer),
+        }
+    )
+
+
+def _gpt_neox() -> dict[str, tuple[Place, ...]]:
+    layer = "layers.*"
+    fused = f"{layer}.attention.query_key_value"
+    return _single(
+        {
+            "sequence": Place("", SEQUENCE),
+            "embedding": Place("embed_in"),
+            "attention.query": Place(fused, part=0, parts=3, per_head=True),
+            "attention.key": Place(fused, part=1, parts=3, per_head=True),
+            "attention.value": Place(fused, part=2, parts=3, per_head=True),
+            "attention.query_key_value": Place(fused),
+            "attention.keys_values": Place(f"{layer}.attention", KEYS_VALUES),
+            "attention.output": Place(f"{layer}.attention.dense"),
+            "attention": Place(f"{layer}.post_attention_dropout", x=f"{layer}.attention"),
+            "ffn.up": Place(f"{layer}.mlp.dense_h_to_4h"),
+            "ffn.down": Place(f"{layer}.mlp.dense_4h_to_h"),
+            "ffn": Place(f"{layer}.post_mlp_dropout", x=f"{layer}.mlp"),
+            "block": Place(layer),
+        }
+    )
+
+
 def _t5(gated: bool) -> dict[str, tuple[Place, ...]]:
     def attention(inner: str, port: str = OUTPUT) -> tuple[Place, ...]:
         return tuple(
@@ -233,7 +296,11 @@ ARCHITECTURES: dict[str, Architecture] = {
     "roberta": Architecture(
         _bert_like(), first_token_is_read=True, learned_positions=True, position_offset=2
     ),
+    "distilbert": Architecture(_distilbert(), first_token_is_read=True, learned_positions=True),
+    "electra": Architecture(_bert_like(), first_token_is_read=True, learned_positions=True),
     "gpt2": Architecture(_gpt2(), learned_positions=True),
+    "opt": Architecture(_opt(), learned_positions=True),
+    "gpt_neox": Architecture(_gpt_neox()),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
