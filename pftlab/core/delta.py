@@ -37,6 +37,12 @@ class Delta(nn.Module):
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def fit(self, state: dict[str, Tensor]) -> None:
+        """Take on the shapes of `state` (own names → tensors), which will be copied in next.
+
+        For a delta whose shapes depend on the data: a mask, a rank that was pruned.
+        """
+
 
 class Tap(nn.Module):
     """Remembers what its host reads, for a delta whose own host does not read x."""

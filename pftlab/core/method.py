@@ -309,6 +309,9 @@ def load_trainable_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     Raises:
         BadValue: names or shapes differ; nothing has been copied then.
     """
+    for path, _, child, delta in planted(model):
+        prefix = f"{path}.{child}.".lstrip(".")
+        delta.fit({n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)})
     own = trainable_state(model)
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or unknown:
