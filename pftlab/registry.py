@@ -19,6 +19,13 @@ _WHERE = {
     "prompt_tuning": "prompt.prompt_tuning:PromptTuning",
     "lora": "low_rank.lora:LoRA",
     "bitfit": "sparse.bitfit:BitFit",
+    "random_mask": "sparse.mask:RandomMask",
+    "fish_mask": "sparse.fish_mask:FishMask",
+    "lt_sft": "sparse.lt_sft:LTSFT",
+    "layer_norm": "sparse.layer_norm:LayerNormTuning",
+    "diff_pruning": "sparse.diff_pruning:DiffPruning",
+    "did": "sparse.said:IntrinsicDID",
+    "said": "sparse.said:IntrinsicSAID",
     "ia3": "others.ia3:IA3",
 }
 CLASSES = {place.split(":")[1]: name for name, place in _WHERE.items()}

@@ -37,11 +37,20 @@ class Delta(nn.Module):
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def fit(self, state: dict[str, Tensor]) -> None:
-        """Take on the shapes of `state` (own names → tensors), which will be copied in next.
+    def pack(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold of this delta: own names → tensors."""
+        return {name: t.detach() for name, t in self.state_dict(keep_vars=True).items()}
 
-        For a delta whose shapes depend on the data: a mask, a rank that was pruned.
-        """
+    def fit(self, packed: dict[str, Tensor]) -> None:
+        """Take on the shapes of `packed`, for a delta whose shapes depend on the data: a mask, a
+        rank that was pruned. `unpack` follows when all shapes agree."""
+
+    @torch.no_grad()
+    def unpack(self, packed: dict[str, Tensor]) -> None:
+        """Take on the values of `packed`, which `pack` of a delta of this shape has made."""
+        own = self.state_dict(keep_vars=True)
+        for name, tensor in packed.items():
+            own[name].copy_(tensor)
 
 
 class Tap(nn.Module):

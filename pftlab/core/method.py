@@ -60,6 +60,7 @@ class Method:
     causal: ClassVar[bool] = True  # a token never sees what comes after it
     batch_independent: ClassVar[bool] = True
     needs_head: ClassVar[bool] = False  # trains nothing but the head
+    last_counts: ClassVar[bool] = False  # a schedule ends in the result: keep the last, not the best
     peft: ClassVar[Any] = None  # a PeftFormat, where Hugging Face PEFT has the method
 
     at: tuple[str, ...] | None = None
@@ -75,6 +76,10 @@ class Method:
     def delta(self, site: Site) -> Delta:
         """What to plant at `site`."""
         raise NotImplementedError
+
+    def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
+        """What to plant where; override it to let the deltas share something."""
+        return [(site, self.delta(site)) for site in self.sites(model)]
 
     def trains(self, model: nn.Module) -> Iterable[str]:
         """Names of the base parameters to train, beside the deltas and the head."""
@@ -112,7 +117,7 @@ class Method:
         flags = {n: p.requires_grad for n, p in parameters.items()}
         before = (model.config._attn_implementation, model.training)
         try:
-            deltas = [(site, self.delta(site)) for site in self.sites(model)]
+            deltas = self.plan(model)
             opened = [n for n in self.trains(model) if n not in record.head]
             if not record.methods:
                 for n, parameter in parameters.items():
@@ -146,6 +151,13 @@ class Method:
         record.methods[name] = self
         model.pftlab = record
         return model
+
+    def attached_as(self, model: nn.Module) -> str:
+        """The name under which this very method is attached to `model`."""
+        for name, method in record_of(model).methods.items():
+            if method is self:
+                return name
+        raise Refused(f"This {self.title} is not attached to this {type(model).__name__}.")
 
     #: advice for the error that is raised when there is nothing to train
     nothing_to_train: ClassVar[str] = "Choose other sites, or a model that has them."
@@ -290,16 +302,14 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
         Name in the model → tensor (detached, not copied). The head is among them.
     """
     record = record_of(model)
-    inside = {id(t): f"{path}.{child}.{n}".lstrip(".")
-              for path, _, child, delta in planted(model)
-              for n, t in delta.state_dict(keep_vars=True).items()}
     parameters = dict(model.named_parameters())
-    state = {}
-    for path, _, child, delta in planted(model):
-        for n, tensor in delta.state_dict(keep_vars=True).items():
-            full = f"{path}.{child}.{n}".lstrip(".")
-            if inside[id(tensor)] == full:  # a tensor that deltas share is stored once
-                state[full] = tensor.detach()
+    state: dict[str, Tensor] = {}
+    packed: set[int] = set()  # a parameter that deltas share is stored with the first of them
+    for prefix, delta in _prefixed(model):
+        own = dict(delta.named_parameters())
+        shared = {name for name, parameter in own.items() if id(parameter) in packed}
+        state |= {prefix + n: t for n, t in delta.pack().items() if n not in shared}
+        packed |= {id(parameter) for parameter in own.values()}
     return state | {n: parameters[n].detach() for n in record.originals}
 
 
@@ -307,11 +317,14 @@ def load_trainable_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Copy `state`, as `trainable_state` gave it, into `model`.
 
     Raises:
-        BadValue: names or shapes differ; nothing has been copied then.
+        BadValue: names or shapes differ; no value has been copied then.
     """
-    for path, _, child, delta in planted(model):
-        prefix = f"{path}.{child}.".lstrip(".")
-        delta.fit({n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)})
+    packed = {
+        prefix: {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+        for prefix, _ in _prefixed(model)
+    }
+    for prefix, delta in _prefixed(model):
+        delta.fit(packed[prefix])
     own = trainable_state(model)
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or unknown:
@@ -326,9 +339,20 @@ def load_trainable_state(model: nn.Module, state: dict[str, Tensor]) -> None:
                 f"{n} has shape {tuple(state[n].shape)} in the file and {tuple(tensor.shape)} "
                 "in the model. Use the base and the hyper-parameters that it was trained with."
             )
+    for prefix, delta in _prefixed(model):
+        delta.unpack(packed[prefix])
+    parameters = dict(model.named_parameters())
     with torch.no_grad():
-        for n, tensor in own.items():
-            tensor.copy_(state[n])
+        for n in record_of(model).originals:
+            parameters[n].copy_(state[n])
+
+
+def _prefixed(model: nn.Module) -> list[tuple[str, Delta]]:
+    """Every planted delta once, with what stands before its tensors' names in the model."""
+    found: dict[int, tuple[str, Delta]] = {}
+    for path, _, child, delta in planted(model):
+        found.setdefault(id(delta), (f"{path}.{child}.".lstrip("."), delta))
+    return list(found.values())
 
 
 def head_parameters(model: nn.Module) -> frozenset[str]:

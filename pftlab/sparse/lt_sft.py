@@ -1,0 +1,85 @@
+"""LT-SFT: Composable Sparse Fine-Tuning for Cross-Lingual Transfer.
+
+Ansell, Ponti, Korhonen and Vulić (2022), https://arxiv.org/abs/2110.07560. The L1 penalty that the
+authors use for their language masks is left out; layer norms are not frozen.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from ..core import BadValue
+from .mask import RandomMask, entries, keep_highest
+
+
+@dataclass(frozen=True)
+class LTSFT(RandomMask):
+    """A lottery ticket: fine-tune everything, keep the weights that moved most, rewind, train them.
+
+    Phase 1 is a full fine-tuning of `full_steps` steps. The k weights with the largest |θ₁ − θ₀|
+    are the mask; every weight goes back to θ₀, and phase 2, the training that follows, changes the
+    masked weights alone (Section 3.1). Differences learnt on two tasks can be added: attach both.
+
+    Args:
+        density: share of the base's parameters to keep; their number is exact.
+        seed: of the random choice before training begins.
+        full_steps: steps of phase 1; None: as many as phase 2 has.
+        full_learning_rate: of phase 1.
+    """
+
+    name = "lt_sft"
+    title = "LT-SFT"
+    paper = "Ansell et al. (2022), Composable Sparse Fine-Tuning for Cross-Lingual Transfer"
+    url = "https://arxiv.org/abs/2110.07560"
+
+    density: float = 0.01
+    full_steps: int | None = None
+    full_learning_rate: float = 5e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.full_steps is not None and self.full_steps < 1:
+            raise BadValue(f"full_steps={self.full_steps}: phase 1 needs at least one step.")
+
+    def before_training(
+        self, model: nn.Module, batches: Callable[[], Iterator[dict[str, Tensor]]], total_steps: int
+    ) -> None:
+        pairs = entries(model, self.attached_as(model))
+        count = sum(len(delta.values) for _, delta in pairs)
+        steps = total_steps if self.full_steps is None else self.full_steps
+        moved = self._full_fine_tuning(model, [p for p, _ in pairs], batches, steps)
+        keep_highest(pairs, moved, count)
+
+    def _full_fine_tuning(
+        self,
+        model: nn.Module,
+        base: list[nn.Parameter],
+        batches: Callable[[], Iterator[dict[str, Tensor]]],
+        steps: int,
+    ) -> list[Tensor]:
+        """|θ₁ − θ₀| of every base parameter after phase 1; the model is as before."""
+        head = [p for p in model.parameters() if p.requires_grad and p.numel()]
+        start = [(p, p.detach().clone(), p.requires_grad) for p in [*base, *head]]
+        optimiser = torch.optim.AdamW([*base, *head], lr=self.full_learning_rate, weight_decay=0.0)
+        try:
+            for parameter in base:
+                parameter.requires_grad_(True)
+            for batch in islice(_forever(batches), steps):
+                optimiser.zero_grad()
+                model(**batch).loss.backward()
+                optimiser.step()
+            return [(p.detach() - s).abs() for p, s, _ in start[: len(base)]]
+        finally:
+            with torch.no_grad():
+                for parameter, value, flag in start:
+                    parameter.copy_(value)
+                    parameter.requires_grad_(flag)
+                    parameter.grad = None
+
+
+def _forever(batches: Callable[[], Iterator[dict[str, Tensor]]]) -> Iterator[dict[str, Tensor]]:
+    while True:
+        yield from batches()

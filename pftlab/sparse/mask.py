@@ -1,0 +1,112 @@
+"""A few entries of the weights, at fixed places: what the mask methods of this family share."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..core import BadValue, Delta, Method, Site, planted
+from ..core.weights import WeightDelta, parameter_sites
+
+
+class SparseValues(WeightDelta):
+    """W₀ + δ, with δ zero outside k chosen places: only these k values are kept and trained.
+
+    values (k,), places (k,): positions in the flattened W; W₀ of any shape
+    """
+
+    places: Tensor
+
+    def __init__(self, places: Tensor):
+        super().__init__()
+        self.move_to(places)
+
+    def move_to(self, places: Tensor) -> None:
+        """Train the entries at `places` (k,) from now on, starting at zero."""
+        self.register_buffer("places", places.to(torch.int32))
+        self.values = nn.Parameter(torch.zeros(len(places), device=places.device))
+
+    def fit(self, packed: dict[str, Tensor]) -> None:
+        if "places" in packed and packed["places"].shape != self.places.shape:
+            self.move_to(packed["places"].to(self.places.device))
+
+    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+        return weight.flatten().index_add(0, self.places, self.values).view_as(weight)
+
+
+@dataclass(frozen=True)
+class RandomMask(Method):
+    """Train a random share of the base's weights: the control of every chosen mask.
+
+    The optimiser keeps its state for the chosen entries alone. Weight decay acts on their change,
+    so it pulls towards the base.
+
+    Args:
+        density: share of the base's parameters to train; their number is exact.
+        seed: of the random choice.
+    """
+
+    name = "random_mask"
+    title = "Random mask"
+    family = "sparse"
+    paper = "Sung et al. (2021), Training Neural Networks with Fixed Sparse Masks (its control)"
+    url = "https://arxiv.org/abs/2111.09839"
+    year = 2021
+    learning_rate = 1e-3
+    mergeable = True
+
+    density: float = 0.005
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.density <= 1:
+            raise BadValue(
+                f"density={self.density}: the share of the weights to train is greater than 0 "
+                "and at most 1; 0.005 trains one in 200."
+            )
+
+    def sites(self, model: nn.Module) -> list[Site]:
+        return parameter_sites(model, lambda name, parameter: parameter.is_floating_point())
+
+    def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        planned: list[tuple[Site, Delta]] = []
+        start = 0
+        for site in self.sites(model):
+            parameter = site.host.get_parameter(site.place.x)
+            stop = start + parameter.numel()
+            # Rounding the running total, not each share, makes the sum exact.
+            count = int(self.density * stop) - int(self.density * start)
+            chosen = torch.randperm(stop - start, generator=generator, device="cpu")[:count]
+            planned.append((site, SparseValues(chosen.to(parameter.device))))
+            start = stop
+        return planned
+
+
+def entries(model: nn.Module, method_name: str) -> list[tuple[nn.Parameter, SparseValues]]:
+    """The parameters that a mask method acts on, each with its delta."""
+    found = {
+        id(delta): (host.get_parameter(delta.leaf), delta)
+        for _, host, _, delta in planted(model, method_name)
+        if isinstance(delta, SparseValues)
+    }
+    return list(found.values())
+
+
+def keep_highest(
+    pairs: list[tuple[nn.Parameter, SparseValues]], scores: list[Tensor], count: int
+) -> None:
+    """Move the masks to the `count` entries of highest score over all parameters together.
+
+    Args:
+        pairs: from `entries`.
+        scores: one tensor for each pair, of the parameter's shape.
+        count: exact number of entries to keep.
+    """
+    flat = torch.cat([score.flatten() for score in scores])
+    best = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    best[flat.topk(count).indices] = True
+    sizes = [score.numel() for score in scores]
+    for (_, delta), chosen in zip(pairs, best.split(sizes), strict=True):
+        delta.move_to(chosen.nonzero().flatten())

@@ -1,0 +1,100 @@
+"""Intrinsic dimension: Intrinsic Dimensionality Explains the Effectiveness of Language Model
+Fine-Tuning.
+
+Aghajanyan, Gupta and Zettlemoyer (2021), https://arxiv.org/abs/2012.13255. Surveys file it under
+reparametrisation, for every weight changes; it stands here because few numbers change them. The
+authors' code gives the transform a backward pass that scales the gradient by 1/L of each tensor;
+this has the true gradient of the paper's equation.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..core import BadValue, Delta, Method, Site
+from ..core.weights import WeightDelta, parameter_sites
+from .fastfood import Fastfood
+
+
+class Projected(WeightDelta):
+    """W₀ + λ P(θ): a random projection of few numbers θ that all parameters share (Eq. 4).
+
+    θ (d,) = 0 at first: training starts at the base; λ () scales this parameter's part
+    """
+
+    def __init__(self, shape: torch.Size, theta: nn.Parameter, scaled: bool, seed: int):
+        super().__init__()
+        self.theta = theta
+        self.scale = nn.Parameter(torch.ones(())) if scaled else 1.0
+        self.project = Fastfood(shape.numel(), seed)
+
+    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+        return weight + self.scale * self.project(self.theta).view_as(weight)
+
+
+@dataclass(frozen=True)
+class IntrinsicDID(Method):
+    """Train d numbers, which a fixed random projection turns into a change of every weight.
+
+    The direct intrinsic dimension: θ = θ₀ + P(θ_d) (Li et al., 2018, and Eq. 1). The smallest d
+    that reaches 90 % of full fine-tuning measures how hard a task is for a base.
+
+    Args:
+        dimension: d, how many numbers are trained in all.
+        seed: of the projection; base, seed and the d numbers are the whole model.
+    """
+
+    name = "did"
+    title = "Intrinsic DID"
+    family = "sparse"
+    paper = "Aghajanyan et al. (2021), Intrinsic Dimensionality Explains the Effectiveness"
+    url = "https://arxiv.org/abs/2012.13255"
+    year = 2020
+    learning_rate = 1e-2
+    mergeable = True
+
+    dimension: int = 1000
+    seed: int = 0
+
+    def sites(self, model: nn.Module) -> list[Site]:
+        return parameter_sites(model, lambda name, parameter: parameter.is_floating_point())
+
+    def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
+        sites = self.sites(model)
+        scales = self.scales(sites)
+        if self.dimension <= scales:
+            raise BadValue(
+                f"dimension={self.dimension}: this model has {len(sites)} parameter tensors, and "
+                f"{scales} of the dimensions are their scales. Give more than {scales}."
+            )
+        device = next(model.parameters()).device
+        theta = nn.Parameter(torch.zeros(self.dimension - scales, device=device))
+        return [
+            (
+                site,
+                Projected(
+                    site.host.get_parameter(site.place.x).shape, theta, scales > 0, self.seed + i
+                ),
+            )
+            for i, site in enumerate(sites)
+        ]
+
+    def scales(self, sites: list[Site]) -> int:
+        """How many of the trained numbers are scales λ."""
+        return 0
+
+
+@dataclass(frozen=True)
+class IntrinsicSAID(IntrinsicDID):
+    """The structure-aware form: one trained scale λ for each part of the network (Eq. 4).
+
+    The scales are counted among the d numbers. A part is a parameter tensor, as in the authors'
+    code; the paper says layer.
+    """
+
+    name = "said"
+    title = "Intrinsic SAID"
+
+    def scales(self, sites: list[Site]) -> int:
+        return len(sites)
