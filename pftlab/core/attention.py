@@ -32,7 +32,15 @@ class KeysValues(Delta):
     """
 
     def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        raise NotImplementedError
+        return keys, values
+
+    def finish(self, query: Tensor, output: Tensor, scaling: float | None) -> Tensor:
+        """Rewrite the attention's output.
+
+        query (B, query heads, T, d), output (B, T, query heads, d) → output; `scaling` is the
+        factor of the scores, None for 1/√d.
+        """
+        return output
 
 
 def listen(model: nn.Module) -> None:
@@ -58,17 +66,24 @@ def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     length = key.shape[2]
-    for name, delta in module.named_children():
-        if isinstance(delta, KeysValues) and name.startswith(PREFIX) and delta.active:
-            new_key, new_value = delta(key, value)
-            key, value = new_key.to(key.dtype), new_value.to(value.dtype)
+    deltas = [
+        delta
+        for name, delta in module.named_children()
+        if isinstance(delta, KeysValues) and name.startswith(PREFIX) and delta.active
+    ]
+    for delta in deltas:
+        new_key, new_value = delta(key, value)
+        key, value = new_key.to(key.dtype), new_value.to(value.dtype)
     if (added := key.shape[2] - length) > 0:
         if mask is not None:
             mask = pad(mask, (added, 0), value=True if mask.dtype == torch.bool else 0.0)
         if kwargs.get("position_bias") is not None:  # T5: no bias towards the added entries
             kwargs["position_bias"] = pad(kwargs["position_bias"], (added, 0))
     kwargs["is_causal"] = False  # the mask says it all
-    return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+    output, weights = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+    for delta in deltas:
+        output = delta.finish(query, output, kwargs.get("scaling")).to(output.dtype)
+    return output, weights
 
 
 AttentionInterface.register(NAME, _attend)

@@ -37,12 +37,26 @@ class Prompt(Delta):
         raise NotImplementedError
 
 
+class PositionShift(Delta):
+    """Moves every token `length` positions on, as if a prompt of that length stood in front.
+
+    A prefix of keys and values takes no positions by itself. The original code of prefix tuning
+    and P-tuning v2, and Hugging Face PEFT, let the text begin behind it all the same.
+    """
+
+    def __init__(self, length: int):
+        super().__init__()
+        self.length = length
+
+
 def hook(site: Site, name: str, delta: Delta) -> list[Any]:
     """Register the hooks that insert the prompt `name` of the stack and take it out again.
 
     Raises:
         BadValue: the prompt leaves no room for text.
     """
+    if isinstance(delta, PositionShift):
+        return _hook_shift(site, name, delta)
     if not isinstance(delta, Prompt):
         raise BadValue(
             f"The site 'sequence' takes a Prompt, not a {type(delta).__name__}. "
@@ -57,15 +71,7 @@ def hook(site: Site, name: str, delta: Delta) -> list[Any]:
     # Face PEFT's checkpoints were trained with.
     classifies = "ForSequenceClassification" in type(model).__name__
     keeps = decoder is not None or (reads_first and classifies and delta.position == 0)
-    limit = getattr(site.config, "max_position_embeddings", None)
-    if limit is not None:
-        limit -= table.position_offset
-        if delta.length >= limit:
-            raise BadValue(
-                f"A prompt of length {delta.length} leaves no room for text: "
-                f"this model has {limit} positions. Give a shorter prompt."
-            )
-    delta.limit = limit if table.learned_positions else None
+    delta.limit = _limit(site, delta.length)
     delta.names = tuple(signature(stack.forward).parameters)
     hooks = [stack.register_forward_pre_hook(partial(_insert, name), with_kwargs=True)]
     if not keeps:
@@ -75,6 +81,51 @@ def hook(site: Site, name: str, delta: Delta) -> list[Any]:
         delta.reader = (decoder,)
         hooks.append(decoder.register_forward_pre_hook(widen, with_kwargs=True))
     return hooks
+
+
+def _limit(site: Site, length: int) -> int | None:
+    """How many positions prompt and text may take together; None: no table limits them."""
+    table = architecture(site.model)
+    limit = getattr(site.config, "max_position_embeddings", None)
+    if limit is None:
+        return None
+    limit -= table.position_offset
+    if length >= limit:
+        raise BadValue(
+            f"A prompt of length {length} leaves no room for text: this model has {limit} "
+            "positions. Give a shorter prompt."
+        )
+    return limit if table.learned_positions else None
+
+
+def _hook_shift(site: Site, name: str, delta: PositionShift) -> list[Any]:
+    names = tuple(signature(site.host.forward).parameters)
+    if "position_ids" not in names and "position_ids" not in signature(
+        site.host.embeddings.forward if hasattr(site.host, "embeddings") else site.host.forward
+    ).parameters:
+        return []  # relative positions: a shift of all tokens changes nothing
+    delta.names, delta.limit = names, _limit(site, delta.length)
+    delta.offset = architecture(site.model).position_offset
+    return [site.host.register_forward_pre_hook(partial(_shift, name), with_kwargs=True)]
+
+
+def _shift(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    shift: Any = getattr(stack, name)
+    if not shift.active:
+        return None
+    kwargs = dict(zip(shift.names, args, strict=False)) | kwargs
+    if (positions := kwargs.get("position_ids")) is None:
+        words = kwargs["input_ids"] if kwargs.get("input_ids") is not None else kwargs["inputs_embeds"]
+        cache = kwargs.get("past_key_values")
+        seen = 0 if cache is None else int(cache.get_seq_length())
+        start = seen + shift.offset
+        positions = torch.arange(start, start + words.shape[1], device=words.device)[None]
+    if shift.limit is not None and positions.shape[1] + shift.length > shift.limit:
+        raise BadValue(
+            f"{positions.shape[1]} tokens behind a prefix of {shift.length} do not fit into the "
+            f"{shift.limit} positions of this model. Shorten the text or the prefix."
+        )
+    return (), kwargs | {"position_ids": positions + shift.length}
 
 
 def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:

@@ -422,3 +422,10 @@ def is_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith(
         ("LayerNorm", "RMSNorm")
     )
+
+
+def with_cross_attention(model: nn.Module, at: Iterable[str]) -> tuple[str, ...]:
+    """`at`, and for each site of self-attention its twin in cross-attention, where there is one."""
+    known = architecture(model).places
+    twins = (f"cross_{name}" for name in at if name.startswith("attention"))
+    return (*at, *(twin for twin in twins if twin in known))

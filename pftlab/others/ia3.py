@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Delta, Method, PeftFormat, Site
-from ..core.sites import architecture, sites
+from ..core.sites import sites, with_cross_attention
 
 
 class Rescale(Delta):
@@ -52,9 +52,7 @@ class IA3(Method):
     layers: tuple[int, ...] | None = None
 
     def sites(self, model: nn.Module) -> list[Site]:
-        cross = tuple(f"cross_{name}" for name in self.at if name.startswith("attention."))
-        known = architecture(model).places
-        return sites(model, self.at + tuple(n for n in cross if n in known), self.layers)
+        return sites(model, with_cross_attention(model, self.at), self.layers)
 
     def delta(self, site: Site) -> Delta:
         return Rescale(site.d_out)

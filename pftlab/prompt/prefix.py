@@ -1,0 +1,79 @@
+"""Keys and values in front of every layer's own: what the deep prompts of this family share."""
+
+
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Site
+from ..core.attention import KeysValues
+
+
+class Prefix(KeysValues):
+    """[P_K; K] and [P_V; V]: n trainable keys and values for each head of one layer.
+
+    P_K, P_V (heads, n, d); keys, values (B, heads, T, d)
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor):
+        super().__init__()
+        self.keys, self.values = nn.Parameter(keys), nn.Parameter(values)
+
+    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        p_k, p_v = (p.to(keys.dtype).expand(len(keys), -1, -1, -1) for p in (self.keys, self.values))
+        return torch.cat([p_k, keys], dim=2), torch.cat([p_v, values], dim=2)
+
+
+class Reparametrisation(nn.Module):
+    """P = MLP(P'): one small matrix and one network for the prefixes of all layers.
+
+    embedding P' (n, d) → Linear (d, hidden) → tanh → Linear (hidden, layers · 2 · heads · width);
+    Section 4.3 of Li and Liang (2021).
+    """
+
+    def __init__(self, length: int, d: int, hidden: int, shapes: list[tuple[int, int]]):
+        super().__init__()
+        self.shapes = shapes
+        self.embedding = nn.Parameter(torch.randn(length, d))
+        total = sum(2 * heads * width for heads, width in shapes)
+        self.mlp = nn.Sequential(nn.Linear(d, hidden), nn.Tanh(), nn.Linear(hidden, total))
+
+    def prefix(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values (heads, n, width) of one layer; only its columns are computed."""
+        start = sum(2 * heads * width for heads, width in self.shapes[:layer])
+        heads, width = self.shapes[layer]
+        stop = start + 2 * heads * width
+        first, activation, last = self.mlp
+        hidden = activation(first(self.embedding))
+        out = nn.functional.linear(hidden, last.weight[start:stop], last.bias[start:stop])
+        keys, values = out.view(-1, 2, heads, width).permute(1, 2, 0, 3)
+        return keys, values
+
+
+class ReparametrisedPrefix(KeysValues):
+    """The prefix of one layer, from the network that all layers share."""
+
+    def __init__(self, shared: Reparametrisation, layer: int):
+        super().__init__()
+        self.shared, self.layer = shared, layer
+
+    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        p_k, p_v = (p.to(keys.dtype).expand(len(keys), -1, -1, -1) for p in self.shared.prefix(self.layer))
+        return torch.cat([p_k, keys], dim=2), torch.cat([p_v, values], dim=2)
+
+
+class Recorder(KeysValues):
+    """Keeps the keys and values that its layer computes."""
+
+    seen: tuple[Tensor, Tensor]
+
+    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        self.seen = keys[0].detach().clone(), values[0].detach().clone()
+        return keys, values
+
+
+def shape(site: Site) -> tuple[int, int]:
+    """(key-value heads, width of a head) at an `attention.keys_values` site."""
+    return site.key_value_heads, site.head_width
+
+

@@ -1,0 +1,137 @@
+"""Prefix-Tuning: Optimizing Continuous Prompts for Generation.
+
+Li and Liang (2021), https://arxiv.org/abs/2101.00190
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core import BadValue, Delta, Method, Refused, Site
+from ..core.delta import plant, planted, uproot
+from ..core.sequence import PositionShift
+from ..core.sites import sites, with_cross_attention
+from .prefix import Prefix, Recorder, Reparametrisation, ReparametrisedPrefix, shape
+
+
+@dataclass(frozen=True)
+class PrefixTuning(Method):
+    """Put trainable keys and values in front of those of every attention layer.
+
+    Args:
+        length: n, the number of prefix positions (paper: 5 for table-to-text, 10 in its code).
+        hidden: width of the network that produces the prefix (Section 4.3; the paper's code has
+            512). None: train keys and values directly, which the paper found less stable.
+        std: deviation of the first keys and values, without the network.
+        shift_positions: let the positions of the text begin behind the prefix, as the authors'
+            code and Hugging Face PEFT do. Rotary positions see the difference.
+        at: every attention; in an encoder-decoder model cross-attention gets prefixes as well.
+        layers: numbers of the layers that get a prefix; None: all.
+    """
+
+    name = "prefix_tuning"
+    title = "Prefix tuning"
+    family = "prompt"
+    paper = "Li and Liang (2021), Prefix-Tuning: Optimizing Continuous Prompts for Generation"
+    url = "https://arxiv.org/abs/2101.00190"
+    year = 2021
+    learning_rate = 5e-3
+    identity_at_start = False
+
+    length: int = 10
+    hidden: int | None = 512
+    std: float = 0.02
+    shift_positions: bool = True
+    at: tuple[str, ...] = ("attention.keys_values",)
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden is not None and self.hidden < 1:
+            raise BadValue(f"hidden={self.hidden}: a width is at least 1; None leaves it out.")
+
+    def sites(self, model: nn.Module) -> list[Site]:
+        return sites(model, with_cross_attention(model, self.at), self.layers)
+
+    def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
+        chosen = self.sites(model)
+        device = next(model.parameters()).device
+        planned: list[tuple[Site, Delta]] = []
+        if self.hidden is None:
+            planned = [(site, self.delta(site)) for site in chosen]
+        else:
+            width = model.config.hidden_size
+            shapes = [shape(site) for site in chosen]
+            with device:
+                shared = Reparametrisation(self.length, width, self.hidden, shapes)
+            planned = [(s, ReparametrisedPrefix(shared, i)) for i, s in enumerate(chosen)]
+        if self.shift_positions:
+            (stack,) = sites(model, ("sequence",))
+            planned.append((stack, PositionShift(self.length)))
+        return planned
+
+    def delta(self, site: Site) -> Prefix:
+        heads, width = shape(site)
+        keys, values = self.std * torch.randn(2, heads, self.length, width)
+        return Prefix(keys, values)
+
+
+def start_from_text(model: nn.Module, tokenizer: Any, text: str) -> None:
+    """Set an attached prefix to the keys and values of real words (Section 7.4, low-data).
+
+    The base reads `text`, repeated or cut to the prefix's length, and every layer's prefix
+    becomes what that layer computes for it.
+
+    Args:
+        model: with PrefixTuning(hidden=None) or PTuningV2 attached.
+        tokenizer: the base's.
+        text: words to start from, such as the name of the task.
+
+    Raises:
+        Refused: no directly trained prefix is attached.
+        BadValue: the text has no tokens.
+    """
+    prefixes = [(host, d) for _, host, _, d in planted(model) if isinstance(d, Prefix)]
+    if not prefixes:
+        raise Refused("No directly trained prefix is attached. Attach PrefixTuning(hidden=None).")
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise BadValue(f"{text!r} has no tokens. Give a text with words in it.")
+    length = prefixes[0][1].keys.shape[1]
+    words = torch.tensor([[ids[i % len(ids)] for i in range(length)]]).to(prefixes[0][1].keys.device)
+    for (_, prefix), (keys, values) in zip(prefixes, _read(model, words), strict=True):
+        with torch.no_grad():
+            prefix.keys.copy_(keys)
+            prefix.values.copy_(values)
+
+
+@torch.no_grad()
+def _read(model: nn.Module, words: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of `words` (1, n) at every site that carries a prefix, the base alone."""
+    deltas = [delta for *_, delta in planted(model)]
+    hosts = {id(h) for _, h, _, d in planted(model) if isinstance(d, Prefix)}
+    names = ("attention.keys_values",)
+    chosen = [s for s in sites(model, with_cross_attention(model, names)) if id(s.host) in hosts]
+    training = model.training
+    model.eval()
+    for delta in deltas:
+        delta.active = False
+    recorders = [Recorder() for _ in chosen]
+    try:
+        for site, recorder in zip(chosen, recorders, strict=True):
+            plant(site, "recorder", recorder)
+        inputs = {"input_ids": words, "attention_mask": torch.ones_like(words)}
+        if model.config.is_encoder_decoder:
+            inputs["decoder_input_ids"] = words
+        model(**inputs)
+        by_host = {id(s.host): r.seen for s, r in zip(chosen, recorders, strict=True)}
+    finally:
+        for _, host, child, _ in planted(model, "recorder"):
+            uproot(host, child)
+        for delta in deltas:
+            delta.active = True
+        model.train(training)
+    order = [id(h) for _, h, _, d in planted(model) if isinstance(d, Prefix)]
+    return [by_host[i] for i in order]
