@@ -1,11 +1,12 @@
 """The bottleneck network that most adapters share."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from ..core import Delta
+from ..core import BadValue, Delta
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": nn.functional.gelu,
@@ -13,6 +14,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": nn.functional.silu,
     "tanh": torch.tanh,
 }
+
+
+def check_activation(name: str) -> None:
+    """Raise BadValue unless `name` is a known activation."""
+    if name not in ACTIVATIONS:
+        raise BadValue(f"There is no activation {name!r}. Choose {', '.join(ACTIVATIONS)}.")
 
 
 class Bottleneck(Delta):
@@ -27,9 +34,29 @@ class Bottleneck(Delta):
         self.up = nn.Linear(bottleneck, width)
         self.activation = activation
         for layer in (self.down, self.up):
-            # The paper: a zero-mean normal of this deviation, cut off at two deviations.
+            # Houlsby et al.: a zero-mean normal of this deviation, cut off at two deviations.
             nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
             nn.init.zeros_(layer.bias)
 
+    def change(self, z: Tensor) -> Tensor:
+        """U φ(D z + d) + u: what the adapter adds."""
+        return self.up(ACTIVATIONS[self.activation](self.down(z)))
+
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        return h + self.up(ACTIVATIONS[self.activation](self.down(h)))
+        return h + self.change(h)
+
+
+class ParallelBottleneck(Bottleneck):
+    """h + s · (U φ(D x + d) + u): beside the sub-layer, reading what it reads (He et al., Table 1).
+
+    U = 0 at first, as in LoRA: training starts at the base. x, h (..., width)
+    """
+
+    def __init__(self, width: int, bottleneck: int, activation: str, scale: float):
+        super().__init__(width, bottleneck, activation, std=0.01)
+        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
+        nn.init.zeros_(self.up.weight)
+        self.scale = scale
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return h + self.scale * self.change(x)

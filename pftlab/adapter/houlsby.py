@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..core import BadValue, Delta, Method, Site
-from ..core.sites import is_norm
-from .bottleneck import ACTIVATIONS, Bottleneck
+from ..core import Delta, Method, Site
+from ..core.sites import norm_parameters
+from .bottleneck import Bottleneck, check_activation
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,10 @@ class Houlsby(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.activation not in ACTIVATIONS:
-            raise BadValue(
-                f"There is no activation {self.activation!r}. Choose {', '.join(ACTIVATIONS)}."
-            )
+        check_activation(self.activation)
 
     def delta(self, site: Site) -> Delta:
         return Bottleneck(site.d_out, self.bottleneck, self.activation, self.std)
 
     def trains(self, model: nn.Module) -> Iterable[str]:
-        if not self.layer_norm:
-            return []
-        base = model.base_model  # type: ignore[attr-defined]
-        norms = {id(p) for m in base.modules() if is_norm(m) for p in m.parameters(recurse=False)}
-        return [name for name, parameter in model.named_parameters() if id(parameter) in norms]
+        return norm_parameters(model) if self.layer_norm else []

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import BadValue
-from .sites import INPUT, KEYS_VALUES, OUTPUT, SEQUENCE, Site
+from .sites import INPUT, KEYS_VALUES, NORMED, OUTPUT, SEQUENCE, Site
 
 PREFIX = "pft_"  # of the child's name in its host, and so in the state dict
 
@@ -101,8 +101,8 @@ def plant(site: Site, method_name: str, delta: Delta) -> None:
         hooks += sequence.hook(site, name, delta)
     elif port == weights.WEIGHT:
         hooks += weights.hook(site, name, delta)
-    elif port == INPUT:
-        hook = partial(_rewrite_input, name)
+    elif port in (INPUT, NORMED):
+        hook = partial(_rewrite_input, name, port == NORMED)
         hooks.append(site.host.register_forward_pre_hook(hook, with_kwargs=True))
     elif port == OUTPUT:
         if site.place.x:
@@ -171,14 +171,17 @@ def _rewrite_output(
     return h if rest is None else (h, *rest)
 
 
-def _rewrite_input(name: str, host: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+def _rewrite_input(
+    name: str, normed: bool, host: nn.Module, args: tuple, kwargs: dict
+) -> tuple[tuple, dict] | None:
     delta: Delta = getattr(host, name)
     if not delta.active:
         return None
+    h = _first(args, kwargs)
+    h = apply(delta, host.forward(h) if normed else h, h)  # forward, not a call: no hooks run
     if args:
-        return (apply(delta, args[0], args[0]), *args[1:]), kwargs
-    key = next(iter(kwargs))
-    return args, kwargs | {key: apply(delta, kwargs[key], kwargs[key])}
+        return (h, *args[1:]), kwargs
+    return args, kwargs | {next(iter(kwargs)): h}
 
 
 def _plant_tap(site: Site, name: str, delta: Delta) -> Any:

@@ -304,12 +304,13 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     record = record_of(model)
     parameters = dict(model.named_parameters())
     state: dict[str, Tensor] = {}
-    packed: set[int] = set()  # a parameter that deltas share is stored with the first of them
+    packed: set[int | None] = set()  # a shared parameter is stored under its first name
     for prefix, delta in _prefixed(model):
-        own = dict(delta.named_parameters())
-        shared = {name for name, parameter in own.items() if id(parameter) in packed}
-        state |= {prefix + n: t for n, t in delta.pack().items() if n not in shared}
-        packed |= {id(parameter) for parameter in own.values()}
+        own = {name: id(t) for name, t in delta.state_dict(keep_vars=True).items()}
+        for name, tensor in delta.pack().items():
+            if own.get(name) not in packed:
+                state[prefix + name] = tensor
+                packed |= {own[name]} if name in own else set()
     return state | {n: parameters[n].detach() for n in record.originals}
 
 

@@ -19,6 +19,7 @@ from .errors import BadValue, UnknownName
 OUTPUT = "output"  # h is what the module returns
 INPUT = "input"  # h is what the module reads
 KEYS_VALUES = "keys and values"  # h is what the attention module attends to
+NORMED = "normed input"  # h is what a layer norm reads, x what it would make of it
 SEQUENCE = "sequence"  # h is the sequence of embedded tokens that the stack reads
 
 
@@ -27,7 +28,8 @@ class Place(NamedTuple):
 
     path: str
     port: str = OUTPUT
-    x: str = ""  # path of the module whose input is x, if it is not the host
+    x: str = ""  # path of the module whose input is x, if it is not the host. A sub-layer's x is
+    # what it reads from the residual stream: before its layer norm, where that comes first.
     part: int = 0  # a fused projection writes `parts` equal slices: which one is h
     parts: int = 1
     per_head: bool = False  # the slices alternate head by head (GPT-NeoX)
@@ -128,6 +130,8 @@ def _bert_like(embeddings: str = "embeddings.word_embeddings") -> dict[str, tupl
             "ffn.up": Place(f"{layer}.intermediate.dense"),
             "ffn.down": Place(f"{layer}.output.dense"),
             "ffn": Place(f"{layer}.output.dropout", x=f"{layer}.intermediate"),
+            # behind the residual sum, where the layer norm follows it
+            "stream": Place(f"{layer}.output.LayerNorm", NORMED),
             "block": Place(layer),
         }
     )
@@ -144,11 +148,12 @@ def _llama_like() -> dict[str, tuple[Place, ...]]:
             "attention.value": Place(f"{layer}.self_attn.v_proj"),
             "attention.keys_values": Place(f"{layer}.self_attn", KEYS_VALUES),
             "attention.output": Place(f"{layer}.self_attn.o_proj"),
-            "attention": Place(f"{layer}.self_attn"),
+            "attention": Place(f"{layer}.self_attn", x=f"{layer}.input_layernorm"),
             "ffn.gate": Place(f"{layer}.mlp.gate_proj"),
             "ffn.up": Place(f"{layer}.mlp.up_proj"),
             "ffn.down": Place(f"{layer}.mlp.down_proj"),
-            "ffn": Place(f"{layer}.mlp"),
+            "ffn": Place(f"{layer}.mlp", x=f"{layer}.post_attention_layernorm"),
+            "stream": Place(layer),
             "block": Place(layer),
         }
     )
@@ -167,10 +172,11 @@ def _gpt2() -> dict[str, tuple[Place, ...]]:
             "attention.query_key_value": Place(fused),
             "attention.keys_values": Place(f"{layer}.attn", KEYS_VALUES),
             "attention.output": Place(f"{layer}.attn.c_proj"),
-            "attention": Place(f"{layer}.attn"),
+            "attention": Place(f"{layer}.attn", x=f"{layer}.ln_1"),
             "ffn.up": Place(f"{layer}.mlp.c_fc"),
             "ffn.down": Place(f"{layer}.mlp.c_proj"),
-            "ffn": Place(f"{layer}.mlp"),
+            "ffn": Place(f"{layer}.mlp", x=f"{layer}.ln_2"),
+            "stream": Place(layer),
             "block": Place(layer),
         }
     )
@@ -191,6 +197,7 @@ def _distilbert() -> dict[str, tuple[Place, ...]]:
             "ffn.up": Place(f"{layer}.ffn.lin1"),
             "ffn.down": Place(f"{layer}.ffn.lin2"),
             "ffn": Place(f"{layer}.ffn"),
+            "stream": Place(f"{layer}.output_layer_norm", NORMED),
             "block": Place(layer),
         }
     )
@@ -207,11 +214,12 @@ def _opt() -> dict[str, tuple[Place, ...]]:
             "attention.value": Place(f"{layer}.self_attn.v_proj"),
             "attention.keys_values": Place(f"{layer}.self_attn", KEYS_VALUES),
             "attention.output": Place(f"{layer}.self_attn.out_proj"),
-            "attention": Place(f"{layer}.self_attn"),
+            "attention": Place(f"{layer}.self_attn", x=f"{layer}.self_attn_layer_norm"),
             "ffn.up": Place(f"{layer}.fc1"),
             "ffn.down": Place(f"{layer}.fc2"),
-            # no module spans the feed-forward sub-layer: it begins at fc1 and ends at fc2
-            "ffn": Place(f"{layer}.fc2", x=f"{layer}.fc1"),
+            # no module spans the feed-forward sub-layer: it ends at fc2
+            "ffn": Place(f"{layer}.fc2", x=f"{layer}.final_layer_norm"),
+            "stream": Place(layer),
             "block": Place(layer),
         }
     )
@@ -230,10 +238,11 @@ def _gpt_neox() -> dict[str, tuple[Place, ...]]:
             "attention.query_key_value": Place(fused),
             "attention.keys_values": Place(f"{layer}.attention", KEYS_VALUES),
             "attention.output": Place(f"{layer}.attention.dense"),
-            "attention": Place(f"{layer}.post_attention_dropout", x=f"{layer}.attention"),
+            "attention": Place(f"{layer}.post_attention_dropout", x=f"{layer}.input_layernorm"),
             "ffn.up": Place(f"{layer}.mlp.dense_h_to_4h"),
             "ffn.down": Place(f"{layer}.mlp.dense_4h_to_h"),
-            "ffn": Place(f"{layer}.post_mlp_dropout", x=f"{layer}.mlp"),
+            "ffn": Place(f"{layer}.post_mlp_dropout", x=f"{layer}.post_attention_layernorm"),
+            "stream": Place(layer),
             "block": Place(layer),
         }
     )
@@ -262,7 +271,7 @@ def _t5(gated: bool) -> dict[str, tuple[Place, ...]]:
         "attention.keys_values": attention("", KEYS_VALUES),
         "attention.output": attention(".o"),
         "attention": tuple(
-            Place(f"{stack}.block.*.layer.0.dropout", x=f"{stack}.block.*.layer.0.SelfAttention")
+            Place(f"{stack}.block.*.layer.0.dropout", x=f"{stack}.block.*.layer.0.layer_norm")
             for stack in ("encoder", "decoder")
         ),
         "cross_attention.query": (Place(f"{cross}.EncDecAttention.q"),),
@@ -270,15 +279,16 @@ def _t5(gated: bool) -> dict[str, tuple[Place, ...]]:
         "cross_attention.value": (Place(f"{cross}.EncDecAttention.v"),),
         "cross_attention.keys_values": (Place(f"{cross}.EncDecAttention", KEYS_VALUES),),
         "cross_attention.output": (Place(f"{cross}.EncDecAttention.o"),),
-        "cross_attention": (Place(f"{cross}.dropout", x=f"{cross}.EncDecAttention"),),
+        "cross_attention": (Place(f"{cross}.dropout", x=f"{cross}.layer_norm"),),
         "ffn.down": feed_forward(".wo"),
         "ffn": tuple(
             Place(
                 f"{stack}.block.*.layer.{last}.dropout",
-                x=f"{stack}.block.*.layer.{last}.DenseReluDense",
+                x=f"{stack}.block.*.layer.{last}.layer_norm",
             )
             for stack, last in (("encoder", 1), ("decoder", 2))
         ),
+        "stream": (Place("encoder.block.*"), Place("decoder.block.*")),
         "block": (Place("encoder.block.*"), Place("decoder.block.*")),
     }
     if gated:  # T5 v1.1 and Flan: act(wi_0 x) * (wi_1 x)
@@ -429,3 +439,14 @@ def with_cross_attention(model: nn.Module, at: Iterable[str]) -> tuple[str, ...]
     known = architecture(model).places
     twins = (f"cross_{name}" for name in at if name.startswith("attention"))
     return (*at, *(twin for twin in twins if twin in known))
+
+
+def norm_parameters(model: nn.Module) -> list[str]:
+    """Names of the parameters of every layer norm in the base."""
+    base = getattr(model, "base_model", model)
+    norms = {id(p) for m in base.modules() if is_norm(m) for p in m.parameters(recurse=False)}
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if id(parameter) in norms and ".pft_" not in f".{name}"
+    ]

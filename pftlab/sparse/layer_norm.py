@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..core import Method
-from ..core.sites import is_norm
+from ..core.sites import norm_parameters
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,4 @@ class LayerNormTuning(Method):
     mergeable = True
 
     def trains(self, model: nn.Module) -> Iterable[str]:
-        base = model.base_model  # type: ignore[attr-defined]
-        norms = {id(p) for m in base.modules() if is_norm(m) for p in m.parameters(recurse=False)}
-        return [name for name, parameter in model.named_parameters() if id(parameter) in norms]
+        return norm_parameters(model)

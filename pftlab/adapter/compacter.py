@@ -1,0 +1,111 @@
+"""Compacter: Efficient Low-Rank Hypercomplex Adapter Layers.
+
+Karimi Mahabadi, Henderson and Ruder (2021), https://arxiv.org/abs/2106.04647
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..core import BadValue, Delta, Method, Site
+from ..core.sites import norm_parameters
+
+
+class LPHM(nn.Module):
+    """x W + b with W = Σᵢ Aᵢ ⊗ (sᵢ tᵢ): a sum of Kronecker products (Eq. 5).
+
+    A (n, n, n) is shared by all layers; s (n, d_in / n, rank), t (n, rank, d_out / n)
+    """
+
+    def __init__(self, d_in: int, d_out: int, rule: nn.Parameter, rank: int):
+        super().__init__()
+        n = len(rule)
+        self.A = rule
+        self.s = nn.Parameter(torch.empty(n, d_in // n, rank))
+        self.t = nn.Parameter(torch.empty(n, rank, d_out // n))
+        self.b = nn.Parameter(torch.zeros(d_out))
+        for factor in (*self.s.data, *self.t.data):  # the authors' code: gain √2
+            nn.init.xavier_uniform_(factor, gain=2**0.5)
+
+    def weight(self) -> Tensor:
+        """W (d_in, d_out)."""
+        return sum(torch.kron(a, b) for a, b in zip(self.A, self.s @ self.t, strict=True))  # type: ignore[return-value]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight() + self.b
+
+
+class HypercomplexBottleneck(Delta):
+    """h + LPHM(gelu(LPHM(h))): Houlsby's adapter with hypercomplex layers. h (..., width)"""
+
+    def __init__(self, width: int, bottleneck: int, rule: nn.Parameter, rank: int):
+        super().__init__()
+        self.down = LPHM(width, bottleneck, rule, rank)
+        self.up = LPHM(bottleneck, width, rule, rank)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return h + self.up(nn.functional.gelu(self.down(h), approximate="tanh"))
+
+
+@dataclass(frozen=True)
+class Compacter(Method):
+    """Houlsby's adapters with a tenth and less of their parameters; layer norms train too.
+
+    Args:
+        bottleneck: m, the width of the middle; a multiple of `terms` (paper: d / 32 = 24).
+        terms: n, the number of Kronecker products; divides the model's width (paper: 4).
+        rank: of the second factors (paper: 1).
+        std: deviation of the shared factors A (the authors' code: 0.01).
+        layer_norm: train the base's layer norms as well, as the paper does.
+        at: the outputs of attention and feed-forward sub-layers.
+        layers: numbers of the layers to adapt; None: all.
+    """
+
+    name = "compacter"
+    title = "Compacter"
+    family = "adapter"
+    paper = "Karimi Mahabadi et al. (2021), Compacter: Efficient Low-Rank Hypercomplex Adapters"
+    url = "https://arxiv.org/abs/2106.04647"
+    year = 2021
+    learning_rate = 3e-3
+    identity_at_start = False
+
+    bottleneck: int = 24
+    terms: int = 4
+    rank: int = 1
+    std: float = 0.01
+    layer_norm: bool = True
+    at: tuple[str, ...] = ("attention", "ffn")
+    layers: tuple[int, ...] | None = None
+
+    def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
+        n, chosen = self.terms, self.sites(model)
+        width = chosen[0].d_out
+        if n < 1 or width % n or self.bottleneck % n:
+            raise BadValue(
+                f"terms={n} must divide the model's width {width} and bottleneck="
+                f"{self.bottleneck}: the matrices are made of n × n blocks."
+            )
+        rule = nn.Parameter(self.std * torch.randn(n, n, n, device=next(model.parameters()).device))
+        return [
+            (site, HypercomplexBottleneck(site.d_out, self.bottleneck, rule, self.rank))
+            for site in chosen
+        ]
+
+    def trains(self, model: nn.Module) -> Iterable[str]:
+        return norm_parameters(model) if self.layer_norm else []
+
+
+@dataclass(frozen=True)
+class CompacterPlusPlus(Compacter):
+    """Compacter behind the feed-forward sub-layers only: the 0.047 % of the paper's title claim.
+
+    Args: as for Compacter.
+    """
+
+    name = "compacter_plus_plus"
+    title = "Compacter++"
+
+    at: tuple[str, ...] = ("ffn",)

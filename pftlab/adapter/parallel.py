@@ -1,0 +1,50 @@
+"""The scaled parallel adapter.
+
+He, Zhou, Ma, Berg-Kirkpatrick and Neubig (2022), Towards a Unified View of Parameter-Efficient
+Transfer Learning, https://arxiv.org/abs/2110.04366
+"""
+
+from dataclasses import dataclass
+
+from ..core import BadValue, Delta, Method, Site
+from .bottleneck import ParallelBottleneck, check_activation
+
+
+@dataclass(frozen=True)
+class ParallelAdapter(Method):
+    """A bottleneck beside the feed-forward sub-layer instead of behind it.
+
+    It reads what the sub-layer reads from the residual stream, before the layer norm where that
+    comes first, as in the authors' code.
+
+    Args:
+        bottleneck: m, the width of the middle (paper: 512 for generation, 16 for GLUE).
+        scale: s, a fixed factor (paper: 4 for XSum, 2 for GLUE).
+        activation: the non-linearity.
+        at: "ffn", the better place with more than 1 % of the parameters (Section 4.4), or
+            "attention".
+        layers: numbers of the layers to adapt; None: all.
+    """
+
+    name = "parallel"
+    title = "Parallel adapters"
+    family = "adapter"
+    paper = "He et al. (2022), Towards a Unified View of Parameter-Efficient Transfer Learning"
+    url = "https://arxiv.org/abs/2110.04366"
+    year = 2021
+    learning_rate = 1e-3
+
+    bottleneck: int = 64
+    scale: float = 4.0
+    activation: str = "relu"
+    at: tuple[str, ...] = ("ffn",)
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_activation(self.activation)
+        if self.scale == 0:
+            raise BadValue("scale=0 switches the adapter off. Give another factor, such as 4.")
+
+    def delta(self, site: Site) -> Delta:
+        return ParallelBottleneck(site.d_out, self.bottleneck, self.activation, self.scale)

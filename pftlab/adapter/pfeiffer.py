@@ -1,0 +1,62 @@
+"""The Pfeiffer adapter: one bottleneck for each layer, behind its feed-forward sub-layer.
+
+Pfeiffer, Kamath, Rücklé, Cho and Gurevych (2021), AdapterFusion: Non-Destructive Task Composition
+for Transfer Learning, https://arxiv.org/abs/2005.00247, Appendix B
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..core import Delta, Method, Site
+from ..core.sites import NORMED
+from .bottleneck import Bottleneck, check_activation
+
+
+class NormedBottleneck(Bottleneck):
+    """s + U φ(D LN(s) + d) + u, with s the residual sum: the layer norm that follows reads it.
+
+    x = LN(s), h = s (..., width). The frozen layer norm is thus used twice.
+    """
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return h + self.change(x)
+
+
+@dataclass(frozen=True)
+class Pfeiffer(Method):
+    """Half of Houlsby's adapters at about the same accuracy: only behind the feed-forward network.
+
+    In models with the layer norm behind the residual sum (BERT) the adapter stands between the two
+    and reads the normalised sum; in the others it reads the residual stream as the layer leaves it.
+
+    Args:
+        bottleneck: m, the width of the middle (paper: a sixteenth of the model's width).
+        activation: the non-linearity.
+        std: deviation of the initial weights.
+        at: the residual stream behind the feed-forward sub-layer.
+        layers: numbers of the layers to adapt; None: all.
+    """
+
+    name = "pfeiffer"
+    title = "Pfeiffer adapters"
+    family = "adapter"
+    paper = "Pfeiffer et al. (2021), AdapterFusion: Non-Destructive Task Composition"
+    url = "https://arxiv.org/abs/2005.00247"
+    year = 2020
+    learning_rate = 1e-3
+    identity_at_start = False
+
+    bottleneck: int = 48
+    activation: str = "relu"
+    std: float = 1e-2
+    at: tuple[str, ...] = ("stream",)
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_activation(self.activation)
+
+    def delta(self, site: Site) -> Delta:
+        kind = NormedBottleneck if site.place.port == NORMED else Bottleneck
+        return kind(site.d_out, self.bottleneck, self.activation, self.std)
