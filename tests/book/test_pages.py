@@ -1,0 +1,63 @@
+"""The committed pages: notebooks in order, every citation and link leads somewhere."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
+SPEC = importlib.util.spec_from_file_location("notebooks", ROOT / "tools" / "notebooks.py")
+tool = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(tool)
+
+NOTEBOOKS = tool.notebooks([str(BOOK)])
+PAGES = [*NOTEBOOKS, *sorted(p for p in BOOK.rglob("*.md") if not tool.hidden(p.relative_to(BOOK)))]
+
+
+def prose(page):
+    if page.suffix == ".md":
+        return page.read_text(encoding="utf-8")
+    return "\n\n".join(c.source for c in tool.read(page).cells if c.cell_type == "markdown")
+
+
+def name_of(page):
+    return page.relative_to(BOOK).as_posix()
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=name_of)
+def test_notebook_is_in_order(page):
+    assert tool.check(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_citations_exist(page):
+    bibliography = (BOOK / "references.bib").read_text(encoding="utf-8")
+    known = set(re.findall(r"^@\w+\{([^,]+),", bibliography, re.MULTILINE))
+    cited = re.findall(r"\{cite:\w+\}`([^`]+)`", prose(page))
+    keys = {key.strip() for group in cited for key in group.split(",")}
+    assert keys <= known, f"not in references.bib: {sorted(keys - known)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_to_pages_exist(page):
+    targets = re.findall(r"\]\(([^)#\s]+)", prose(page))
+    local = [target for target in targets if not re.match(r"[a-z]+:", target)]
+    missing = [target for target in local if not (page.parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_house_style(page):
+    text = re.sub(r"```.*?```", "", prose(page), flags=re.DOTALL)
+    banned = re.findall(r"\b(?:simply|obviously|of course|trivially|easily)\b", text, re.IGNORECASE)
+    assert not banned, f"words that tell a reader that a hard thing is easy: {banned}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_pictures_have_alternative_text(page):
+    text = prose(page)
+    images = re.findall(r"<img\b[^>]*>", text)
+    alts = [re.search(r'alt="([^"]*)"', image) for image in images]
+    assert all(alt and len(alt[1]) >= tool.ALT_CHARACTERS for alt in alts)
