@@ -4,7 +4,6 @@ Rücklé, Geigle, Glockner, Beck, Pfeiffer, Reimers and Gurevych (2021),
 https://arxiv.org/abs/2010.11918
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -69,23 +68,15 @@ class AdapterDrop(Houlsby):
         width, layer = site.d_out, site.layer or 0
         return DroppableBottleneck(width, self.bottleneck, self.activation, self.std, layer)
 
-    def before_training(
-        self, model: nn.Module, batches: Callable[[], Iterator[dict[str, Tensor]]], total_steps: int
-    ) -> None:
-        self._draw(model, step=0)
-
-    def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
-        if step == total_steps:
-            drop(model, 0)
-        else:
-            self._draw(model, step)
-
-    def _draw(self, model: nn.Module, step: int) -> None:
-        """Choose n for the step after `step`; the same in a run that was resumed."""
+    def before_step(self, model: nn.Module, step: int, total_steps: int) -> None:
         adapters = [d for *_, d in planted(model) if isinstance(d, DroppableBottleneck)]
         highest = max(d.layer for d in adapters) if self.highest is None else self.highest
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         skip_below(model, int(torch.randint(highest + 1, (), generator=generator)))
+
+    def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
+        if step == total_steps:
+            drop(model, 0)
 
 
 def skip_below(model: nn.Module, n: int) -> None:

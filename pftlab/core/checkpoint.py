@@ -8,7 +8,7 @@ the exact methods and a fingerprint of the base. Nothing here ever opens a pickl
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -221,15 +221,15 @@ def _attach_peft(
     ours: Any,
     name: str | None,
 ) -> None:
-    method, fill = peft_format.read(model, config, tensors, methods)
+    known = None
     if ours:  # our own file in PEFT's form: the header knows the method exactly
         [(saved_name, description)] = ours["methods"].items()
         name = name or saved_name
-        method = build(description, methods)
-    fill_in: Callable[[nn.Module, str], None] = fill
+        known = build(description, methods)
+    method, fill = peft_format.read(model, config, tensors, methods, known)
     method.attach(model, name)
-    fill_in(model, name or method.name)
-    head = {key.removeprefix(peft_format.ROOT): t for key, t in tensors.items()}
+    fill(model, name or method.name)
+    head = {key.removeprefix(method.peft.head): t for key, t in tensors.items()}
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if key in record_of(model).head and key in head:

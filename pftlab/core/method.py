@@ -173,6 +173,9 @@ class Method:
         """Parameters for the optimiser; by default one group of all that are trainable."""
         return [{"params": [p for p in model.parameters() if p.requires_grad], "lr": lr}]
 
+    def before_step(self, model: nn.Module, step: int, total_steps: int) -> None:
+        """Called before the forward pass of each step; steps count from 1."""
+
     def extra_loss(self, model: nn.Module) -> Tensor | None:
         """A term to add to the task's loss in training (never in evaluation)."""
         return None

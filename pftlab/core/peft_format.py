@@ -2,20 +2,21 @@
 
 PEFT names a tensor "base_model.model.<path of the module>.<suffix>" and describes the method in
 `adapter_config.json`. For most methods the translation is a table, the `PeftFormat` that a method
-carries as `peft`; a method with more to say overrides `to_peft` or `from_peft`.
+carries as `peft`; a method with more to say defines `to_peft` and `from_peft`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .delta import Delta, planted
+from .delta import Delta, child_name
 from .errors import BadCheckpoint, Refused
 from .method import Method, record_of
-from .sites import INPUT, OUTPUT, Site, sites
+from .sites import INPUT, OUTPUT, Site, is_conv1d, sites
 
 ROOT = "base_model.model."
 TASK_TYPES = {
@@ -37,8 +38,14 @@ class PeftFormat:
         tensors: name of the delta's tensor → suffix of its key in the file.
         fields: name of the method's field → name in PEFT's configuration.
         constants: what else PEFT's configuration must say.
-        refuses: values of PEFT's configuration that this method does not implement: name →
-            the only value that can be read.
+        refuses: options of PEFT that this method does not have: name → the value that can be read.
+        fused: for a module that PEFT adapts as a whole and we by slices (GPT-2's query, key and
+            value), how each tensor of the slices becomes one: "stack" them, set them as "blocks"
+            on the diagonal, or lay their "rows" into a vector of ones.
+        per_slice: fields that count once for each slice of such a module.
+        inputs: PEFT's option that lists the modules whose input is rewritten.
+        columns: tensors that PEFT keeps as a column, or as a row where an input is rewritten.
+        head: what stands before a path in the model in the keys of the head's tensors.
     """
 
     kind: str
@@ -46,6 +53,11 @@ class PeftFormat:
     fields: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
     refuses: Mapping[str, Any] = field(default_factory=dict)
+    fused: Mapping[str, str] = field(default_factory=dict)
+    per_slice: tuple[str, ...] = ()
+    inputs: str = ""
+    columns: tuple[str, ...] = ()
+    head: str = ROOT
 
 
 def task_type(model: nn.Module) -> str:
@@ -58,16 +70,17 @@ def task_type(model: nn.Module) -> str:
 
 
 def write(model: nn.Module, method: Method) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """The attached `method` in PEFT's form, as (configuration, tensors); None if PEFT has none.
+    """The attached `method` in PEFT's form, as (configuration, tensors); None if it has none.
 
     PEFT freezes what it does not know, so a method that trains base parameters of its own beside
-    its deltas has no such form.
+    its deltas has no such form. A method whose form is no table of modules defines `to_peft`.
     """
     form: PeftFormat | None = method.peft
     record = record_of(model)
     if form is None or len(record.methods) != 1 or record.trained_by:
         return None
-    translated = method.to_peft(model) if hasattr(method, "to_peft") else _by_table(model, form)
+    to_peft = getattr(method, "to_peft", None)
+    translated = to_peft(model) if to_peft else _write_by_table(model, method, form)
     if translated is None:
         return None
     extra, tensors = translated
@@ -82,28 +95,94 @@ def write(model: nn.Module, method: Method) -> tuple[dict[str, Any], dict[str, T
     }
     parameters = dict(model.named_parameters())
     for name in sorted(record.head):
-        tensors[ROOT + name] = parameters[name].detach()
-    if record.head and "target_modules" in config:
+        tensors[form.head + name] = parameters[name].detach()
+    if record.head:
         config["modules_to_save"] = _whole_modules(model, record.head)
     return config, tensors
 
 
-def _by_table(
-    model: nn.Module, form: PeftFormat
+def _write_by_table(
+    model: nn.Module, method: Method, form: PeftFormat
 ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    tensors, targets = {}, []
-    for path, host, _, delta in planted(model):
-        if sum(isinstance(c, Delta) for c in host.children()) > 1 or _is_slice(delta, model):
-            return None
-        targets.append(path)
+    tensors: dict[str, Tensor] = {}
+    hosts = _by_host(model, method, method.attached_as(model))
+    slices = {len(parts) for parts in hosts.values()}
+    if slices != {1} and not form.fused or len(slices) > 1 and form.per_slice:
+        return None  # PEFT has one rank for all modules
+    inputs = []
+    for path, parts in hosts.items():
+        is_input = parts[0][0].place.port == INPUT
+        if is_input:
+            inputs.append(path)
         for ours, suffix in form.tensors.items():
-            tensors[f"{ROOT}{path}.{suffix}"] = delta.get_parameter(ours).detach()
-    return {"target_modules": sorted(set(targets))}, tensors
+            tensor = _join(form, ours, parts)
+            if ours in form.columns:
+                tensor = tensor[None, :] if is_input else tensor[:, None]
+            tensors[f"{ROOT}{path}.{suffix}"] = tensor
+    extra: dict[str, Any] = {"target_modules": sorted(hosts)}
+    for ours in form.per_slice:
+        extra[form.fields[ours]] = max(slices) * getattr(method, ours)
+    if form.inputs:
+        extra[form.inputs] = sorted(inputs)
+    if any(is_conv1d(parts[0][0].host) for parts in hosts.values()):
+        extra["fan_in_fan_out"] = True
+    return extra, tensors
 
 
-def _is_slice(delta: Delta, model: nn.Module) -> bool:
-    (site, *_) = sites(model, (delta.site_name,))
-    return site.place.parts > 1
+Parts = list[tuple[Site, Delta]]
+
+
+def _by_host(model: nn.Module, method: Method, name: str) -> dict[str, Parts]:
+    """Path of a host → the method's deltas there, with their sites; more than one if sliced."""
+    hosts: dict[str, Parts] = {}
+    for site in method.sites(model):
+        delta = getattr(site.host, child_name(site, name))
+        hosts.setdefault(site.path, []).append((site, delta))
+    return hosts
+
+
+def _rows(site: Site, width: int) -> Tensor:
+    """Which rows of the fused module of `width` outputs belong to the slice `site`."""
+    blocks = torch.arange(width).unflatten(0, (site.groups, site.place.parts, -1))
+    return blocks[:, site.place.part].flatten()
+
+
+def _join(form: PeftFormat, ours: str, parts: Parts) -> Tensor:
+    """The tensor `ours` of the slices of one module, as one."""
+    tensors = [delta.get_parameter(ours).detach() for _, delta in parts]
+    site = parts[0][0]
+    if site.place.parts == 1:
+        return tensors[0]
+    how, width = form.fused[ours], site.d_out * site.place.parts
+    if how == "stack":
+        return torch.cat(tensors)
+    if how == "rows":
+        vector = tensors[0].new_ones(width)
+        for (each, _), tensor in zip(parts, tensors, strict=True):
+            vector[_rows(each, width)] = tensor
+        return vector
+    blocks = tensors[0].new_zeros(width, sum(t.shape[1] for t in tensors))
+    start = 0
+    for (each, _), tensor in zip(parts, tensors, strict=True):
+        blocks[_rows(each, width), start : start + tensor.shape[1]] = tensor
+        start += tensor.shape[1]
+    return blocks
+
+
+def _split(form: PeftFormat, ours: str, parts: Parts, index: int, joined: Tensor) -> Tensor:
+    """What `_join` made of slice number `index`."""
+    site, delta = parts[index]
+    if site.place.parts == 1:
+        return joined
+    how, width = form.fused[ours], site.d_out * site.place.parts
+    if how == "rows":
+        return joined.flatten()[_rows(site, width)]
+    size = delta.get_parameter(ours).shape[0 if how == "stack" else 1]
+    part = slice(index * size, (index + 1) * size)
+    return joined[part] if how == "stack" else joined[_rows(site, width)][:, part]
+
+
+Fill = Callable[[nn.Module, str], None]
 
 
 def read(
@@ -111,7 +190,8 @@ def read(
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     methods: Mapping[str, type[Method]],
-) -> tuple[Method, Callable[[nn.Module, str], None]]:
+    method: Method | None = None,
+) -> tuple[Method, Fill]:
     """The method that a PEFT checkpoint holds, and a function that fills its tensors in.
 
     Args:
@@ -119,39 +199,47 @@ def read(
         config: PEFT's adapter_config.json.
         tensors: PEFT's tensors by their names in the file.
         methods: the registry, name → class.
+        method: what the file holds, if that is known: it was written by us.
 
     Raises:
         BadCheckpoint: PEFT's method is not in the registry, uses an option that it does not
             have, or its modules are not in this model.
     """
     kind = config.get("peft_type")
-    known = {c.peft.kind: c for c in methods.values() if c.peft is not None}
-    if kind not in known:
-        raise BadCheckpoint(
-            f"This checkpoint holds PEFT's {kind!r}; PFT Lab reads {', '.join(sorted(known))}. "
-            "Load it with Hugging Face PEFT."
-        )
-    cls = known[kind]
-    form: PeftFormat = cls.peft
-    for option, value in form.refuses.items():
-        if config.get(option, value) != value:
+    known: dict[str, type[Method]] = {}
+    for each in methods.values():
+        if each.peft is not None:
+            known.setdefault(each.peft.kind, each)
+    if method is None:
+        if kind not in known:
             raise BadCheckpoint(
-                f"This {kind} checkpoint has {option}={config[option]!r}, which {cls.__name__} "
-                f"does not have; it reads {value!r}. Load it with Hugging Face PEFT."
+                f"This checkpoint holds PEFT's {kind!r}; PFT Lab reads {', '.join(sorted(known))}. "
+                "Load it with Hugging Face PEFT."
             )
-    values = {ours: config[theirs] for ours, theirs in form.fields.items() if theirs in config}
-    reader = getattr(cls, "from_peft", _read_by_table)
-    method, fill = reader(cls, model, values, config, tensors)
-    return method, fill
+        cls = known[kind]
+    else:
+        cls = type(method)
+    form: PeftFormat = cls.peft
+    if method is None:
+        for option, value in form.refuses.items():
+            if (config.get(option) or value) != value:
+                raise BadCheckpoint(
+                    f"This {kind} checkpoint has {option}={config[option]!r}, which {cls.__name__} "
+                    f"does not have; it reads {value!r}. Load it with Hugging Face PEFT."
+                )
+    from_peft = getattr(cls, "from_peft", None)
+    if from_peft is not None:
+        return from_peft(model, config, tensors, method)
+    return _read_by_table(cls, model, config, tensors, method)
 
 
 def _read_by_table(
     cls: type[Method],
     model: nn.Module,
-    values: dict[str, Any],
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
-) -> tuple[Method, Callable[[nn.Module, str], None]]:
+    method: Method | None,
+) -> tuple[Method, Fill]:
     form: PeftFormat = cls.peft
     by_path: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -159,16 +247,28 @@ def _read_by_table(
             if key.startswith(ROOT) and key.endswith("." + suffix):
                 path = key.removeprefix(ROOT).removesuffix("." + suffix)
                 by_path.setdefault(path, {})[ours] = tensor
-    inputs = _input_paths(config, by_path)
-    at, layers = where(model, by_path.keys(), inputs)
     if not by_path:
         raise BadCheckpoint(f"The file holds no tensor of {form.kind}. It is not complete.")
-    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    method = cls(**{k: v for k, v in values.items() if k in names}, at=at, layers=layers)
+    if method is None:
+        values = {ours: config[theirs] for ours, theirs in form.fields.items() if theirs in config}
+        at, layers = where(model, by_path.keys(), _input_paths(form, config, by_path))
+        method = cls(**values, at=at, layers=layers)
+    return method, partial(_fill, form, method, by_path)
 
-    def fill(model: nn.Module, name: str) -> None:
-        for path, _, _, delta in planted(model, name):
-            for ours, tensor in by_path[path].items():
+
+def _fill(
+    form: PeftFormat,
+    method: Method,
+    by_path: Mapping[str, Mapping[str, Tensor]],
+    model: nn.Module,
+    name: str,
+) -> None:
+    for path, parts in _by_host(model, method, name).items():
+        for ours in form.tensors:
+            if ours not in by_path.get(path, {}):
+                raise BadCheckpoint(f"The file has no {ours} for {path}. It is not complete.")
+            for index, (_, delta) in enumerate(parts):
+                tensor = _split(form, ours, parts, index, by_path[path][ours])
                 own = delta.get_parameter(ours)
                 if own.numel() != tensor.numel():
                     raise BadCheckpoint(
@@ -178,25 +278,28 @@ def _read_by_table(
                 with torch.no_grad():
                     own.copy_(tensor.reshape(own.shape))
 
-    return method, fill
 
-
-def _input_paths(config: Mapping[str, Any], paths: Mapping[str, Any]) -> set[str]:
+def _input_paths(
+    form: PeftFormat, config: Mapping[str, Any], paths: Mapping[str, Any]
+) -> set[str]:
     """The modules whose input is rewritten: (IA)³ on a feed-forward layer."""
-    endings = config.get("feedforward_modules") or ()
+    endings = config.get(form.inputs) or () if form.inputs else ()
     endings = [endings] if isinstance(endings, str) else endings
     return {p for p in paths if any(p == e or p.endswith(e) for e in endings)}
 
 
 def where(
-    model: nn.Module, paths: Any, inputs: set[str]
+    model: nn.Module, paths: Iterable[str], inputs: set[str]
 ) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
     """(site names, layers) that cover exactly the modules `paths`.
 
     Raises:
         BadCheckpoint: a module is no site of this model, or the modules differ by layer.
     """
-    linear = [s for s in sites(model) if s.place.port == OUTPUT and s.place.parts == 1 and not s.place.x]
+    paths = list(paths)
+    linear = [
+        s for s in sites(model) if s.place == s.place._replace(port=OUTPUT, x="", part=0, parts=1)
+    ]
     outputs = {s.path: s for s in linear}
     wanted: dict[str, set[tuple[int | None, str | None]]] = {}
     for path in paths:

@@ -438,7 +438,7 @@ def with_cross_attention(model: nn.Module, at: Iterable[str]) -> tuple[str, ...]
     """`at`, and for each site of self-attention its twin in cross-attention, where there is one."""
     known = architecture(model).places
     twins = (f"cross_{name}" for name in at if name.startswith("attention"))
-    return (*at, *(twin for twin in twins if twin in known))
+    return tuple(dict.fromkeys((*at, *(twin for twin in twins if twin in known))))
 
 
 def norm_parameters(model: nn.Module) -> list[str]:

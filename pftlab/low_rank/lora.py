@@ -60,7 +60,16 @@ class LoRA(Method):
         tensors={"A": "lora_A.weight", "B": "lora_B.weight"},
         fields={"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"},
         constants={"bias": "none"},
-        refuses={"use_dora": False, "use_rslora": False, "bias": "none", "lora_bias": False},
+        refuses={
+            "use_dora": False,
+            "use_rslora": False,
+            "bias": "none",
+            "lora_bias": False,
+            "rank_pattern": {},
+            "alpha_pattern": {},
+        },
+        fused={"A": "stack", "B": "blocks"},
+        per_slice=("rank", "alpha"),
     )
 
     rank: int = 8

@@ -46,7 +46,13 @@ class IA3(Method):
     year = 2022
     learning_rate = 5e-3
     mergeable = True
-    peft = PeftFormat("IA3", tensors={"l": "ia3_l"})
+    peft = PeftFormat(
+        "IA3",
+        tensors={"l": "ia3_l"},
+        fused={"l": "rows"},
+        inputs="feedforward_modules",
+        columns=("l",),
+    )
 
     at: tuple[str, ...] = ("attention.key", "attention.value", "ffn.down.input")
     layers: tuple[int, ...] | None = None

@@ -3,14 +3,14 @@
 Lester, Al-Rfou and Constant (2021), https://arxiv.org/abs/2104.08691
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Method, PeftFormat, Site
+from ..core import BadCheckpoint, BadValue, Method, PeftFormat, Site, planted
 from ..core.sequence import Prompt
 
 STARTS = ("uniform", "normal", "vocabulary", "tokens")
@@ -58,7 +58,10 @@ class PromptTuning(Method):
     learning_rate = 3e-2
     identity_at_start = False
     peft = PeftFormat(
-        "PROMPT_TUNING", tensors={"P": "prompt_embeddings"}, fields={"length": "num_virtual_tokens"}
+        "PROMPT_TUNING",
+        tensors={"P": "prompt_embeddings"},
+        fields={"length": "num_virtual_tokens"},
+        head="base_model.",
     )
 
     length: int = 20
@@ -117,3 +120,39 @@ class PromptTuning(Method):
         if max(max(group) for group in self.tokens) >= len(words):
             raise BadValue("`tokens` holds ids beyond this model's vocabulary. Use its tokenizer.")
         return torch.stack([words[list(group)].mean(0) for group in self.tokens])
+
+    def to_peft(self, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """PEFT puts prompts in front; one behind [CLS] has no form there."""
+        (prompt,) = (d for *_, d in planted(model) if isinstance(d, SoftPrompt))
+        if prompt.position:
+            return None
+        config: Any = model.config
+        copies = 2 if config.is_encoder_decoder else 1  # PEFT keeps one for the decoder, unused
+        extra = {
+            "token_dim": prompt.P.shape[1],
+            "num_layers": config.num_hidden_layers,
+            "num_attention_heads": config.num_attention_heads,
+            "num_transformer_submodules": copies,
+            "prompt_tuning_init": "RANDOM",
+        }
+        return extra, {"prompt_embeddings": prompt.P.detach().repeat(copies, 1)}
+
+    @classmethod
+    def from_peft(
+        cls, model: nn.Module, config: Any, tensors: Any, known: "PromptTuning | None"
+    ) -> tuple["PromptTuning", Callable[[nn.Module, str], None]]:
+        """A prompt of PEFT stands in front of everything, [CLS] included."""
+        vectors = tensors["prompt_embeddings"][: config["num_virtual_tokens"]]
+        method = known or cls(length=len(vectors), start="normal", position=0)
+
+        def fill(model: nn.Module, name: str) -> None:
+            (prompt,) = (d for *_, d in planted(model, name) if isinstance(d, SoftPrompt))
+            if prompt.P.shape != vectors.shape:
+                raise BadCheckpoint(
+                    f"The prompt has shape {tuple(vectors.shape)} in the file and "
+                    f"{tuple(prompt.P.shape)} here. It was trained on another model."
+                )
+            with torch.no_grad():
+                prompt.P.copy_(vectors)
+
+        return method, fill

@@ -91,6 +91,8 @@ class IntrinsicSAID(IntrinsicDID):
 
     The scales are counted among the d numbers. A part is a parameter tensor, as in the authors'
     code; the paper says layer.
+
+    Args: as for IntrinsicDID.
     """
 
     name = "said"

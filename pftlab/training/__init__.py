@@ -1,0 +1,26 @@
+"""Training and evaluation: one loop for every method and every task."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .evaluation import evaluate
+    from .loop import train
+    from .run import Run
+    from .trainer import LifecycleTrainer
+
+_WHERE = {
+    "evaluate": "evaluation",
+    "train": "loop",
+    "Run": "run",
+    "LifecycleTrainer": "trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["LifecycleTrainer", "Run", "evaluate", "train"]

@@ -1,0 +1,177 @@
+"""Tiny random models of every architecture, and the hyper-parameters that fit them."""
+
+import copy
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    OPTConfig,
+    OPTForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+VOCABULARY, PAD = 50, 1
+SHAPE: dict[str, Any] = dict(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=48,
+    vocab_size=VOCABULARY,
+    max_position_embeddings=40,
+    pad_token_id=PAD,
+)
+IDS: dict[str, Any] = dict(bos_token_id=0, eos_token_id=2, pad_token_id=PAD)
+GPT2: dict[str, Any] = dict(
+    n_embd=32, n_layer=2, n_head=4, n_inner=48, vocab_size=VOCABULARY, n_positions=40, **IDS
+)
+LLAMA: dict[str, Any] = dict(**SHAPE, num_key_value_heads=2)
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "bert": lambda: BertForSequenceClassification(BertConfig(**SHAPE)),
+    "bert-tagging": lambda: BertForTokenClassification(BertConfig(**SHAPE, num_labels=3)),
+    "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(**SHAPE)),
+    "distilbert": lambda: DistilBertForSequenceClassification(
+        DistilBertConfig(
+            dim=32,
+            n_layers=2,
+            n_heads=4,
+            hidden_dim=48,
+            vocab_size=VOCABULARY,
+            max_position_embeddings=40,
+            pad_token_id=PAD,
+        )
+    ),
+    "electra": lambda: ElectraForSequenceClassification(ElectraConfig(embedding_size=16, **SHAPE)),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**GPT2)),
+    "gpt2-classification": lambda: GPT2ForSequenceClassification(GPT2Config(**GPT2)),
+    "opt": lambda: OPTForCausalLM(
+        OPTConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            ffn_dim=48,
+            vocab_size=VOCABULARY,
+            word_embed_proj_dim=32,
+            max_position_embeddings=40,
+            **IDS,
+        )
+    ),
+    "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**SHAPE)),
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA)),
+    "llama-classification": lambda: LlamaForSequenceClassification(LlamaConfig(**LLAMA)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**LLAMA)),
+    "t5": lambda: T5ForConditionalGeneration(
+        T5Config(
+            d_model=32,
+            d_kv=8,
+            d_ff=48,
+            num_layers=2,
+            num_heads=4,
+            vocab_size=VOCABULARY,
+            decoder_start_token_id=PAD,
+            pad_token_id=PAD,
+            eos_token_id=2,
+        )
+    ),
+}
+DECODERS = ("gpt2", "opt", "gpt_neox", "llama", "qwen2")
+
+
+@cache
+def _made(name: str) -> Any:
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    with torch.no_grad():  # fresh models have zero biases and unit norms: too regular to test with
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def tiny(name: str) -> Any:
+    """A tiny model in evaluation mode, the same at every call."""
+    return copy.deepcopy(_made(name))
+
+
+def batch(name: str, size: int = 2, length: int = 7) -> dict[str, torch.Tensor]:
+    """Inputs without padding for the model `name`."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, VOCABULARY, (size, length), generator=generator)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if name == "t5":
+        inputs["decoder_input_ids"] = ids.flip(1)[:, :5]
+    return inputs
+
+
+def padded(name: str, inputs: dict[str, torch.Tensor], left: bool = False) -> dict[str, Any]:
+    """The same inputs with three padding tokens, on the right unless `left`."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    pad, none = torch.full((len(ids), 3), PAD), torch.zeros(len(ids), 3, dtype=mask.dtype)
+    join = [pad, ids] if left else [ids, pad]
+    out = inputs | {
+        "input_ids": torch.cat(join, 1),
+        "attention_mask": torch.cat([none, mask] if left else [mask, none], 1),
+    }
+    if left:
+        out["position_ids"] = (out["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    return out
+
+
+def perturb(model: Any, seed: int = 1) -> None:
+    """Move every trainable parameter, as training would."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+#: hyper-parameters of the methods that do not fit a tiny model as they are
+SMALL: dict[str, dict[str, Any]] = {
+    "top_layers": {"count": 1},
+    "houlsby": {"bottleneck": 4},
+    "pfeiffer": {"bottleneck": 4},
+    "residual": {"bottleneck": 4},
+    "adapter_drop": {"bottleneck": 4},
+    "parallel": {"bottleneck": 4},
+    "compacter": {"bottleneck": 8},
+    "compacter_plus_plus": {"bottleneck": 8},
+    "prompt_tuning": {"length": 3},
+    "prefix_tuning": {"length": 3, "hidden": 8},
+    "p_tuning_v2": {"length": 3},
+    "llama_adapter": {"length": 3},
+    "lora": {"rank": 2},
+    "random_mask": {"density": 0.02},
+    "fish_mask": {"density": 0.02, "samples": 4},
+    "lt_sft": {"density": 0.02, "full_steps": 1},
+    "did": {"dimension": 100},
+    "said": {"dimension": 100},
+}
+
+
+def method(name: str) -> Any:
+    """The method `name` with hyper-parameters for a tiny model."""
+    from pftlab import METHODS
+
+    return METHODS[name](**SMALL.get(name, {}))
