@@ -145,7 +145,8 @@ class Method:
             raise
         for n in [*opened, *head]:
             if n not in record.originals:
-                record.originals[n] = parameters[n].detach().to("cpu", copy=True)
+                value = parameters[n].detach()
+                record.originals[n] = value if value.is_meta else value.to("cpu", copy=True)
         for n in opened:
             record.trained_by.setdefault(n, []).append(name)
         record.methods[name] = self
