@@ -175,3 +175,38 @@ def method(name: str) -> Any:
     from pftlab import METHODS
 
     return METHODS[name](**SMALL.get(name, {}))
+
+
+def letters_tokenizer() -> Any:
+    """A tokenizer of single letters, so that a tiny model can read any text."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'\"-:;()"
+    words = special + list(letters) + [f"##{letter}" for letter in letters]
+    inner = Tokenizer(models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    inner.normalizer = normalizers.BertNormalizer()
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    inner.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=64,
+    )
+
+
+def save_tiny_base(folder: Any) -> str:
+    """Save a tiny BERT with its tokenizer into `folder`, as a base to load by path."""
+    from transformers import BertModel
+
+    tokenizer = letters_tokenizer()
+    torch.manual_seed(0)
+    shape = SHAPE | {"vocab_size": len(tokenizer), "max_position_embeddings": 64, "pad_token_id": 0}
+    BertModel(BertConfig(**shape)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
