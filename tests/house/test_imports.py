@@ -1,0 +1,89 @@
+"""Imports run one way, and `import pftlab` stays light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "pftlab"
+FAMILIES = {"finetune", "adapter", "prompt", "low_rank", "sparse", "others"}
+ORDER = [
+    {"core"},
+    FAMILIES,
+    {"registry"},
+    {"bases", "tasks"},
+    {"training"},
+    {"experiments"},
+    {"exercises", "widgets", "plots"},
+    {"cli"},
+]
+LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+CORE_MAY = {"torch", "transformers", "safetensors"}
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """(absolute name of the imported module, line), wherever in the file it is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    here = parts if path.name == "__init__.py" else parts[:-1]
+    here = tuple(p for p in here if p != "__init__")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(here[: len(here) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, [base, node.module or ""]))
+            if module == "pftlab":
+                for alias in node.names:
+                    yield f"pftlab.{alias.name}", node.lineno
+            else:
+                yield module, node.lineno
+
+
+def room(module: str) -> str | None:
+    """ "pftlab.core.sites" → "core"."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "pftlab" and len(parts) > 1 else None
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or p.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    mine = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    assert mine in LEVEL, f"{mine} has no place in the order of imports"
+    for module, line in imports(path):
+        other = room(module)
+        if other is None or other == mine or other not in LEVEL:
+            continue
+        where = f"{path.relative_to(ROOT)}:{line} imports {module}"
+        if mine == "others" and other in FAMILIES:
+            continue  # hybrids compose the families
+        assert LEVEL[other] < LEVEL[mine] or {mine, other} == {"bases", "tasks"}, where
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "core").glob("*.py")), ids=lambda p: p.name)
+def test_core_imports_little(path: Path) -> None:
+    for module, line in imports(path):
+        top = module.split(".")[0]
+        fine = top in CORE_MAY or top in sys.stdlib_module_names or room(module) == "core"
+        assert fine, f"{path.name}:{line} imports {module}"
+
+
+def test_importing_the_package_is_light() -> None:
+    heavy = "torch", "transformers", "datasets", "matplotlib", "numpy", "accelerate"
+    code = f"import pftlab, sys; print([m for m in {heavy!r} if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert output.stdout.strip() == "[]", output.stdout + output.stderr
+
+
+def test_every_public_name_is_there() -> None:
+    import pftlab
+
+    for name in pftlab.__all__:
+        assert getattr(pftlab, name) is not None, name

@@ -1,0 +1,76 @@
+"""The project as a whole: no traces of elsewhere, a table of contents that fits, honest files."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = {".py", ".md", ".ipynb", ".yml", ".toml", ".txt", ".cff", ".css", ".js", ".cfg", ".svg", ""}
+
+
+def tracked() -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    return [ROOT / name for name in listing.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_machine_paths_in_any_file() -> None:
+    pattern = re.compile(r"/(?:root|home/\w+|work|farm)/[\w.]")
+    for path in tracked():
+        looked_at = path.suffix in TEXT and not {"vendor", "tests"} & set(path.parts)
+        if looked_at and path.name != "notebooks.py":  # which looks for such paths itself
+            found = pattern.search(path.read_text(encoding="utf-8", errors="replace"))
+            assert not found, f"{path.relative_to(ROOT)}: {found.group()!r}"
+
+
+def test_no_pickles_are_loaded() -> None:
+    for path in (ROOT / "pftlab").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "pickle" not in re.sub(r'"""(?:.|\n)*?"""|#.*|"[^"\n]*"', "", text), path
+        assert text.count("torch.load(") == text.count("weights_only=True"), path
+
+
+def test_table_of_contents_lists_every_page() -> None:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    listed = {toc["root"]}
+    for group in [toc, *toc.get("parts", [])]:
+        listed |= {chapter["file"] for chapter in group.get("chapters", [])}
+    pages = {
+        str(path.relative_to(ROOT).with_suffix(""))
+        for suffix in ("*.md", "*.ipynb")
+        for path in (ROOT / "book").rglob(suffix)
+        if ".ipynb_checkpoints" not in path.parts and "_static" not in path.parts
+    }
+    assert listed == pages
+
+
+def test_every_chapter_of_a_method_has_its_method() -> None:
+    from pftlab import METHODS
+
+    homes = {cls.__module__.replace("pftlab.", "").replace(".", "/") for cls in METHODS.values()}
+    for family in ("adapter", "prompt", "low_rank", "sparse", "others"):
+        for page in (ROOT / "book" / family).glob("*.ipynb"):
+            if page.stem != "index":
+                assert f"{family}/{page.stem}" in homes
+
+
+def test_no_file_is_large() -> None:
+    for path in tracked():
+        limit = 20e6 if "weights" in path.parts else 1.5e6
+        assert path.stat().st_size < limit, path
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "LICENSE-TEXT", "CITATION.cff", "CHANGELOG.md"])
+def test_papers_of_the_house_are_there(name: str) -> None:
+    assert (ROOT / name).stat().st_size > 200
+
+
+def test_requirements_pin_exactly() -> None:
+    for name in ("requirements.txt", "tests/requirements.txt", "tests/requirements-models.txt"):
+        for line in (ROOT / name).read_text().splitlines():
+            if line.strip() and not line.startswith("#"):
+                assert re.match(r"[\w.\-]+==[\w.]+( ; .*)?$", line), line
