@@ -59,7 +59,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_WHERE, *CLASSES})
 
 
-__all__ = [  # noqa: PLE0604 (the names are computed from the two tables)
+__all__ = [
     "METHODS",
     "BadCheckpoint",
     "BadValue",

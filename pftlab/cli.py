@@ -109,9 +109,10 @@ def _parser() -> argparse.ArgumentParser:
         "Any hyper-parameter of the method is an option: --rank 8 --at attention.query,ffn.up",
     )
     sub.add_argument(
-        "--model", required=True, help="a known size (see the error for their names), a config.json, "
-        "a folder with one, or a base of the book",
-    )  # fmt: skip
+        "--model",
+        required=True,
+        help="a known size (an unknown one lists them), a config.json or its folder, or a base",
+    )
     sub.add_argument("--method", required=True, help="a method's name")
     sub.add_argument("--num-labels", type=int, help="give the model a classification head")
     sub.add_argument("--json", action="store_true", help="print JSON")
@@ -136,8 +137,11 @@ def _parser() -> argparse.ArgumentParser:
     _training_options(sub)
     sub.add_argument("--methods", required=True, help="names with commas between them")
     sub.add_argument("--seeds", type=int, default=3, help="runs of each method (default 3)")
-    sub.add_argument("--lr-search", action="store_true", help="tune the learning rate of each "
-                     "method: three values, on the validation split, at the first seed")  # fmt: skip
+    sub.add_argument(
+        "--lr-search",
+        action="store_true",
+        help="tune each method's learning rate: three values, by validation, at the first seed",
+    )
     sub.add_argument("--workers", type=int, default=1, help="runs at a time (default 1)")
     sub.add_argument("--out", type=Path, default=Path("runs/compare.jsonl"),
                      help="file of result lines (default runs/compare.jsonl)")  # fmt: skip
@@ -149,7 +153,9 @@ def _parser() -> argparse.ArgumentParser:
 def _training_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--base", default="minilm", help="base model: a name, a hub id or a folder")
     sub.add_argument("--task", default="reviews", help="task: a name, or a folder of your own data")
-    sub.add_argument("--size", default="default", help="of a bundled task: tiny, small, default, large")
+    sub.add_argument(
+        "--size", default="default", help="of a bundled task: tiny, small, default, large"
+    )
     sub.add_argument("--limit-train", type=int, help="train on this many examples only")
     sub.add_argument("--steps", type=int, default=300, help="optimiser steps (default 300)")
     sub.add_argument("--batch-size", type=int, default=16, help="examples in a step (default 16)")
@@ -186,7 +192,14 @@ def _methods(given: argparse.Namespace) -> None:
     _table(
         ["name", "method", "family", "year", "merges", "paper"],
         [
-            [r["name"], r["title"], r["family"], r["year"], "yes" if r["merges"] else "", r["paper"]]
+            [
+                r["name"],
+                r["title"],
+                r["family"],
+                r["year"],
+                "yes" if r["merges"] else "",
+                r["paper"],
+            ]
             for r in rows
         ],
         right=(3,),
@@ -196,7 +209,9 @@ def _methods(given: argparse.Namespace) -> None:
 def _tasks(given: argparse.Namespace) -> None:
     from .tasks import TASKS
 
-    rows = [{"name": name, "kind": card.kind, "about": card.summary} for name, card in TASKS.items()]
+    rows = [
+        {"name": name, "kind": card.kind, "about": card.summary} for name, card in TASKS.items()
+    ]
     if given.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -310,7 +325,9 @@ def _compare(given: argparse.Namespace) -> None:
 def _compared(row: Any) -> list[str]:
     defaults = {f.name: f.default for f in fields(METHODS[row.method])}
     changed = {
-        k: v for k, v in row.hyperparameters.items() if k in defaults and _plain(defaults[k]) != _plain(v)
+        k: v
+        for k, v in row.hyperparameters.items()
+        if k in defaults and _plain(defaults[k]) != _plain(v)
     }
     name = row.method + (":" + ",".join(f"{k}={v}" for k, v in changed.items()) if changed else "")
     spread = "" if row.interval is None else f" ± {100 * row.interval:.1f}"
@@ -327,7 +344,9 @@ def _compared(row: Any) -> list[str]:
 
 def split_methods(text: str) -> list[str]:
     """Split at the commas between methods, not at those between their hyper-parameters."""
-    return [word for word in re.split(r",(?=\s*[a-z]\w*\s*(?::|,|$))(?!\s*\w+=)", text) if word.strip()]
+    return [
+        word for word in re.split(r",(?=\s*[a-z]\w*\s*(?::|,|$))(?!\s*\w+=)", text) if word.strip()
+    ]
 
 
 def parse_method(text: str) -> Any:
@@ -398,7 +417,7 @@ def describe_fields(cls: Any) -> dict[str, str]:
     """What a method's docstring says of each of its fields."""
     text = inspect.cleandoc(cls.__doc__ or "").partition("Args:")[2]
     entries = re.split(r"\n    (?=\w+(?:, \w+)*: )", "\n" + textwrap.dedent(text))
-    found = {}
+    found: dict[str, str] = {}
     for entry in entries:
         name, colon, meaning = entry.strip().partition(": ")
         if colon:

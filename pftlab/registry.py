@@ -65,9 +65,7 @@ class _Methods(Mapping[str, Any]):
 METHODS = _Methods()
 
 
-def load(
-    model: Any, folder: str | Path, name: str | None = None, check_base: bool = True
-) -> Any:
+def load(model: Any, folder: str | Path, name: str | None = None, check_base: bool = True) -> Any:
     """Attach what `folder` holds, saved by `pftlab.save` or by Hugging Face PEFT.
 
     See pftlab.core.checkpoint.load for the arguments and errors.

@@ -59,7 +59,9 @@ def listen(model: nn.Module) -> None:
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor:
     kwargs["allow_is_causal_skip"] = kwargs["allow_is_bidirectional_skip"] = False
-    return sdpa_mask(*args, **kwargs)
+    mask = sdpa_mask(*args, **kwargs)
+    assert mask is not None, "a mask that may not be skipped was skipped"
+    return mask
 
 
 def _attend(

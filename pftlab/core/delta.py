@@ -11,15 +11,16 @@ is 16-bit (sums of small updates vanish in 16 bits) and have the host's type oth
 are cast to that type and its result back to the type of h. Under autocast, autocast decides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .errors import BadValue
-from .sites import INPUT, KEYS_VALUES, NORMED, OUTPUT, SEQUENCE, Site
+from .sites import INPUT, KEYS_VALUES, NORMED, OUTPUT, SEQUENCE, WEIGHT, Site, base_prefix
 
 PREFIX = "pft_"  # of the child's name in its host, and so in the state dict
 
@@ -30,9 +31,14 @@ class Delta(nn.Module):
     forward: x (..., d_in), h (..., d_out) → the new h (..., d_out)
     """
 
-    active = True  # False inside `disabled`
-    site_name = ""  # set by plant
-    method_name = ""
+    active: bool = True  # False inside `disabled`
+    # set by plant:
+    site_name: str = ""
+    method_name: str = ""
+    hooks: Sequence[RemovableHandle] = ()
+    # Where the tap is that hands it x, and its name there. A tuple hides the module from
+    # nn.Module, so that it is no child of the delta; copies keep the pair.
+    tapped: tuple[nn.Module, str] | None = None
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         raise NotImplementedError
@@ -42,8 +48,10 @@ class Delta(nn.Module):
         return {name: t.detach() for name, t in self.state_dict(keep_vars=True).items()}
 
     def fit(self, packed: dict[str, Tensor]) -> None:
-        """Take on the shapes of `packed`, for a delta whose shapes depend on the data: a mask, a
-        rank that was pruned. `unpack` follows when all shapes agree."""
+        """Take on the shapes of `packed`, which the data decided: a mask, a rank that was pruned.
+
+        `unpack` follows when all shapes agree.
+        """
 
     @torch.no_grad()
     def unpack(self, packed: dict[str, Tensor]) -> None:
@@ -64,6 +72,9 @@ class Tap(nn.Module):
         x, self.x = self.x, None
         return x
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"x": None}  # copies start empty
+
 
 def plant(site: Site, method_name: str, delta: Delta) -> None:
     """Make `delta` a child of the site's host; from now on it rewrites h there.
@@ -82,7 +93,8 @@ def plant(site: Site, method_name: str, delta: Delta) -> None:
     name = child_name(site, method_name)
     if name in dict(site.host.named_children()):
         raise BadValue(
-            f"{site.path!r} already carries {name!r}. Detach it first, or attach under another name."
+            f"{site.path!r} already carries {name!r}. Detach it first, or attach under another "
+            "name; two sites of one module take two attachments."
         )
     reference = _reference_parameter(site)
     if reference is not None:
@@ -93,13 +105,14 @@ def plant(site: Site, method_name: str, delta: Delta) -> None:
     delta.site_name, delta.method_name = site.name, method_name
     delta.train(site.host.training)
     site.host.add_module(name, delta)
-    hooks: list[Any] = []
+    hooks: list[RemovableHandle] = []
+    delta.hooks = hooks  # filled in place: uproot finds them even when an error comes between
     port = site.place.port
     if port == KEYS_VALUES:
         attention.listen(site.model)
     elif port == SEQUENCE:
         hooks += sequence.hook(site, name, delta)
-    elif port == weights.WEIGHT:
+    elif port == WEIGHT:
         hooks += weights.hook(site, name, delta)
     elif port in (INPUT, NORMED):
         hook = partial(_rewrite_input, name, port == NORMED)
@@ -110,20 +123,21 @@ def plant(site: Site, method_name: str, delta: Delta) -> None:
         slices = (site.groups, site.place.parts, site.place.part)
         hook = partial(_rewrite_output, name, slices)
         hooks.append(site.host.register_forward_hook(hook, with_kwargs=True))
-    delta.hooks = hooks
 
 
 def uproot(host: nn.Module, name: str) -> None:
     """Take the delta called `name` out of `host`, with its hooks and its tap."""
-    delta = getattr(host, name)
+    delta: Delta = getattr(host, name)
     for hook in delta.hooks:
         hook.remove()
-    if tapped := getattr(delta, "tapped", None):
-        delattr(tapped[0], tapped[1])
+    if delta.tapped:
+        delattr(*delta.tapped)
     delattr(host, name)
 
 
-def planted(model: nn.Module, method_name: str | None = None) -> Iterator[tuple[str, nn.Module, str, Delta]]:
+def planted(
+    model: nn.Module, method_name: str | None = None
+) -> Iterator[tuple[str, nn.Module, str, Delta]]:
     """Every planted delta as (path of the host, host, name in the host, delta)."""
     for path, host in list(model.named_modules()):
         if isinstance(host, Delta):
@@ -137,7 +151,7 @@ def planted(model: nn.Module, method_name: str | None = None) -> Iterator[tuple[
 def child_name(site: Site, method_name: str) -> str:
     """Name of the delta in its host. Slices and inputs share hosts, so they get a suffix."""
     suffix = ""
-    shares_host = site.place.parts > 1 or site.place.port in (INPUT, "weight")
+    shares_host = site.place.parts > 1 or site.place.port in (INPUT, WEIGHT)
     if shares_host:
         suffix = "_" + site.name.split(".")[-1]
     return PREFIX + method_name + suffix
@@ -155,10 +169,9 @@ def _rewrite_output(
     name: str, slices: tuple[int, int, int], host: nn.Module, args: tuple, kwargs: dict, output: Any
 ) -> Any:
     delta: Delta = getattr(host, name)
+    x = getattr(*delta.tapped).take() if delta.tapped else _first(args, kwargs)
     if not delta.active:
         return None
-    tapped = getattr(delta, "tapped", None)
-    x = getattr(tapped[0], tapped[1]).take() if tapped else _first(args, kwargs)
     h, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
     groups, parts, part = slices
     if parts == 1:
@@ -181,16 +194,13 @@ def _rewrite_input(
     h = apply(delta, host.forward(h) if normed else h, h)  # forward, not a call: no hooks run
     if args:
         return (h, *args[1:]), kwargs
-    return args, kwargs | {next(iter(kwargs)): h}
+    return args, kwargs | {_first_name(kwargs): h}
 
 
-def _plant_tap(site: Site, name: str, delta: Delta) -> Any:
-    from .sites import base_prefix
-
+def _plant_tap(site: Site, name: str, delta: Delta) -> RemovableHandle:
     source = site.model.get_submodule(base_prefix(site.model) + site.place.x)
     name = f"{name}_tap"
     source.add_module(name, Tap())
-    # A tuple hides the module from nn.Module, so it is no second child; copies keep the pair.
     delta.tapped = (source, name)
     return source.register_forward_pre_hook(partial(_remember, name), with_kwargs=True)
 
@@ -200,7 +210,11 @@ def _remember(name: str, source: nn.Module, args: tuple, kwargs: dict) -> None:
 
 
 def _first(args: tuple, kwargs: dict) -> Tensor:
-    return args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values())))
+    return args[0] if args else kwargs[_first_name(kwargs)]
+
+
+def _first_name(kwargs: dict) -> str:
+    return "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs))
 
 
 def _reference_parameter(site: Site) -> Tensor | None:

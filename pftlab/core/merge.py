@@ -40,10 +40,9 @@ def merge(model: nn.Module) -> nn.Module:
     for parameter, value in changed:
         parameter.copy_(value)
     for host, weight, bias in folded:
-        layout = weight if is_conv1d(host) else weight.T
-        host.weight.copy_(layout.to(host.weight))  # type: ignore[operator]
+        host.weight.copy_(weight if is_conv1d(host) else weight.T)
         if host.bias is not None:
-            host.bias.copy_(bias.to(host.bias))  # type: ignore[operator]
+            host.bias.copy_(bias)
     return model
 
 
@@ -76,7 +75,8 @@ def _affine(path: str, host: nn.Module) -> tuple[Tensor, Tensor]:
     """(W, b) with f(x) = x W + b in float64, W (d_in, d_out)."""
     f = copy.deepcopy(host).double().eval()
     d_in = widths(host)[0]  # type: ignore[index]
-    identity = torch.eye(d_in, dtype=torch.float64, device=host.weight.device)  # type: ignore[union-attr]
+    device = next(host.parameters()).device
+    identity = torch.eye(d_in, dtype=torch.float64, device=device)
     bias = f(torch.zeros_like(identity[:1]))[0]
     weight = f(identity) - bias
     generator = torch.Generator().manual_seed(0)  # the caller's random numbers stay untouched

@@ -4,6 +4,7 @@
 in one record on the model, so that `detach` and `disabled` bring the base back bit for bit.
 """
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from .delta import Delta, plant, planted, uproot
-from .errors import BadValue, PftError, Refused
-from .sites import Site, base_prefix, sites
+from .errors import BadValue, Refused
+from .sites import Site, base_prefix, config_of, sites
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Method:
     causal: ClassVar[bool] = True  # a token never sees what comes after it
     batch_independent: ClassVar[bool] = True
     needs_head: ClassVar[bool] = False  # trains nothing but the head
-    last_counts: ClassVar[bool] = False  # a schedule ends in the result: keep the last, not the best
+    last_counts: ClassVar[bool] = False  # a schedule's end is the result: keep it, not the best
     peft: ClassVar[Any] = None  # a PeftFormat, where Hugging Face PEFT has the method
 
     at: tuple[str, ...] | None = None
@@ -103,19 +104,11 @@ class Method:
                 as it was.
         """
         name = self.name if name is None else name
-        record = getattr(model, "pftlab", None) or _new_record(model)
-        if name in record.methods:
-            raise BadValue(
-                f"{name!r} is attached already. Detach it first, or attach this one under "
-                f"another name: attach(model, name={name + '_2'!r})."
-            )
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-            raise BadValue(
-                f"{name!r} cannot be a name: use letters, digits and underscores, a letter first."
-            )
+        record = getattr(model, "pftlab", None) or new_record(model)
+        _check_name(name, record)
         parameters = dict(model.named_parameters())
         flags = {n: p.requires_grad for n, p in parameters.items()}
-        before = (model.config._attn_implementation, model.training)
+        attention = config_of(model)._attn_implementation
         try:
             deltas = self.plan(model)
             opened = [n for n in self.trains(model) if n not in record.head]
@@ -140,8 +133,7 @@ class Method:
                 uproot(host, child)
             for n, parameter in parameters.items():
                 parameter.requires_grad_(flags[n])
-            if model.config._attn_implementation != before[0]:
-                model.set_attn_implementation(before[0])
+            _set_attention(model, attention)
             raise
         for n in [*opened, *head]:
             if n not in record.originals:
@@ -149,16 +141,19 @@ class Method:
                 record.originals[n] = value if value.is_meta else value.to("cpu", copy=True)
         for n in opened:
             record.trained_by.setdefault(n, []).append(name)
-        record.methods[name] = self
-        model.pftlab = record
+        record.methods[name] = copy.copy(self)  # so that it knows its name: see attached_as
+        model.pftlab = record  # type: ignore[assignment]
         return model
 
     def attached_as(self, model: nn.Module) -> str:
-        """The name under which this very method is attached to `model`."""
-        for name, method in record_of(model).methods.items():
-            if method is self:
-                return name
-        raise Refused(f"This {self.title} is not attached to this {type(model).__name__}.")
+        """The name under which this method, or an equal one, is attached to `model`."""
+        found = record_of(model).methods
+        names = [n for n, m in found.items() if m is self] or [
+            n for n, m in found.items() if m == self
+        ]
+        if not names:
+            raise Refused(f"This {self.title} is not attached to this {type(model).__name__}.")
+        return names[0]
 
     #: advice for the error that is raised when there is nothing to train
     nothing_to_train: ClassVar[str] = "Choose other sites, or a model that has them."
@@ -276,12 +271,12 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
     active = [delta.active for delta in deltas]
     parameters = dict(model.named_parameters())
     trained = {n: parameters[n].data for n in record.originals}
-    attention = model.config._attn_implementation
+    attention = config_of(model)._attn_implementation
     try:
         for delta in deltas:
             delta.active = False
         for n, original in record.originals.items():
-            parameters[n].data = original.to(parameters[n].device)
+            parameters[n].data = original.to(parameters[n])
         _set_attention(model, record.attention)
         yield model
     finally:
@@ -293,7 +288,7 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def is_listening(delta: Delta) -> bool:
-    """Does this delta act through the attention interface?"""
+    """Whether this delta acts through the attention interface."""
     from .attention import KeysValues
 
     return isinstance(delta, KeysValues)
@@ -308,13 +303,14 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     record = record_of(model)
     parameters = dict(model.named_parameters())
     state: dict[str, Tensor] = {}
-    packed: set[int | None] = set()  # a shared parameter is stored under its first name
+    shared: set[int] = set()
     for prefix, delta in _prefixed(model):
-        own = {name: id(t) for name, t in delta.state_dict(keep_vars=True).items()}
+        own = delta.state_dict(keep_vars=True)
         for name, tensor in delta.pack().items():
-            if own.get(name) not in packed:
+            source = id(own.get(name, tensor))
+            if source not in shared:  # what deltas share is stored under its first name
                 state[prefix + name] = tensor
-                packed |= {own[name]} if name in own else set()
+            shared.add(source)
     return state | {n: parameters[n].detach() for n in record.originals}
 
 
@@ -375,26 +371,38 @@ def head_parameters(model: nn.Module) -> frozenset[str]:
     return frozenset(n for n in names if not n.startswith(base_prefix(model)))
 
 
-def _new_record(model: nn.Module) -> Record:
-    if not hasattr(model, "config"):
-        raise BadValue(
-            f"A {type(model).__name__} is no transformers model: it has no config. "
-            "Load one with pftlab.load_base or from_pretrained."
-        )
-    flags = {n: p.requires_grad for n, p in model.named_parameters()}
+def new_record(model: nn.Module, head: Iterable[str] | None = None) -> Record:
+    """The record of a model before its first attachment.
+
+    Args:
+        model: a transformers model.
+        head: names of the parameters that are trained as the head; None: `head_parameters`.
+    """
     return Record(
-        required_grad=flags,
-        head=head_parameters(model),
-        attention=model.config._attn_implementation,
+        required_grad={n: p.requires_grad for n, p in model.named_parameters()},
+        head=head_parameters(model) if head is None else frozenset(head),
+        attention=config_of(model)._attn_implementation,
     )
 
 
+def _check_name(name: str, record: Record) -> None:
+    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name)):
+        raise BadValue(
+            f"{name!r} cannot be a name: use letters, digits and underscores, a letter first."
+        )
+    if name in record.methods:
+        raise BadValue(
+            f"{name!r} is attached already. Detach it first, or attach this one under "
+            f"another name: attach(model, name={name + '_2'!r})."
+        )
+
+
 def _restore(parameter: nn.Parameter, original: Tensor) -> None:
-    parameter.data = original.to(parameter.device)
+    parameter.data = original.to(parameter)  # the model may have moved or changed its type
     parameter.grad = None
 
 
-def _set_attention(model: nn.Module, implementation: str | None) -> None:
+def _set_attention(model: Any, implementation: str | None) -> None:
     if implementation is not None and model.config._attn_implementation != implementation:
         model.set_attn_implementation(implementation)
 
@@ -409,31 +417,23 @@ def _check_hyperparameters(method: Method) -> None:
 
 
 def _problem(name: str, value: Any) -> str:
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    whole = number and isinstance(value, int)
     if name in ("rank", "bottleneck", "length") and not (whole and value >= 1):
         return f"the {name} must be a whole number of at least 1."
-    if name == "alpha" and not value > 0:
-        return "alpha must be greater than 0; it scales the update."
-    if name == "dropout" and not 0 <= value < 1:
+    if name == "alpha" and not (number and value > 0):
+        return "alpha is a number greater than 0; it scales the update."
+    if name == "dropout" and not (number and 0 <= value < 1):
         return "dropout is a probability: at least 0, less than 1."
     if name == "at" and value is not None:
-        if not (isinstance(value, tuple) and value and all(isinstance(v, str) for v in value)):
+        if not _tuple_of(str, value):
             return 'give a tuple of site names, such as ("attention.query", "attention.value").'
-    if name == "layers" and value is not None:
-        fine = isinstance(value, tuple) and value and all(isinstance(v, int) and v >= 0 for v in value)
-        if not fine:
-            return "give a tuple of layer numbers from 0, or None for all layers."
+        if len(set(value)) < len(value):
+            return "a site is named twice."
+    if name == "layers" and value is not None and not (_tuple_of(int, value) and min(value) >= 0):
+        return "give a tuple of layer numbers from 0, or None for all layers."
     return ""
 
 
-__all__ = [
-    "Method",
-    "PftError",
-    "Record",
-    "attached",
-    "detach",
-    "disabled",
-    "load_trainable_state",
-    "release",
-    "trainable_state",
-]
+def _tuple_of(kind: type, value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(isinstance(v, kind) for v in value)

@@ -107,7 +107,7 @@ def _write_by_table(
     tensors: dict[str, Tensor] = {}
     hosts = _by_host(model, method, method.attached_as(model))
     slices = {len(parts) for parts in hosts.values()}
-    if slices != {1} and not form.fused or len(slices) > 1 and form.per_slice:
+    if (slices != {1} and not form.fused) or (len(slices) > 1 and form.per_slice):
         return None  # PEFT has one rank for all modules
     inputs = []
     for path, parts in hosts.items():
@@ -252,7 +252,7 @@ def _read_by_table(
     if method is None:
         values = {ours: config[theirs] for ours, theirs in form.fields.items() if theirs in config}
         at, layers = where(model, by_path.keys(), _input_paths(form, config, by_path))
-        method = cls(**values, at=at, layers=layers)
+        method = cls(**values, at=at, layers=layers)  # type: ignore[call-arg]
     return method, partial(_fill, form, method, by_path)
 
 
@@ -279,9 +279,7 @@ def _fill(
                     own.copy_(tensor.reshape(own.shape))
 
 
-def _input_paths(
-    form: PeftFormat, config: Mapping[str, Any], paths: Mapping[str, Any]
-) -> set[str]:
+def _input_paths(form: PeftFormat, config: Mapping[str, Any], paths: Mapping[str, Any]) -> set[str]:
     """The modules whose input is rewritten: (IA)³ on a feed-forward layer."""
     endings = config.get(form.inputs) or () if form.inputs else ()
     endings = [endings] if isinstance(endings, str) else endings

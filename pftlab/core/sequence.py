@@ -32,6 +32,9 @@ class Prompt(Delta):
 
     length: int
     position: int | None = None
+    limit: int | None
+    names: tuple[str, ...]
+    inserted: bool
 
     def forward(self, embedded: Tensor) -> Tensor:  # type: ignore[override]
         raise NotImplementedError
@@ -43,6 +46,10 @@ class PositionShift(Delta):
     A prefix of keys and values takes no positions by itself. The original code of prefix tuning
     and P-tuning v2, and Hugging Face PEFT, let the text begin behind it all the same.
     """
+
+    limit: int | None
+    names: tuple[str, ...]
+    offset: int
 
     def __init__(self, length: int):
         super().__init__()
@@ -78,7 +85,6 @@ def hook(site: Site, name: str, delta: Delta) -> list[Any]:
         hooks.append(stack.register_forward_hook(partial(_remove, name)))
     if decoder is not None:
         widen = partial(_widen_encoder_mask, delta.length)
-        delta.reader = (decoder,)
         hooks.append(decoder.register_forward_pre_hook(widen, with_kwargs=True))
     return hooks
 
@@ -100,9 +106,13 @@ def _limit(site: Site, length: int) -> int | None:
 
 def _hook_shift(site: Site, name: str, delta: PositionShift) -> list[Any]:
     names = tuple(signature(site.host.forward).parameters)
-    if "position_ids" not in names and "position_ids" not in signature(
-        site.host.embeddings.forward if hasattr(site.host, "embeddings") else site.host.forward
-    ).parameters:
+    if (
+        "position_ids" not in names
+        and "position_ids"
+        not in signature(
+            site.host.embeddings.forward if hasattr(site.host, "embeddings") else site.host.forward
+        ).parameters
+    ):
         return []  # relative positions: a shift of all tokens changes nothing
     delta.names, delta.limit = names, _limit(site, delta.length)
     delta.offset = architecture(site.model).position_offset
@@ -115,7 +125,9 @@ def _shift(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tupl
         return None
     kwargs = dict(zip(shift.names, args, strict=False)) | kwargs
     if (positions := kwargs.get("position_ids")) is None:
-        words = kwargs["input_ids"] if kwargs.get("input_ids") is not None else kwargs["inputs_embeds"]
+        words = (
+            kwargs["input_ids"] if kwargs.get("input_ids") is not None else kwargs["inputs_embeds"]
+        )
         cache = kwargs.get("past_key_values")
         seen = 0 if cache is None else int(cache.get_seq_length())
         start = seen + shift.offset

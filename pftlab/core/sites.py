@@ -9,7 +9,7 @@ for the number of the layer.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ INPUT = "input"  # h is what the module reads
 KEYS_VALUES = "keys and values"  # h is what the attention module attends to
 NORMED = "normed input"  # h is what a layer norm reads, x what it would make of it
 SEQUENCE = "sequence"  # h is the sequence of embedded tokens that the stack reads
+WEIGHT = "weight"  # h is a parameter; see pftlab.core.weights
 
 
 class Place(NamedTuple):
@@ -79,19 +80,19 @@ class Site:
     place: Place
     d_in: int
     d_out: int
-    config: object = field(repr=False, compare=False)
+    config: Any = field(repr=False, compare=False)
     model: nn.Module = field(repr=False, compare=False)
 
     @property
     def groups(self) -> int:
         """How often the slices of a fused projection repeat along the last dimension."""
-        return self.config.num_attention_heads if self.place.per_head else 1  # type: ignore[attr-defined]
+        return self.config.num_attention_heads if self.place.per_head else 1
 
     @property
     def key_value_heads(self) -> int:
         """Number of heads that keys and values have (fewer than queries have, if grouped)."""
-        config = self.config
-        return getattr(config, "num_key_value_heads", None) or config.num_attention_heads  # type: ignore[attr-defined]
+        grouped = getattr(self.config, "num_key_value_heads", None)
+        return grouped or self.config.num_attention_heads
 
     @property
     def head_width(self) -> int:
@@ -100,7 +101,7 @@ class Site:
         for name in ("head_dim", "d_kv"):
             if getattr(config, name, None):
                 return getattr(config, name)
-        return config.hidden_size // config.num_attention_heads  # type: ignore[attr-defined]
+        return config.hidden_size // config.num_attention_heads
 
     @property
     def weight(self) -> torch.Tensor:
@@ -319,14 +320,28 @@ ARCHITECTURES: dict[str, Architecture] = {
 _T5_GATED = replace(ARCHITECTURES["t5"], places=_t5(gated=True))
 
 
+def config_of(model: nn.Module) -> Any:
+    """The configuration of `model`.
+
+    Raises:
+        BadValue: it has none, so it is no transformers model.
+    """
+    if not hasattr(model, "config"):
+        raise BadValue(
+            f"A {type(model).__name__} is no transformers model: it has no config. "
+            "Load one with pftlab.load_base or from_pretrained."
+        )
+    return model.config
+
+
 def architecture(model: nn.Module) -> Architecture:
     """The table entry for `model`.
 
     Raises:
         UnknownName: no entry exists for this kind of model.
     """
-    config = getattr(model, "config", None)
-    kind = getattr(config, "model_type", type(model).__name__)
+    config = config_of(model)
+    kind = config.model_type
     if kind not in ARCHITECTURES:
         raise UnknownName(
             "architecture",
@@ -387,8 +402,7 @@ def _matches(
     model: nn.Module, modules: dict[str, nn.Module], name: str, place: Place, is_input: bool = False
 ) -> list[Site]:
     pattern = re.compile(re.escape(place.path).replace(r"\*", r"(\d+)"))
-    config = model.config
-    hidden: int = config.hidden_size
+    config, prefix = config_of(model), base_prefix(model)
     found = []
     for path, host in modules.items():
         if not (match := pattern.fullmatch(path)):
@@ -400,19 +414,18 @@ def _matches(
                 continue
             here, d_in, d_out = place._replace(port=INPUT), width[0], width[0]
         else:
-            d_in, d_out = width or (hidden, hidden)
+            d_in, d_out = width or (config.hidden_size, config.hidden_size)
             here = place._replace(x=place.x.replace("*", number or "*"))
             d_out //= place.parts
         stack = path.split(".")[0] if getattr(config, "is_encoder_decoder", False) else None
         layer = None if number is None else int(number)
-        prefix = base_prefix(model)
         full = f"{prefix}{path}" if path else prefix.rstrip(".")
         found.append(Site(name, layer, stack, full, host, here, d_in, d_out, config, model))
     return found
 
 
 def is_conv1d(module: nn.Module) -> bool:
-    """Is this GPT-2's Conv1D, a linear map that stores its weight as (in, out)?"""
+    """Whether this is GPT-2's Conv1D, a linear map that stores its weight as (in, out)."""
     return hasattr(module, "nx") and hasattr(module, "nf")
 
 
@@ -428,7 +441,7 @@ def widths(module: nn.Module) -> tuple[int, int] | None:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Is this a layer normalisation, of whatever class the architecture has?"""
+    """Whether this is a layer normalisation, of whatever class the architecture has."""
     return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith(
         ("LayerNorm", "RMSNorm")
     )

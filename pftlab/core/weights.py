@@ -17,9 +17,7 @@ from torch import Tensor, nn
 
 from .delta import Delta
 from .errors import BadValue
-from .sites import Place, Site, base_prefix
-
-WEIGHT = "weight"  # the port of such a site; its name is the parameter's path
+from .sites import WEIGHT, Place, Site, base_prefix
 
 
 class WeightDelta(Delta):

@@ -135,7 +135,9 @@ class Grid:
         if not self.search:
             return method.learning_rate
         rates = [factor * method.learning_rate for factor in SEARCHED]
-        scores = [self._train(method, self.seeds[0], lr, task)[1].metrics[task.metric] for lr in rates]
+        scores = [
+            self._train(method, self.seeds[0], lr, task)[1].metrics[task.metric] for lr in rates
+        ]
         return rates[scores.index(max(scores))]
 
     def _results(self, jobs: Sequence[tuple[int, int, float]], workers: int) -> Iterator[Result]:
@@ -186,7 +188,7 @@ class Grid:
             },
             training=self.protocol(lr),
             seed=seed,
-            validation={k: v for k, v in run.metrics.items()},
+            validation=run.metrics,
             test=test,
             parameters=asdict(count(model)),
             seconds=run.seconds,
@@ -223,7 +225,9 @@ def commit() -> str:
         return ""
     git = ["git", "-C", os.fspath(root)]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
+        )
         changed = subprocess.run(
             [*git, "status", "--porcelain", "--", "pftlab"], capture_output=True, text=True
         )

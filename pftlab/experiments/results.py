@@ -97,7 +97,9 @@ def append(path: str | Path, result: Result) -> None:
         ) from error
 
 
-def load_results(paths: str | Path | Iterable[str | Path] | None = None, **equal: Any) -> list[Result]:
+def load_results(
+    paths: str | Path | Iterable[str | Path] | None = None, **equal: Any
+) -> list[Result]:
     """Read result lines.
 
     Args:

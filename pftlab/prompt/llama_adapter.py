@@ -43,7 +43,9 @@ class ZeroInitAttention(KeysValues):
         """The prompt's keys or values, (key-value heads, n, width)."""
         bias = getattr(site.host, "bias", None)
         if bias is not None and site.place.parts > 1:
-            bias = bias.unflatten(0, (site.groups, site.place.parts, -1))[:, site.place.part].flatten()
+            bias = bias.unflatten(0, (site.groups, site.place.parts, -1))[
+                :, site.place.part
+            ].flatten()
         weight = site.weight.to(self.P.dtype)
         projected = nn.functional.linear(self.P, weight, None if bias is None else bias.to(weight))
         return projected.unflatten(-1, (self.key_value_heads, -1)).transpose(0, 1)

@@ -1,8 +1,8 @@
 """P-Tuning v2: Prompt Tuning Can Be Comparable to Fine-tuning Universally Across Scales and Tasks.
 
-Liu, Ji, Fu, Tam, Du, Yang and Tang (2022), https://arxiv.org/abs/2110.07602. The optional multi-task
-start of the paper (Section 3.3) is in no published code; here it is training on one task, saving,
-and loading before training on the next.
+Liu, Ji, Fu, Tam, Du, Yang and Tang (2022), https://arxiv.org/abs/2110.07602. The optional
+multi-task start of the paper (Section 3.3) is in no published code; here it is training on one
+task, saving, and loading before training on the next.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Keys and values in front of every layer's own: what the deep prompts of this family share."""
 
-
-
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +18,9 @@ class Prefix(KeysValues):
         self.keys, self.values = nn.Parameter(keys), nn.Parameter(values)
 
     def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        p_k, p_v = (p.to(keys.dtype).expand(len(keys), -1, -1, -1) for p in (self.keys, self.values))
+        p_k, p_v = (
+            p.to(keys.dtype).expand(len(keys), -1, -1, -1) for p in (self.keys, self.values)
+        )
         return torch.cat([p_k, keys], dim=2), torch.cat([p_v, values], dim=2)
 
 
@@ -58,7 +58,9 @@ class ReparametrisedPrefix(KeysValues):
         self.shared, self.layer = shared, layer
 
     def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        p_k, p_v = (p.to(keys.dtype).expand(len(keys), -1, -1, -1) for p in self.shared.prefix(self.layer))
+        p_k, p_v = (
+            p.to(keys.dtype).expand(len(keys), -1, -1, -1) for p in self.shared.prefix(self.layer)
+        )
         return torch.cat([p_k, keys], dim=2), torch.cat([p_v, values], dim=2)
 
 
@@ -75,5 +77,3 @@ class Recorder(KeysValues):
 def shape(site: Site) -> tuple[int, int]:
     """(key-value heads, width of a head) at an `attention.keys_values` site."""
     return site.key_value_heads, site.head_width
-
-

@@ -62,7 +62,7 @@ class PrefixTuning(Method):
         if self.hidden is None:
             planned = [(site, self.delta(site)) for site in chosen]
         else:
-            width = model.config.hidden_size
+            width = int(model.config.hidden_size)  # type: ignore[arg-type]
             shapes = [shape(site) for site in chosen]
             with device:
                 shared = Reparametrisation(self.length, width, self.hidden, shapes)
@@ -100,7 +100,9 @@ def start_from_text(model: nn.Module, tokenizer: Any, text: str) -> None:
     if not ids:
         raise BadValue(f"{text!r} has no tokens. Give a text with words in it.")
     length = prefixes[0][1].keys.shape[1]
-    words = torch.tensor([[ids[i % len(ids)] for i in range(length)]]).to(prefixes[0][1].keys.device)
+    words = torch.tensor([[ids[i % len(ids)] for i in range(length)]]).to(
+        prefixes[0][1].keys.device
+    )
     for (_, prefix), (keys, values) in zip(prefixes, _read(model, words), strict=True):
         with torch.no_grad():
             prefix.keys.copy_(keys)

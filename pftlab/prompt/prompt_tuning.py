@@ -99,7 +99,9 @@ class PromptTuning(Method):
         if not groups or not all(groups):
             raise BadValue(f"{list(labels)!r}: every label needs at least one token.")
         n = length or len(groups)
-        return cls(length=n, start="tokens", tokens=tuple(groups[i % len(groups)] for i in range(n)))
+        return cls(
+            length=n, start="tokens", tokens=tuple(groups[i % len(groups)] for i in range(n))
+        )
 
     def delta(self, site: Site) -> SoftPrompt:
         words: Tensor = site.host.get_input_embeddings().weight.detach()  # type: ignore[operator]
@@ -113,8 +115,10 @@ class PromptTuning(Method):
             return torch.randn(n, d, device=words.device)
         if self.start == "vocabulary":
             population = min(self.population, len(words))
-            chosen = torch.randperm(population)[:n] if n <= population else torch.randint(
-                population, (n,)
+            chosen = (
+                torch.randperm(population)[:n]
+                if n <= population
+                else torch.randint(population, (n,))
             )
             return words[chosen.to(words.device)].clone()
         if max(max(group) for group in self.tokens) >= len(words):

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
 from ..tasks import Task
@@ -18,7 +18,7 @@ NEW_TOKENS = 96
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
+    model: PreTrainedModel,
     task: Task,
     split: str = "validation",
     *,
@@ -100,7 +100,7 @@ def _pair(prediction: Tensor, label: Tensor) -> tuple[Any, Any]:
 
 
 def _generate(
-    model: nn.Module,
+    model: PreTrainedModel,
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
     split: str,

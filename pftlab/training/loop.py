@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
 from ..core.checkpoint import describe, fingerprint
@@ -29,7 +29,7 @@ from .run import Run
 
 
 def train(
-    model: nn.Module,
+    model: PreTrainedModel,
     task: Task,
     *,
     steps: int = 200,
@@ -236,7 +236,9 @@ def _groups(model: nn.Module, methods: list[Method], lr: float) -> list[dict[str
     taken: set[int] = set()
     groups = []
     # A method without a wish takes every trainable parameter, so it comes last.
-    for method in sorted(methods, key=lambda m: type(m).parameter_groups is Method.parameter_groups):
+    for method in sorted(
+        methods, key=lambda m: type(m).parameter_groups is Method.parameter_groups
+    ):
         for group in method.parameter_groups(model, lr):
             mine = [p for p in group["params"] if id(p) not in taken]
             taken |= {id(p) for p in mine}
@@ -246,7 +248,7 @@ def _groups(model: nn.Module, methods: list[Method], lr: float) -> list[dict[str
 
 
 def _check(
-    model: nn.Module,
+    model: PreTrainedModel,
     task: Task,
     methods: list[Method],
     steps: int,

@@ -33,9 +33,7 @@ def save_state(
     tensors = {f"model.{n}": t for n, t in trainable_state(model).items()}
     tensors |= {f"best.{n}": t for n, t in best.items()}
     for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {
-            f"optimiser.{number}.{n}": t for n, t in state.items() if isinstance(t, Tensor)
-        }
+        tensors |= {f"optimiser.{number}.{n}": t for n, t in state.items() if isinstance(t, Tensor)}
     tensors = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
     with atomic_write(folder / STATE) as path:
         save_file(tensors, path, metadata={"run": json.dumps(run.to_dict())})

@@ -47,4 +47,6 @@ class Run:
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         stopped = ", interrupted" if self.interrupted else ""
-        return f"Run({self.steps} steps in {self.seconds:.1f} s, {scores or 'not evaluated'}{stopped})"
+        return (
+            f"Run({self.steps} steps in {self.seconds:.1f} s, {scores or 'not evaluated'}{stopped})"
+        )

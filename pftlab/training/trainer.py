@@ -18,19 +18,25 @@ class LifecycleTrainer(Trainer):
     of `TrainingArguments` is the one that `parameter_groups` gets.
     """
 
+    model: Any
+
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.add_callback(_Lifecycle(self))
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            groups = _groups(self.model, list(attached(self.model).values()), self.args.learning_rate)
+            groups = _groups(
+                self.model, list(attached(self.model).values()), self.args.learning_rate
+            )
             self.optimizer = torch.optim.AdamW(
                 groups, lr=self.args.learning_rate, weight_decay=self.args.weight_decay
             )
         return self.optimizer
 
-    def compute_loss(self, model: Any, inputs: dict, return_outputs: bool = False, **kwargs: Any) -> Any:
+    def compute_loss(  # type: ignore[override]
+        self, model: Any, inputs: dict, return_outputs: bool = False, **kwargs: Any
+    ) -> Any:
         result = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         loss, outputs = result
         if model.training:
@@ -58,7 +64,7 @@ class _Lifecycle(TrainerCallback):
     """Passes the Trainer's events on to the methods."""
 
     def __init__(self, trainer: Trainer):
-        self.trainer = trainer
+        self.trainer: Any = trainer
 
     def _each(self, name: str, step: int, total: int) -> None:
         for method in attached(self.trainer.model).values():

@@ -56,7 +56,9 @@ def test_refuses_with_a_reason_and_leaves_the_model(name: str, architecture: str
 
 
 @pytest.mark.parametrize(("name", "architecture"), CELLS)
-def test_attach_train_disable_save_merge_detach(name: str, architecture: str, tmp_path: Any) -> None:
+def test_attach_train_disable_save_merge_detach(
+    name: str, architecture: str, tmp_path: Any
+) -> None:
     base = tiny(architecture)
     inputs = batch(architecture)
     before, keys = logits(base, inputs), list(base.state_dict())

@@ -33,7 +33,8 @@ def base(tmp_path_factory: Any) -> str:
 def task() -> pft.Task:
     full = pft.load_task("reviews", size="tiny")
     return pft.tasks.task.replace(
-        full, splits={name: rows.select(range(min(64, len(rows)))) for name, rows in full.splits.items()}
+        full,
+        splits={name: rows.select(range(min(64, len(rows)))) for name, rows in full.splits.items()},
     )
 
 
@@ -332,7 +333,9 @@ def test_schedules_end_in_their_last_state(base: str, task: pft.Task) -> None:
     model = model_with(pft.DiffPruning(density=0.02, tuning=0.5), base)
     pft.train(model, task, **ARGUMENTS)
     masks = {id(d): int(d.mask.sum()) for *_, d in pft.core.planted(model)}
-    weights = sum(p.numel() for n, p in model.named_parameters() if n.startswith("bert.") and "pft_" not in n)
+    weights = sum(
+        p.numel() for n, p in model.named_parameters() if n.startswith("bert.") and "pft_" not in n
+    )
     assert sum(masks.values()) == int(0.02 * weights)
 
 
