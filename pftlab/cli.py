@@ -416,7 +416,7 @@ def _table(header: list[str], rows: list[list[Any]], right: Sequence[int] = ()) 
 def describe_fields(cls: Any) -> dict[str, str]:
     """What a method's docstring says of each of its fields."""
     text = inspect.cleandoc(cls.__doc__ or "").partition("Args:")[2]
-    entries = re.split(r"\n    (?=\w+(?:, \w+)*: )", "\n" + textwrap.dedent(text))
+    entries = re.split(r"\n(?=\w+(?:, \w+)*: )", textwrap.dedent(text))
     found: dict[str, str] = {}
     for entry in entries:
         name, colon, meaning = entry.strip().partition(": ")
