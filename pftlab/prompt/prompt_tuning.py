@@ -47,6 +47,7 @@ class PromptTuning(Method):
         position: how many words stay in front of the prompt. None: one where classification
             reads the first word ([CLS] keeps its place and position), else none. 0 on such a
             model lets the classifier read the first vector, as PEFT does.
+        at: the sequence of embedded words; the encoder's in an encoder-decoder model.
     """
 
     name = "prompt_tuning"
