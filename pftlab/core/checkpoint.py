@@ -8,7 +8,8 @@ the exact methods and a fingerprint of the base. Nothing here ever opens a pickl
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from .method import (
     detach,
     head_parameters,
     load_trainable_state,
+    new_record,
     record_of,
     trainable_state,
 )
@@ -50,12 +52,15 @@ def save(model: nn.Module, folder: str | Path) -> Path:
         Refused: nothing is attached.
         Unavailable: the folder cannot be written.
     """
-    record_of(model)
+    record = record_of(model)
     folder = check_writable(folder)
-    ours = {"format": FORMAT, "methods": describe(model), "base": fingerprint(model)}
-    method = next(iter(attached(model).values()))
-    peft = peft_format.write(model, method)
-    config, tensors = peft or ({"pftlab": ours}, trainable_state(model))
+    ours = {
+        "format": FORMAT,
+        "methods": describe(model),
+        "head": sorted(record.head),
+        "base": fingerprint(model),
+    }
+    config, tensors = peft_format.write(model) or ({"pftlab": ours}, trainable_state(model))
     tensors = {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
     with atomic_write(folder / TENSORS) as path:
         save_file(tensors, path, metadata={"format": "pt", "pftlab": json.dumps(ours)})
@@ -86,23 +91,28 @@ def load(
             belongs to another model. The model is as it was.
     """
     config, tensors, ours = _open(Path(folder))
-    if ours and check_base and ours["base"] != fingerprint(model):
-        raise BadCheckpoint(
-            f"{str(folder)!r} was trained on another base than this {type(model).__name__}: "
-            "its weights differ. Load the base that it was trained on, or pass check_base=False."
-        )
-    before = set(attached(model))
+    before = attached(model)
     try:
+        if ours and check_base and ours["base"] != fingerprint(model, ours["head"]):
+            raise BadCheckpoint(
+                f"{str(folder)!r} was trained on another base than this {type(model).__name__}: "
+                "its weights differ. Load the base that it was trained on, or pass "
+                "check_base=False."
+            )
         if "peft_type" in config:
             _attach_peft(model, config, tensors, methods, ours, name)
         else:
             _attach_ours(model, tensors, methods, ours, name)
-    except (PftError, KeyError, TypeError) as error:
-        for new in set(attached(model)) - before:
+    except BaseException as error:
+        for new in attached(model).keys() - before.keys():
             detach(model, new)
+        if not before and hasattr(model, "pftlab"):
+            del model.pftlab
         if isinstance(error, BadCheckpoint):
             raise
-        raise BadCheckpoint(f"{str(folder)!r} does not fit this model: {error}") from error
+        if isinstance(error, PftError | LookupError | TypeError | ValueError):
+            raise BadCheckpoint(f"{str(folder)!r} does not fit this model: {error}") from error
+        raise
     return model
 
 
@@ -122,14 +132,19 @@ def build(description: Mapping[str, Any], methods: Mapping[str, type[Method]]) -
 
 
 @torch.no_grad()
-def fingerprint(model: nn.Module) -> str:
+def fingerprint(model: nn.Module, head: Collection[str] | None = None) -> str:
     """A hash of the base's weights, head apart: 64 values of each parameter, rounded to bfloat16.
 
     Rounding makes it the same whether the base was loaded in 32 or in 16 bits. What is attached
     does not change it.
+
+    Args:
+        model: with or without something attached.
+        head: names of the parameters to leave out; None: the model's own head.
     """
     record = getattr(model, "pftlab", None)
-    head = record.head if record else head_parameters(model)
+    if head is None:
+        head = record.head if record else head_parameters(model)
     originals = record.originals if record else {}
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
@@ -155,10 +170,7 @@ def _open(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, An
         raise BadCheckpoint(
             f"{str(folder)!r} has no {TENSORS}.{also} Save it again as safetensors."
         )
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadCheckpoint(f"{CONFIG} in {str(folder)!r} is no JSON: {error}.") from error
+    config = _json((folder / CONFIG).read_bytes(), f"{CONFIG} in {str(folder)!r}")
     try:
         with safe_open(folder / TENSORS, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -168,12 +180,12 @@ def _open(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, An
             f"{TENSORS} in {str(folder)!r} is truncated or no safetensors file ({error}). "
             "Copy it again."
         ) from error
-    ours = json.loads(header) if header else None
+    ours = _json(header, f"The header of {TENSORS} in {str(folder)!r}") if header else None
     if "peft_type" not in config and not ours:
         raise BadCheckpoint(
             f"{CONFIG} in {str(folder)!r} names no method. It is no adapter checkpoint."
         )
-    if ours and ours["format"] > FORMAT:
+    if ours and ours.get("format", FORMAT) > FORMAT:
         raise BadCheckpoint(
             f"{str(folder)!r} was written by a newer PFT Lab (format {ours['format']}, this one "
             f"reads {FORMAT}). Update the package."
@@ -181,8 +193,20 @@ def _open(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, An
     return config, tensors, ours
 
 
+def _json(text: str | bytes, what: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise BadCheckpoint(f"{what} is no JSON: {error}. Copy it again.") from error
+    if not isinstance(data, dict):
+        raise BadCheckpoint(
+            f"{what} is a JSON {type(data).__name__}, not an object. Copy it again."
+        )
+    return data
+
+
 def _attach_ours(
-    model: nn.Module,
+    model: Any,
     tensors: dict[str, Tensor],
     methods: Mapping[str, type[Method]],
     ours: Any,
@@ -196,46 +220,61 @@ def _attach_ours(
             f"{', '.join(attached(model))} is attached already, and these tensors hold all that "
             "was attached. Load into the plain base."
         )
+    model.pftlab = new_record(model, ours["head"])
     for saved_name, description in described.items():
-        build(description, methods).attach(model, saved_name)
+        build(description, methods).attach(model, name or saved_name)
+        if name:
+            tensors = {_renamed(key, saved_name, name): t for key, t in tensors.items()}
     load_trainable_state(model, tensors)
-    if name is not None and name not in described:
-        _rename(model, next(iter(described)), name, methods)
 
 
-def _rename(model: nn.Module, old: str, new: str, methods: Mapping[str, type[Method]]) -> None:
-    state = trainable_state(model)
-    method = attached(model)[old]
-    detach(model)
-    method.attach(model, new)
-    load_trainable_state(
-        model, {k.replace(f".pft_{old}", f".pft_{new}"): v for k, v in state.items()}
-    )
+def _renamed(key: str, old: str, new: str) -> str:
+    """`key` of a tensor that was saved under one name, for the other."""
+    return re.sub(rf"(^|\.)pft_{old}(?=[._])", rf"\1pft_{new}", key)
 
 
 def _attach_peft(
-    model: nn.Module,
+    model: Any,
     config: dict[str, Any],
     tensors: dict[str, Tensor],
     methods: Mapping[str, type[Method]],
     ours: Any,
     name: str | None,
 ) -> None:
-    known = None
     if ours:  # our own file in PEFT's form: the header knows the method exactly
         [(saved_name, description)] = ours["methods"].items()
-        name = name or saved_name
-        known = build(description, methods)
-    method, fill = peft_format.read(model, config, tensors, methods, known)
+        method, name = build(description, methods), name or saved_name
+    else:
+        method = peft_format.read(model, config, tensors, methods)
+        name = name or method.name
+    form: peft_format.PeftFormat = method.peft
+    parameters = dict(model.named_parameters())
+    head = {
+        key.removeprefix(form.head): tensor
+        for key, tensor in tensors.items()
+        if key.removeprefix(form.head) in parameters
+    }
+    for key, tensor in head.items():
+        if tensor.shape != parameters[key].shape:
+            raise BadCheckpoint(
+                f"The head {key} has shape {tuple(tensor.shape)} in the file and "
+                f"{tuple(parameters[key].shape)} here. Load the base with the same num_labels."
+            )
+    if not attached(model):  # PEFT may have trained more modules whole than we call the head
+        own = ours["head"] if ours else head_parameters(model)
+        model.pftlab = new_record(model, {*own, *head})
+    elif foreign := sorted(head.keys() - record_of(model).head):
+        raise BadCheckpoint(
+            f"The file trains {foreign[0]} as a whole, and {', '.join(attached(model))} is "
+            "attached already. Load it into the plain base."
+        )
     method.attach(model, name)
-    fill(model, name or method.name)
-    head = {key.removeprefix(method.peft.head): t for key, t in tensors.items()}
+    used = form.fill(model, name, method, tensors) | {form.head + key for key in head}
+    if rest := sorted(tensors.keys() - used):
+        raise BadCheckpoint(
+            f"The file holds {rest[0]!r}, for which {method.title} has no place. "
+            "Load it with Hugging Face PEFT."
+        )
     with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            if key in record_of(model).head and key in head:
-                if head[key].shape != parameter.shape:
-                    raise BadCheckpoint(
-                        f"The head {key} has shape {tuple(head[key].shape)} in the file and "
-                        f"{tuple(parameter.shape)} here. Load the base with the same num_labels."
-                    )
-                parameter.copy_(head[key])
+        for key, tensor in head.items():
+            parameters[key].copy_(tensor)

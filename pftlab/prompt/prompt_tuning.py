@@ -3,7 +3,7 @@
 Lester, Al-Rfou and Constant (2021), https://arxiv.org/abs/2104.08691
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core import BadCheckpoint, BadValue, Method, PeftFormat, Site, planted
 from ..core.sequence import Prompt
+from ..core.sites import config_of
 
 STARTS = ("uniform", "normal", "vocabulary", "tokens")
 
@@ -29,6 +30,62 @@ class SoftPrompt(Prompt):
 
     def forward(self, embedded: Tensor) -> Tensor:  # type: ignore[override]
         return self.P.expand(len(embedded), -1, -1)
+
+
+@dataclass(frozen=True)
+class PromptFormat(PeftFormat):
+    """PEFT's prompt is one table of vectors; it stands in front of everything, [CLS] included.
+
+    In an encoder-decoder model PEFT keeps a second prompt for the decoder, which it never reads.
+    """
+
+    key: str = "prompt_embeddings"
+
+    def write(
+        self, model: nn.Module, name: str, method: Method
+    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        prompt, config = _prompt(model, name), config_of(model)
+        if prompt.position:
+            return None
+        copies = 2 if config.is_encoder_decoder else 1
+        shape = {
+            "token_dim": prompt.P.shape[1],
+            "num_layers": config.num_hidden_layers,
+            "num_attention_heads": config.num_attention_heads,
+            "num_transformer_submodules": copies,
+            "prompt_tuning_init": "RANDOM",
+        }
+        return shape, {self.key: prompt.P.detach().repeat(copies, 1)}
+
+    def read(
+        self,
+        cls: type[Method],
+        model: nn.Module,
+        config: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> Method:
+        return PromptTuning(length=config["num_virtual_tokens"], start="normal", position=0)
+
+    def fill(
+        self, model: nn.Module, name: str, method: Method, tensors: Mapping[str, Tensor]
+    ) -> set[str]:
+        prompt = _prompt(model, name)
+        if self.key not in tensors:
+            raise BadCheckpoint(f"The file has no {self.key}. It is not complete.")
+        vectors = tensors[self.key][: prompt.length]
+        if prompt.P.shape != vectors.shape:
+            raise BadCheckpoint(
+                f"The prompt has shape {tuple(vectors.shape)} in the file and "
+                f"{tuple(prompt.P.shape)} here. It was trained on another model."
+            )
+        with torch.no_grad():
+            prompt.P.copy_(vectors)
+        return {self.key}
+
+
+def _prompt(model: nn.Module, name: str) -> SoftPrompt:
+    (prompt,) = (delta for *_, delta in planted(model, name) if isinstance(delta, SoftPrompt))
+    return prompt
 
 
 @dataclass(frozen=True)
@@ -58,11 +115,8 @@ class PromptTuning(Method):
     year = 2021
     learning_rate = 3e-2
     identity_at_start = False
-    peft = PeftFormat(
-        "PROMPT_TUNING",
-        tensors={"P": "prompt_embeddings"},
-        fields={"length": "num_virtual_tokens"},
-        head="base_model.",
+    peft = PromptFormat(
+        "PROMPT_TUNING", fields={"length": "num_virtual_tokens"}, head="base_model."
     )
 
     length: int = 20
@@ -78,6 +132,15 @@ class PromptTuning(Method):
             raise BadValue(f"start={self.start!r}: choose one of {', '.join(STARTS)}.")
         if (self.start == "tokens") != bool(self.tokens):
             raise BadValue('start="tokens" and `tokens` go together; use from_text or from_labels.')
+        if self.tokens and (len(self.tokens) != self.length or not all(self.tokens)):
+            raise BadValue(
+                f"tokens holds {len(self.tokens)} groups of ids for length={self.length} vectors; "
+                "give one group, which is not empty, for each vector."
+            )
+        if self.position is not None and self.position < 0:
+            raise BadValue(f"position={self.position}: a number of words is at least 0.")
+        if self.population < 1:
+            raise BadValue(f"population={self.population}: draw from at least 1 word.")
 
     @classmethod
     def from_text(cls, tokenizer: Any, text: str, length: int | None = None) -> "PromptTuning":
@@ -125,39 +188,3 @@ class PromptTuning(Method):
         if max(max(group) for group in self.tokens) >= len(words):
             raise BadValue("`tokens` holds ids beyond this model's vocabulary. Use its tokenizer.")
         return torch.stack([words[list(group)].mean(0) for group in self.tokens])
-
-    def to_peft(self, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """PEFT puts prompts in front; one behind [CLS] has no form there."""
-        (prompt,) = (d for *_, d in planted(model) if isinstance(d, SoftPrompt))
-        if prompt.position:
-            return None
-        config: Any = model.config
-        copies = 2 if config.is_encoder_decoder else 1  # PEFT keeps one for the decoder, unused
-        extra = {
-            "token_dim": prompt.P.shape[1],
-            "num_layers": config.num_hidden_layers,
-            "num_attention_heads": config.num_attention_heads,
-            "num_transformer_submodules": copies,
-            "prompt_tuning_init": "RANDOM",
-        }
-        return extra, {"prompt_embeddings": prompt.P.detach().repeat(copies, 1)}
-
-    @classmethod
-    def from_peft(
-        cls, model: nn.Module, config: Any, tensors: Any, known: "PromptTuning | None"
-    ) -> tuple["PromptTuning", Callable[[nn.Module, str], None]]:
-        """A prompt of PEFT stands in front of everything, [CLS] included."""
-        vectors = tensors["prompt_embeddings"][: config["num_virtual_tokens"]]
-        method = known or cls(length=len(vectors), start="normal", position=0)
-
-        def fill(model: nn.Module, name: str) -> None:
-            (prompt,) = (d for *_, d in planted(model, name) if isinstance(d, SoftPrompt))
-            if prompt.P.shape != vectors.shape:
-                raise BadCheckpoint(
-                    f"The prompt has shape {tuple(vectors.shape)} in the file and "
-                    f"{tuple(prompt.P.shape)} here. It was trained on another model."
-                )
-            with torch.no_grad():
-                prompt.P.copy_(vectors)
-
-        return method, fill
