@@ -9,14 +9,15 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
+from ..core.errors import BadValue
 from ..tasks import Task
+from ..tasks.encoding import IGNORED
+from .checks import check_head
+from .data import counted, encode, encoding_options
 
-IGNORED = -100
 GENERATED = 64  # texts that are generated when no limit is given
-NEW_TOKENS = 96
 
 
-@torch.no_grad()
 def evaluate(
     model: PreTrainedModel,
     task: Task,
@@ -37,91 +38,128 @@ def evaluate(
         batch_size: examples in a forward pass.
         max_length: in tokens, as in training.
         tokenizer: the base's; loaded if not given.
-        limit: use only the first rows. Generation takes 64 by default, for it is slow.
+        limit: use only the first rows; None: all, but of a generation task the first 64, for
+            writing texts is slow. Give the length of the split to use all.
         progress: show a progress bar.
 
     Returns:
-        The mean loss ("loss") and every metric of the task by name.
+        "loss", the mean over all labels, and every metric of the task by name. Texts are
+        generated greedily, up to the length of the longest target.
+
+    Raises:
+        UnknownName: no such split.
+        BadValue: the split is empty, an argument cannot be, or the task does not fit the head.
     """
-    tokenizer = tokenizer or load_tokenizer(model)
-    generates = task.kind == "generation"
-    if generates and limit is None:
-        limit = GENERATED
-    options: dict[str, Any] = {"max_length": max_length, "limit": limit}
-    if generates:
-        options["encoder_decoder"] = bool(model.config.is_encoder_decoder)
-    examples = task.encode(tokenizer, split, **options)
-    collate = task.collate(tokenizer)
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    try:
-        predictions: list[Any] = [None] * len(examples)
-        references: list[Any] = [None] * len(examples)
+    evaluator = Evaluator(
+        model,
+        task,
+        split,
+        batch_size=batch_size,
+        max_length=max_length,
+        tokenizer=tokenizer or load_tokenizer(model),
+        limit=limit,
+    )
+    return evaluator(progress)
+
+
+class Evaluator:
+    """`evaluate`, with the split encoded once, for a model that is evaluated often."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        task: Task,
+        split: str = "validation",
+        *,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        batch_size: int = 64,
+        limit: int | None = None,
+    ):
+        check_head(model, task)
+        for name, value in {"batch_size": batch_size, "limit": limit}.items():
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise BadValue(f"{name}={value!r}: give a whole number of at least 1.")
+        if task.kind == "generation" and limit is None:
+            limit = GENERATED
+        self.model, self.task, self.split, self.tokenizer = model, task, split, tokenizer
+        self.batch_size = batch_size
+        self.examples = encode(model, task, tokenizer, split, max_length, limit)
+        self.weights = [counted(example["labels"]) for example in self.examples]
+        self.collate = task.collate(tokenizer)
+        if task.kind == "generation":
+            self.longest = max(self.weights)
+            options = encoding_options(model, task)
+            if not options["encoder_decoder"]:  # source and target share the positions
+                max_length = max(8, max_length - self.longest)
+            self.prompts = task.prompts(
+                tokenizer, split, max_length=max_length, limit=limit, **options
+            )
+            self.references = task.references(split, limit)
+
+    @torch.no_grad()
+    def __call__(self, progress: bool = False) -> dict[str, float]:
+        """The loss and the scores of the model as it is now; see `evaluate`."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            loss, predictions, references = self._read(progress)
+            if self.task.kind == "generation":
+                predictions, references = self._write(progress), self.references
+        finally:
+            self.model.train(training)
+        return {"loss": loss, **self.task.score(predictions, references)}
+
+    def _read(self, progress: bool) -> tuple[float, list[Any], list[Any]]:
+        """The mean loss, and predictions and references in the order of the rows."""
+        predictions: list[Any] = [None] * len(self.examples)
+        references: list[Any] = [None] * len(self.examples)
         total = 0.0
-        bar = tqdm(total=len(examples), desc=split, unit="ex", disable=not progress, leave=False)
-        for rows in _by_length(examples, batch_size):
-            batch = {k: v.to(device) for k, v in collate([examples[i] for i in rows]).items()}
-            output = model(**batch)
-            total += float(output.loss) * len(rows)
-            if not generates:
-                for i, prediction, label in zip(
-                    rows, _predict(task, output.logits), batch["labels"].cpu(), strict=True
-                ):
-                    predictions[i], references[i] = _pair(prediction, label)
-            bar.update(len(rows))
-        bar.close()
-        if generates:
-            references = task.references(split, limit)
-            predictions = _generate(model, task, tokenizer, split, options, batch_size)
-    finally:
-        model.train(training)
-    return {"loss": total / len(examples), **task.score(predictions, references)}
+        for rows, batch in self._batches(self.examples, progress):
+            output = self.model(**batch)
+            total += float(output.loss) * sum(self.weights[i] for i in rows)
+            if self.task.kind == "generation":
+                continue
+            regresses = self.task.kind == "regression"
+            chosen = output.logits.squeeze(-1) if regresses else output.logits.argmax(-1)
+            chosen, labels = chosen.float().cpu() if regresses else chosen.cpu(), batch["labels"]
+            for i, prediction, label in zip(rows, chosen, labels.cpu(), strict=True):
+                predictions[i], references[i] = _pair(prediction, label)
+        return total / sum(self.weights), predictions, references
 
+    def _write(self, progress: bool) -> list[str]:
+        """Greedy continuations of the task's prompts, as text."""
+        texts = [""] * len(self.prompts)
+        for rows, batch in self._batches(self.prompts, progress):
+            written = self.model.generate(  # type: ignore[operator]
+                **batch,
+                max_new_tokens=self.longest,
+                do_sample=False,
+                eos_token_id=self.tokenizer.eos_token_id,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+            if not self.model.config.is_encoder_decoder:
+                written = written[:, batch["input_ids"].shape[1] :]
+            for i, ids in zip(rows, written, strict=True):
+                texts[i] = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return texts
 
-def _by_length(examples: list[dict[str, Any]], batch_size: int) -> Iterator[list[int]]:
-    """Row numbers in batches of like length, so that little is padded."""
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i]["input_ids"]))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
-
-
-def _predict(task: Task, logits: Tensor) -> Tensor:
-    logits = logits.float().cpu()
-    return logits.squeeze(-1) if task.kind == "regression" else logits.argmax(-1)
+    def _batches(
+        self, examples: list[dict[str, Any]], progress: bool
+    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Row numbers and their batch, texts of like length together, so that little is padded."""
+        device = next(self.model.parameters()).device
+        order = sorted(range(len(examples)), key=lambda i: len(examples[i]["input_ids"]))
+        starts = range(0, len(order), self.batch_size)
+        for start in tqdm(starts, self.split, unit="batch", disable=not progress, leave=False):
+            rows = order[start : start + self.batch_size]
+            batch = self.collate([examples[i] for i in rows])
+            yield rows, {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def _pair(prediction: Tensor, label: Tensor) -> tuple[Any, Any]:
     """Prediction and label as numbers, or as lists of those tags that count."""
     if label.dim() == 0:
         return prediction.item(), label.item()
-    counted = label != IGNORED
-    return prediction[counted].tolist(), label[counted].tolist()
-
-
-def _generate(
-    model: PreTrainedModel,
-    task: Task,
-    tokenizer: PreTrainedTokenizerBase,
-    split: str,
-    options: dict[str, Any],
-    batch_size: int,
-) -> list[str]:
-    """Greedy continuations of the task's prompts, as text."""
-    prompts = task.prompts(tokenizer, split, **options)
-    collate = task.collate(tokenizer)
-    device = next(model.parameters()).device
-    texts = [""] * len(prompts)
-    for rows in _by_length(prompts, batch_size):
-        batch = {k: v.to(device) for k, v in collate([prompts[i] for i in rows]).items()}
-        written = model.generate(  # type: ignore[operator]
-            **batch,
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        if not options["encoder_decoder"]:
-            written = written[:, batch["input_ids"].shape[1] :]
-        for i, ids in zip(rows, written, strict=True):
-            texts[i] = tokenizer.decode(ids, skip_special_tokens=True).strip()
-    return texts
+    seen = label != IGNORED
+    return prediction[seen].tolist(), label[seen].tolist()

@@ -1,31 +1,31 @@
 """The training loop, to be read from top to bottom."""
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
 from ..core.checkpoint import describe, fingerprint
-from ..core.errors import BadValue
 from ..core.files import check_writable
-from ..core.method import Method, attached, load_trainable_state, trainable_state
+from ..core.method import attached, load_trainable_state, trainable_state
 from ..tasks import Task
-from .evaluation import evaluate
-from .resume import part, read_state, restore_model, restore_optimiser, save_state
+from .checks import check_arguments, check_model
+from .data import TrainingData
+from .evaluation import Evaluator
+from .interrupt import stop_on_interrupt
+from .memory import PeakMemory
+from .optimiser import make_optimiser, schedule
+from .processes import Processes
+from .randomness import own_randomness, seed_step
+from .resume import prepare_folder, read_state, restore_model, restore_optimiser, save_state
 from .run import Run
+
+SAVE_SECONDS = 60.0  # between saved states, when evaluations are further apart
 
 
 def train(
@@ -50,288 +50,141 @@ def train(
 ) -> Run:
     """Train what is attached to `model` on a task; the model is left as its best evaluation was.
 
-    The same arguments give the same result bit for bit on one CPU, also when the run was killed
-    and started again with its `folder`. Ctrl-C ends it after the current step and keeps what was
-    done; a second one leaves at once.
+    On one CPU the same arguments give the same result bit for bit, also when the run was killed
+    at any moment and started again with its `folder`. Ctrl-C ends it after the current step: the
+    state is saved, and the model is left as that step made it. A second Ctrl-C leaves at once.
+    Under `accelerate launch` every process takes an equal share of each batch.
 
     Args:
         model: with a method attached; moved to the GPU if there is one.
         task: from `load_task`; trained on its "train" split, evaluated on "validation".
         steps: optimiser steps.
         batch_size: examples in a step, over all processes and accumulated parts together.
-        lr: peak learning rate of AdamW; None: the method's own.
+        lr: peak learning rate of AdamW; None: the method's own (of several, the smallest).
         weight_decay: of AdamW.
         warmup: share of the steps over which the rate rises from 0; it then falls to 0.
         max_length: in tokens; longer inputs are cut.
-        precision: "fp32" or "bf16" (autocast).
+        precision: "fp32" or "bf16" (autocast; evaluation stays in the model's own type).
         accumulate: parts that a batch is computed in, to save memory.
         clip: largest norm of the gradient; 0 leaves it alone.
-        evaluate_every: steps between evaluations and between saved states; None: a quarter of the
-            steps.
-        seed: of the order of the examples and of dropout.
+        evaluate_every: steps between evaluations; None: a quarter of the steps.
+        seed: of the order of the examples and of dropout. What `attach` draws is drawn before.
         tokenizer: the base's; loaded if not given.
-        folder: where the state is saved; None: nowhere.
-        resume: go on with the state in `folder`, if there is one. A finished run is returned.
+        folder: where the state is saved, at each evaluation and every minute; None: nowhere.
+        resume: go on with the state in `folder`, if there is one. A finished run is returned at
+            once. False begins anew.
         progress: show a progress bar.
 
     Raises:
-        BadValue: nothing is attached or trainable, an argument cannot be, or the task's labels do
-            not fit the model's head.
-        BadCheckpoint: `folder` holds another run.
+        BadValue: nothing is attached or trainable, an argument cannot be, or the task does not
+            fit the model's head.
+        BadCheckpoint: `folder` holds another run, or a damaged state.
         Unavailable: `folder` cannot be written.
     """
     methods = list(attached(model).values())
-    _check(model, task, methods, steps, batch_size, accumulate, precision)
-    lr = min(m.learning_rate for m in methods) if lr is None else lr
-    every = max(1, steps // 4) if evaluate_every is None else evaluate_every
-    arguments = {
-        "methods": describe(model), "base": fingerprint(model), "task": task.name,
-        "data": task.fingerprint, "steps": steps, "batch_size": batch_size, "lr": lr,
-        "weight_decay": weight_decay, "warmup": warmup, "max_length": max_length,
-        "precision": precision, "accumulate": accumulate, "clip": clip,
-        "evaluate_every": every, "seed": seed,
+    check_model(model, task)
+    lr = min(method.learning_rate for method in methods) if lr is None else lr
+    evaluate_every = max(1, steps // 4) if evaluate_every is None else evaluate_every
+    arguments: dict[str, Any] = {
+        "steps": steps, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay,
+        "warmup": warmup, "max_length": max_length, "precision": precision,
+        "accumulate": accumulate, "clip": clip, "evaluate_every": evaluate_every, "seed": seed,
     }  # fmt: skip
-    tokenizer = tokenizer or load_tokenizer(model)
-    run, best, saved = Run(arguments), dict[str, Tensor](), None
-    if folder is not None:
-        folder = check_writable(folder)
-        saved = read_state(folder, arguments) if resume else None
+    check_arguments(**arguments)
+    arguments |= {"model": type(model).__name__, "base": fingerprint(model)}
+    arguments |= {"methods": describe(model), "task": task.name, "data": task.fingerprint}
+    folder = None if folder is None else check_writable(folder)
+    saved = read_state(folder, arguments) if folder and resume else None
+    run, best = (saved.run, saved.best) if saved else (Run(arguments), {})
     if saved:
-        run = saved[0]
-        run.interrupted = False
-        restore_model(model, saved[1])
-        best = part(saved[1], "best")
-        if run.steps == steps:
-            return _leave(model, best, run)
+        restore_model(model, saved)
+    if run.steps == steps:
+        return _leave(model, best, run)
 
-    AcceleratorState._reset_state()  # the precision of an earlier run in this process
-    accelerator = Accelerator(mixed_precision="no" if precision == "fp32" else precision)
-    processes = accelerator.num_processes
-    if processes > 1 and batch_size % (processes * accumulate):
-        raise BadValue(
-            f"batch_size={batch_size} must be a multiple of {processes} processes × "
-            f"accumulate={accumulate}, so that all do the same work."
-        )
-    options: dict[str, Any] = {"max_length": max_length}
-    if task.kind == "generation":
-        options["encoder_decoder"] = bool(model.config.is_encoder_decoder)
-    examples = task.encode(tokenizer, "train", **options)
-    _check_labels(model, task, examples)
-    collate = task.collate(tokenizer)
-    model.to(accelerator.device)
+    processes = Processes()
+    device = processes.device
+    tokenizer = tokenizer or load_tokenizer(model)
+    data = TrainingData(model, task, tokenizer, max_length, batch_size, accumulate, seed, processes)
+    validate = Evaluator(model, task, tokenizer=tokenizer, max_length=max_length)
+    model.to(device)  # type: ignore[arg-type]
+    if folder and processes.first:
+        prepare_folder(folder, keep_state=saved is not None)
 
-    def batches() -> Iterator[dict[str, Tensor]]:
-        """The whole training data in its first order, for methods that look at it beforehand."""
-        order = _order(len(examples), seed, 0)
-        for i in range(0, len(order), batch_size):
-            batch = collate([examples[j] for j in order[i : i + batch_size]])
-            yield {k: v.to(accelerator.device) for k, v in batch.items()}
-
-    with _own_randomness(seed), _stop_on_interrupt() as stop:
+    with own_randomness(device, seed), stop_on_interrupt() as interrupted:
         if not saved:
+            load_trainable_state(model, processes.same(trainable_state(model)))
             for method in methods:
-                method.before_training(model, batches, steps)
-        groups = _groups(model, methods, lr)
-        optimiser = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
-        peaks = [group["lr"] for group in optimiser.param_groups]
+                method.before_training(model, data.batches, steps)
+        optimiser = make_optimiser(model, methods, lr, weight_decay)
         if saved:
-            restore_optimiser(optimiser, saved[1])
-        parallel = accelerator.prepare_model(model) if processes > 1 else model
+            restore_optimiser(optimiser, model, saved)
         trained = [p for group in optimiser.param_groups for p in group["params"]]
-        share = slice(accelerator.process_index, None, processes)
-        memory = _Memory(accelerator.device)
-        losses = torch.zeros((), device=accelerator.device)
-        log_every = max(1, steps // 50)
-        main = accelerator.is_main_process
         last_counts = any(method.last_counts for method in methods)
+        memory, losses = PeakMemory(device), torch.zeros((), device=device)
+        log_every, stopping, saved_at = max(1, steps // 50), False, time.monotonic()
         bar = tqdm(total=steps, initial=run.steps, desc="train", unit="step",
-                   disable=not (progress and main))  # fmt: skip
+                   disable=not (progress and processes.first))  # fmt: skip
         model.train()
-        while run.steps < steps and not stop.is_set():
-            start = time.perf_counter()
-            step = run.steps + 1
-            torch.manual_seed(seed * 1_000_003 + step)  # so that a resumed run drops out alike
-            factor = _schedule(step, steps, warmup)
-            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                group["lr"] = peak * factor
+        while run.steps < steps and not stopping:
+            began, step = time.perf_counter(), run.steps + 1
+            factor = schedule(step, steps, warmup)
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * factor
+            seed_step(device, seed, step)  # alike in all processes, and in a run that is resumed
             for method in methods:
                 method.before_step(model, step, steps)
-            rows = _rows(len(examples), batch_size, seed, step)
-            for k in range(accumulate):
-                chunk = [examples[i] for i in rows[k::accumulate][share]]
-                batch = {n: v.to(accelerator.device) for n, v in collate(chunk).items()}
-                with accelerator.autocast():
-                    loss = parallel(**batch).loss * (len(rows[k::accumulate]) / len(rows))
-                    losses += loss.detach()
-                    if k == 0:
-                        extra = (method.extra_loss(model) for method in methods)
-                        loss = loss + sum(term for term in extra if term is not None)
-                accelerator.backward(loss)
+            seed_step(device, seed, step, 1 + processes.index)
+            for batch, share in data.parts(step):
+                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                    loss = model(**batch).loss
+                    losses += share * loss.detach()
+                    memory.sample()  # now, while the activations are there
+                    for method in methods:
+                        if (extra := method.extra_loss(model)) is not None:
+                            loss = loss + extra  # the shares of a step add up to 1
+                (share * loss).backward()
+            processes.add_up(p.grad for p in trained if p.grad is not None)
             for method in methods:
                 method.after_backward(model, step, steps)
             if clip:
-                accelerator.clip_grad_norm_(trained, clip)
+                torch.nn.utils.clip_grad_norm_(trained, clip)
             optimiser.step()
             optimiser.zero_grad()
             for method in methods:
                 method.after_step(model, step, steps)
             run.steps = step
-            evaluates = step % every == 0 or step == steps
-            if step % log_every == 0 or evaluates or stop.is_set():
-                since = step - max((e["step"] for e in run.history if "loss" in e), default=0)
-                mean = float(losses) / since
+
+            # Only now and then is anything read back from the device, which would wait for it.
+            evaluates = step % evaluate_every == 0 or step == steps
+            logs = evaluates or step % log_every == 0
+            stopping = processes.agree(interrupted, ask=logs)
+            if logs or stopping:
+                processes.add_up([losses])
+                run.log(step, float(losses), lr * factor)
                 losses.zero_()
-                run.history.append({"step": step, "loss": mean, "lr": lr * factor})
-                bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
-            run.seconds += time.perf_counter() - start
+            run.seconds += time.perf_counter() - began
             bar.update()
             if evaluates:
-                scores = evaluate(model, task, max_length=max_length, tokenizer=tokenizer)
-                entry = {"step": step, "validation_loss": scores.pop("loss"), **scores}
-                run.history.append(entry)
-                if not run.best or last_counts or entry[task.metric] > run.best[task.metric]:
-                    run.best = entry
+                scores = processes.same_numbers(validate())
+                if run.evaluated(step, scores, task.metric) or last_counts:
+                    run.best = run.history[-1]
                     best = {n: t.to("cpu", copy=True) for n, t in trainable_state(model).items()}
-            if evaluates or stop.is_set():
-                _measure(run, batch_size, memory)
-                if folder is not None and main:
-                    save_state(folder, model, optimiser, best, run)
+            if logs or stopping:
+                run.measure(batch_size, memory.peak)
+                bar.set_postfix(run.latest(task.metric), refresh=False)
+            due = evaluates or stopping or (logs and time.monotonic() - saved_at > SAVE_SECONDS)
+            if folder and due and processes.first:
+                run.interrupted = run.steps < steps and stopping
+                save_state(folder, model, optimiser, best, run)
+                saved_at = time.monotonic()
         bar.close()
-        run.interrupted = run.steps < steps
-        accelerator.unwrap_model(parallel, keep_fp32_wrapper=False)
-    return run if run.interrupted else _leave(model, best, run)
+    run.interrupted = run.steps < steps
+    return _leave(model, {} if run.interrupted else best, run)
 
 
-def _leave(model: nn.Module, best: dict[str, Tensor], run: Run) -> Run:
-    """Leave the model as its best evaluation was."""
+def _leave(model: PreTrainedModel, best: dict[str, Tensor], run: Run) -> Run:
+    """Leave the model as its best evaluation was, if there was one."""
     if best:
         load_trainable_state(model, best)
     model.eval()
     return run
-
-
-def _schedule(step: int, steps: int, warmup: float) -> float:
-    """Linear warm-up to 1, then linear decay; the last step still moves."""
-    rising = max(1, round(warmup * steps))
-    if step <= rising:
-        return step / rising
-    return (steps + 1 - step) / (steps + 1 - rising)
-
-
-@lru_cache(maxsize=4)
-def _order(n: int, seed: int, epoch: int) -> list[int]:
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(n, generator=generator).tolist()
-
-
-def _rows(n: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """The examples of one step: a stretch of the endless sequence of shuffled epochs."""
-    first, stop = (step - 1) * batch_size, step * batch_size
-    orders = {epoch: _order(n, seed, epoch) for epoch in range(first // n, (stop - 1) // n + 1)}
-    return [orders[i // n][i % n] for i in range(first, stop)]
-
-
-def _groups(model: nn.Module, methods: list[Method], lr: float) -> list[dict[str, Any]]:
-    """The methods' parameter groups; a parameter belongs to the first that speaks for it."""
-    taken: set[int] = set()
-    groups = []
-    # A method without a wish takes every trainable parameter, so it comes last.
-    for method in sorted(
-        methods, key=lambda m: type(m).parameter_groups is Method.parameter_groups
-    ):
-        for group in method.parameter_groups(model, lr):
-            mine = [p for p in group["params"] if id(p) not in taken]
-            taken |= {id(p) for p in mine}
-            if mine:
-                groups.append({**group, "params": mine})
-    return groups
-
-
-def _check(
-    model: PreTrainedModel,
-    task: Task,
-    methods: list[Method],
-    steps: int,
-    batch_size: int,
-    accumulate: int,
-    precision: str,
-) -> None:
-    if not methods:
-        raise BadValue(
-            "Nothing is attached to this model. Attach a method first, for instance "
-            "LoRA().attach(model), or FullFineTuning().attach(model) to train everything."
-        )
-    if not any(p.requires_grad for p in model.parameters()):
-        raise BadValue("No parameter of this model is trainable. Attach the method again.")
-    for name, value in {"steps": steps, "batch_size": batch_size, "accumulate": accumulate}.items():
-        if value < 1:
-            raise BadValue(f"{name}={value}: give a whole number of at least 1.")
-    if accumulate > batch_size:
-        raise BadValue(f"accumulate={accumulate} parts of a batch of {batch_size} would be empty.")
-    if precision not in ("fp32", "bf16"):
-        raise BadValue(f'precision={precision!r}: choose "fp32" or "bf16".')
-    if len(task.splits["train"]) == 0:
-        raise BadValue(f"The training split of {task.name!r} is empty. Give it examples.")
-
-
-def _check_labels(model: nn.Module, task: Task, examples: list[dict[str, Any]]) -> None:
-    if task.kind not in ("classification", "pairs", "tagging"):
-        return
-    head = model.config.num_labels
-    highest = max(
-        max(e["labels"]) if isinstance(e["labels"], list) else e["labels"] for e in examples
-    )
-    if highest >= head:
-        raise BadValue(
-            f"{task.name!r} has labels up to {highest}, and the model's head knows {head} "
-            f"(0 to {head - 1}). Load the base with num_labels={task.num_labels}."
-        )
-
-
-def _measure(run: Run, batch_size: int, memory: "_Memory") -> None:
-    run.examples_per_second = run.steps * batch_size / max(run.seconds, 1e-9)
-    run.peak_memory_bytes = max(run.peak_memory_bytes, memory.peak())
-
-
-class _Memory:
-    """Peak memory since it was made: exact on a GPU, growth of the process on a CPU."""
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        self.before = psutil.Process().memory_info().rss
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-
-    def peak(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        return max(0, psutil.Process().memory_info().rss - self.before)
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """Random numbers of our own inside, the caller's untouched afterwards."""
-    devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals reach the main thread alone
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def handler(number: int, frame: Any) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

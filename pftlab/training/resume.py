@@ -1,11 +1,12 @@
 """The state of a run on disk: one safetensors file, replaced in one step, so never half a state.
 
 Tensors: "model.<name>" as training left them, "best.<name>" of the best evaluation so far, and
-"optimiser.<number>.<name>" by the parameter's place in the optimiser. The header holds everything
-else as JSON. Random numbers need no state: each step seeds its own.
+"optimiser.<kind>.<name>" of AdamW, under the parameter's name in the model. The header holds the
+`Run` as JSON. Random numbers need no state: each step begins its own. Nothing is ever unpickled.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,37 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..core.errors import BadCheckpoint
+from ..core.errors import BadCheckpoint, BadValue
 from ..core.files import atomic_write
 from ..core.method import load_trainable_state, trainable_state
 from .run import Run
 
 STATE = "training_state.safetensors"
+
+
+@dataclass
+class State:
+    """What a saved run goes on from.
+
+    Attributes:
+        run: its record.
+        model: name → tensor, as `trainable_state` gives them.
+        best: the same, at the best evaluation; empty before the first.
+        optimiser: "<kind>.<parameter's name>" → tensor.
+    """
+
+    run: Run
+    model: dict[str, Tensor]
+    best: dict[str, Tensor]
+    optimiser: dict[str, Tensor]
+
+
+def prepare_folder(folder: Path, keep_state: bool) -> None:
+    """Remove what a run that was killed while writing left behind, and an unwanted state."""
+    for file in folder.glob(f".{STATE}.*"):
+        file.unlink(missing_ok=True)
+    if not keep_state:
+        (folder / STATE).unlink(missing_ok=True)
 
 
 def save_state(
@@ -32,15 +58,16 @@ def save_state(
     """Write the state of a run into `folder`."""
     tensors = {f"model.{n}": t for n, t in trainable_state(model).items()}
     tensors |= {f"best.{n}": t for n, t in best.items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{n}": t for n, t in state.items() if isinstance(t, Tensor)}
+    for name, parameter in model.named_parameters():
+        for kind, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"optimiser.{kind}.{name}"] = value
     tensors = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
     with atomic_write(folder / STATE) as path:
         save_file(tensors, path, metadata={"run": json.dumps(run.to_dict())})
 
 
-def read_state(folder: Path, arguments: dict[str, Any]) -> tuple[Run, dict[str, Tensor]] | None:
-    """The run and the tensors in `folder`, or None if nothing was saved there.
+def read_state(folder: Path, arguments: dict[str, Any]) -> State | None:
+    """The state in `folder`, or None if nothing was saved there.
 
     Raises:
         BadCheckpoint: the file is damaged, or the run had other arguments.
@@ -56,35 +83,65 @@ def read_state(folder: Path, arguments: dict[str, Any]) -> tuple[Run, dict[str, 
             f"{STATE} in {str(folder)!r} cannot be read ({error}). Remove it, or give another "
             "folder, to begin anew."
         ) from error
-    ours = json.loads(json.dumps(arguments))
-    if different := sorted(
-        k for k in ours.keys() | run.arguments.keys() if ours.get(k) != run.arguments.get(k)
-    ):
-        name = different[0]
+    if different := _different(run.arguments, json.loads(json.dumps(arguments))):
         raise BadCheckpoint(
-            f"{str(folder)!r} holds a run with {name}={run.arguments.get(name)!r}, and this one "
-            f"has {name}={ours.get(name)!r}. Use the same arguments, another folder, or "
-            "resume=False to begin anew."
+            f"{str(folder)!r} holds another run: {', '.join(different)}. Use the same arguments, "
+            "another folder, or resume=False to begin anew."
         )
-    return run, tensors
+    run.interrupted = False
+    return State(run, _part(tensors, "model"), _part(tensors, "best"), _part(tensors, "optimiser"))
 
 
-def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+def restore_model(model: nn.Module, state: State) -> None:
+    """Put the trained tensors of a saved state into `model`.
+
+    Raises:
+        BadCheckpoint: they are not those of this model.
+    """
+    try:
+        load_trainable_state(model, state.model)
+    except BadValue as error:
+        raise BadCheckpoint(f"{STATE} was saved from another model. {error}") from error
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, state: State) -> None:
+    """Put the moments of a saved state into `optimiser`, by the names of the parameters.
+
+    Names, not places: a parameter that a method has retired since leaves no gap.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    moments: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in state.optimiser.items():
+        kind, _, name = key.partition(".")
+        moments.setdefault(name, {})[kind] = tensor
+    trained = [names[id(p)] for group in optimiser.param_groups for p in group["params"]]
+    optimiser.load_state_dict(
+        {
+            "state": {i: moments[name] for i, name in enumerate(trained) if name in moments},
+            "param_groups": optimiser.state_dict()["param_groups"],
+        }
+    )
+
+
+def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """The tensors whose names begin with "<name>.", without it."""
     return {k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")}
 
 
-def restore_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put the trained tensors of a saved state into `model`."""
-    load_trainable_state(model, part(tensors, "model"))
+def _different(theirs: dict[str, Any], ours: dict[str, Any], prefix: str = "") -> list[str]:
+    """Where two runs' arguments differ, each as one phrase."""
+    phrases = []
+    for name in {**theirs, **ours}:
+        a, b = theirs.get(name), ours.get(name)
+        if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+            phrases += _different(a, b, f"{prefix}{name}.")
+        elif a != b:
+            phrases.append(f"{prefix}{name}={_short(a)} (here {_short(b)})")
+    return phrases
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put the moments of a saved state into `optimiser`."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in part(tensors, "optimiser").items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = tensor
-    optimiser.load_state_dict(
-        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
-    )
+def _short(value: Any) -> str:
+    """An argument as it can be shown: methods by their names, hashes to compare by eye."""
+    if isinstance(value, dict):
+        return "+".join(value)
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else repr(value)

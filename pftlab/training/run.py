@@ -1,5 +1,6 @@
 """What a training run leaves behind, beside the trained model."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,11 +12,12 @@ class Run:
     Attributes:
         arguments: what decides the result: steps, batch size, learning rate, seed, …
         history: one entry for each logged step, {"step", "loss", "lr"}, and for each evaluation,
-            {"step", metric: value, …}.
-        best: the evaluation that the model was left with: {"step", metric: value, …}.
+            {"step", "validation_loss", metric: value, …}.
+        best: the evaluation that the model was left with: {"step", metric: value, …}. An
+            interrupted run leaves the model as its last step made it.
         steps: optimiser steps done.
         seconds: spent in training steps, without evaluation.
-        examples_per_second: training examples, all processes together.
+        examples_per_second: training examples, all processes together, without evaluation.
         peak_memory_bytes: on a GPU the most memory that tensors took; on a CPU by how much the
             process grew, which is coarser.
         interrupted: stopped by Ctrl-C before the last step.
@@ -32,7 +34,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Scores on the validation split of the model as it was left."""
+        """Scores of the best evaluation on the validation split."""
         return {name: value for name, value in self.best.items() if name != "step"}
 
     @property
@@ -40,13 +42,34 @@ class Run:
         """(step, mean training loss since the entry before)."""
         return [(int(e["step"]), e["loss"]) for e in self.history if "loss" in e]
 
+    def log(self, step: int, total: float, lr: float) -> None:
+        """Note the loss and the rate of a step; `total` is the sum of losses since the last."""
+        since = step - (self.losses[-1][0] if self.losses else 0)
+        self.history.append({"step": step, "loss": total / since, "lr": lr})
+
+    def evaluated(self, step: int, scores: dict[str, float], metric: str) -> bool:
+        """Note an evaluation; say whether it is the best so far (not a number is the worst)."""
+        scores = {"validation_loss" if n == "loss" else n: v for n, v in scores.items()}
+        self.history.append({"step": step, **scores})
+        best = self.best.get(metric, math.nan)
+        return not self.best or scores[metric] > best or math.isnan(best)
+
+    def measure(self, batch_size: int, peak_memory_bytes: int) -> None:
+        """Note speed and memory so far."""
+        self.examples_per_second = self.steps * batch_size / max(self.seconds, 1e-9)
+        self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory_bytes)
+
+    def latest(self, metric: str) -> dict[str, str]:
+        """The last loss, and the last score if there is one, for the progress bar."""
+        seen = {k: f"{v:.4f}" for e in self.history for k, v in e.items() if k in ("loss", metric)}
+        return dict(sorted(seen.items(), reverse=True))
+
     def to_dict(self) -> dict[str, Any]:
         """As data for a JSON file; `Run(**data)` reads it back."""
         return asdict(self)
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        scores = f"{scores} at step {self.best['step']}" if self.best else "not evaluated"
         stopped = ", interrupted" if self.interrupted else ""
-        return (
-            f"Run({self.steps} steps in {self.seconds:.1f} s, {scores or 'not evaluated'}{stopped})"
-        )
+        return f"Run({self.steps} steps in {self.seconds:.1f} s, {scores}{stopped})"

@@ -1,0 +1,124 @@
+"""What can be known to be wrong before training begins is said then."""
+
+from transformers import PreTrainedModel
+
+from ..core.errors import BadValue
+from ..core.method import attached
+from ..tasks import Task
+from ..tasks.encoding import IGNORED, Example
+
+HEADS = {
+    "classification": "ForSequenceClassification",
+    "pairs": "ForSequenceClassification",
+    "regression": "ForSequenceClassification",
+    "tagging": "ForTokenClassification",
+}
+
+
+def check_arguments(
+    *,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    weight_decay: float,
+    warmup: float,
+    max_length: int,
+    precision: str,
+    accumulate: int,
+    clip: float,
+    evaluate_every: int,
+    seed: int,
+) -> None:
+    """Refuse arguments of `train` that cannot be; `max_length` is checked with the tokenizer.
+
+    Raises:
+        BadValue: the first that cannot be.
+    """
+    whole = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "evaluate_every": evaluate_every,
+        "max_length": max_length,
+    }
+    for name, value in whole.items():
+        if not isinstance(value, int) or value < 1:
+            raise BadValue(f"{name}={value!r}: give a whole number of at least 1.")
+    if not isinstance(seed, int):
+        raise BadValue(f"seed={seed!r}: give a whole number.")
+    if not 0 < lr < float("inf"):
+        raise BadValue(f"lr={lr!r}: the learning rate must be greater than 0; try 1e-3.")
+    for name, number in {"weight_decay": weight_decay, "clip": clip}.items():
+        if not number >= 0:
+            raise BadValue(f"{name}={number!r}: give 0, which turns it off, or a positive number.")
+    if not 0 <= warmup <= 1:
+        raise BadValue(f"warmup={warmup!r}: it is a share of the steps, from 0 to 1.")
+    if accumulate > batch_size:
+        raise BadValue(
+            f"accumulate={accumulate}: some parts of a batch of {batch_size} would be empty. "
+            f"Give at most {batch_size}."
+        )
+    if precision not in ("fp32", "bf16"):
+        raise BadValue(f'precision={precision!r}: choose "fp32" or "bf16".')
+
+
+def check_model(model: PreTrainedModel, task: Task) -> None:
+    """Refuse a model in which nothing would be trained, and a head that the task cannot use.
+
+    Raises:
+        BadValue: nothing is attached or trainable, or the head does not fit.
+    """
+    if not attached(model):
+        raise BadValue(
+            "Nothing is attached to this model. Attach a method first, for instance "
+            "LoRA().attach(model), or FullFineTuning().attach(model) to train everything."
+        )
+    if not any(p.requires_grad for p in model.parameters()):
+        raise BadValue("No parameter of this model is trainable. Attach the method again.")
+    check_head(model, task)
+
+
+def check_head(model: PreTrainedModel, task: Task) -> None:
+    """Refuse a model without the head that the task needs.
+
+    Raises:
+        BadValue: the head is another one.
+    """
+    if task.kind == "generation":
+        fits, needed = model.can_generate(), "a language model that generates"
+        call = "load_base(name)"
+    else:
+        classes = type(model).__mro__
+        fits = any(cls.__name__.endswith(HEADS[task.kind]) for cls in classes)
+        needed = f"a model …{HEADS[task.kind]}"
+        call = f"load_base(name, num_labels={task.num_labels}, task={task.model_task!r})"
+    if not fits:
+        raise BadValue(
+            f"{task.name!r} is a task of the kind {task.kind!r}; it needs {needed}, and this is "
+            f"a {type(model).__name__}. Load the base with {call}."
+        )
+    if task.kind == "regression" and model.config.num_labels != 1:
+        raise BadValue(
+            f"{task.name!r} is a regression, and the model's head has {model.config.num_labels} "
+            f"outputs. Load the base with {call}."
+        )
+
+
+def check_labels(model: PreTrainedModel, task: Task, split: str, examples: list[Example]) -> None:
+    """Refuse labels that the head has no output for; on a GPU they would end the process.
+
+    Raises:
+        BadValue: a label is out of range.
+    """
+    if task.kind not in ("classification", "pairs", "tagging"):
+        return
+    known = range(int(model.config.num_labels or 0))
+    for example in examples:
+        labels = example["labels"] if task.kind == "tagging" else [example["labels"]]
+        for label in labels:
+            if label not in known and not (task.kind == "tagging" and label == IGNORED):
+                raise BadValue(
+                    f"The split {split!r} of {task.name!r} has the label {label}, and the model's "
+                    f"head knows 0 to {known.stop - 1}. Load the base with "
+                    f"num_labels={task.num_labels}, or mend the data."
+                )
