@@ -82,7 +82,8 @@ def hook(site: Site, name: str, delta: Delta) -> list[Any]:
     delta.names = tuple(signature(stack.forward).parameters)
     hooks = [stack.register_forward_pre_hook(partial(_insert, name), with_kwargs=True)]
     if not keeps:
-        hooks.append(stack.register_forward_hook(partial(_remove, name)))
+        # the prompt inserted last leaves first
+        hooks.append(stack.register_forward_hook(partial(_remove, name), prepend=True))
     if decoder is not None:
         widen = partial(_widen_encoder_mask, delta.length)
         hooks.append(decoder.register_forward_pre_hook(widen, with_kwargs=True))
