@@ -1,0 +1,35 @@
+"""What is known of a task without loading it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The index card of a task in `TASKS`.
+
+    Attributes:
+        name: what `load_task` takes.
+        summary: one line for tables and help texts.
+        kind: "classification", "pairs", "regression", "tagging" or "generation".
+        metrics: the names of the scores, the main one first.
+        labels: names of classes or tags; empty where there are none, or too many to list here.
+        licence: of the data.
+        citation: the paper to cite.
+    """
+
+    name: str
+    summary: str
+    kind: str
+    metrics: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    licence: str
+    citation: str
+
+    def load(self, *, size: str, seed: int, data: Path | None) -> "Task":
+        """Load the task; see `load_task`."""
+        raise NotImplementedError

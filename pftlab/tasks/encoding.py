@@ -1,0 +1,186 @@
+"""From text to numbers: one function for every kind of row, for every kind of tokenizer."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pftlab.core.errors import BadValue
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+Example = dict[str, Any]  # input_ids, attention_mask, (token_type_ids), (labels)
+IGNORED = -100
+SEPARATOR = "\n"  # between source and target, and between two texts where there is no token for it
+
+
+def encode_rows(
+    rows: "Dataset",
+    tokenizer: "PreTrainedTokenizerBase",
+    max_length: int,
+    *,
+    encoder_decoder: bool | None = None,
+) -> list[Example]:
+    """Encode rows by their columns; see `Task.encode`."""
+    limit = tokenizer.model_max_length
+    if not 8 <= max_length <= limit:
+        raise BadValue(
+            f"max_length={max_length} cannot be. This tokenizer's model takes 8 to {limit} tokens."
+        )
+    columns = {name: list(rows[name]) for name in rows.column_names}
+    if "tokens" in columns:
+        return _encode_tags(tokenizer, columns["tokens"], columns["tags"], max_length)
+    if "source" in columns:
+        if encoder_decoder is None:
+            encoder_decoder = type(tokenizer).__name__.startswith("T5")
+        encode = _encode_for_encoder_decoder if encoder_decoder else _encode_for_decoder
+        return encode(tokenizer, columns["source"], columns.get("target"), max_length)
+    texts = [columns["text_a"], columns["text_b"]] if "text_a" in columns else [columns["text"]]
+    if len(texts) == 2 and not _separates(tokenizer):
+        texts[1] = [SEPARATOR + text for text in texts[1]]
+    encoded = tokenizer(*texts, truncation="longest_first", max_length=max_length)
+    return _to_rows({**encoded, "labels": columns["label"]})
+
+
+def _separates(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether the tokenizer puts something between two texts; GPT-2's does not."""
+    return tokenizer.num_special_tokens_to_add(pair=True) > tokenizer.num_special_tokens_to_add()
+
+
+def _encode_tags(
+    tokenizer: "PreTrainedTokenizerBase",
+    sentences: Sequence[Sequence[str]],
+    tags: Sequence[Sequence[int]],
+    max_length: int,
+) -> list[Example]:
+    """Give every word's tag to its first sub-word, as in Devlin et al. (2019, section 5.3)."""
+    space = _space_before_words(tokenizer)
+    words = [[s[0], *(space + word for word in s[1:])] for s in sentences]
+    encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
+    labels = []
+    for i, row_tags in enumerate(tags):
+        row, before = [], None
+        for word in encoded.word_ids(i):
+            row.append(IGNORED if word is None or word == before else row_tags[word])
+            before = word
+        labels.append(row)
+    return _to_rows({**encoded, "labels": labels})
+
+
+def _space_before_words(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """What to put before a word so that it gets the tokens that it has inside a text.
+
+    Byte-level tokenizers (GPT-2, RoBERTa) need the space; others supply it themselves.
+    """
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    return "" if ids("a") + ids("word") == ids("a word") else " "
+
+
+def _encode_for_encoder_decoder(
+    tokenizer: "PreTrainedTokenizerBase",
+    sources: Sequence[str],
+    targets: Sequence[str] | None,
+    max_length: int,
+) -> list[Example]:
+    columns = dict(tokenizer(list(sources), truncation=True, max_length=max_length))
+    if targets is not None:
+        columns["labels"] = tokenizer(text_target=list(targets))["input_ids"]
+        _check_room(max(map(len, columns["labels"])), max_length)
+    return _to_rows(columns)
+
+
+def _encode_for_decoder(
+    tokenizer: "PreTrainedTokenizerBase",
+    sources: Sequence[str],
+    targets: Sequence[str] | None,
+    max_length: int,
+) -> list[Example]:
+    """Write [begin] source separator target [end], with the loss on target and end alone."""
+    if tokenizer.eos_token_id is None:
+        raise BadValue(
+            f"{type(tokenizer).__name__} has no end-of-text token, so a model could not learn when "
+            "to stop. Generation needs a decoder (GPT-2, Llama) or an encoder-decoder (T5)."
+        )
+
+    def ids(texts: Sequence[str]) -> list[list[int]]:
+        return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+
+    with_special = tokenizer("a")["input_ids"]
+    begin = [tokenizer.bos_token_id] if with_special[0] == tokenizer.bos_token_id else []
+    separator = ids([SEPARATOR])[0]
+    wrapping = len(begin) + len(separator)
+    goals = (
+        [[]] * len(sources)
+        if targets is None
+        else [[*goal, tokenizer.eos_token_id] for goal in ids(targets)]
+    )
+    _check_room(wrapping + 1 + max(map(len, goals)), max_length)
+    examples = []
+    for source, goal in zip(ids(sources), goals, strict=True):
+        prompt = begin + source[: max_length - wrapping - len(goal)] + separator
+        row: Example = {
+            "input_ids": prompt + goal,
+            "attention_mask": [1] * (len(prompt) + len(goal)),
+        }
+        if targets is not None:
+            row["labels"] = [IGNORED] * len(prompt) + goal
+        examples.append(row)
+    return examples
+
+
+def _check_room(needed: int, max_length: int) -> None:
+    if needed > max_length:
+        raise BadValue(
+            f"The longest target needs max_length={needed} and {max_length} was given. A target is "
+            f"never cut: give max_length={needed} or more, or shorten the data."
+        )
+
+
+def _to_rows(columns: dict[str, Any]) -> list[Example]:
+    names = list(columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+class Collator:
+    """Pad encoded rows to the longest and stack them into tensors of shape (batch, length).
+
+    Prompts, which are sequences without labels, are padded on the left, everything else on the
+    right.
+
+    Raises:
+        BadValue: the tokenizer has no token to pad with.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase"):
+        padding = tokenizer.pad_token_id
+        if padding is None:
+            padding = tokenizer.eos_token_id
+        if padding is None:
+            raise BadValue(
+                f"{type(tokenizer).__name__} has neither a padding nor an end-of-text token, so "
+                "rows of unequal length cannot share a batch. Set tokenizer.pad_token."
+            )
+        self.fill = {"input_ids": padding, "labels": IGNORED}
+
+    def __call__(self, examples: list[Example]) -> dict[str, "Tensor"]:
+        """Make one batch."""
+        import torch
+
+        left = "labels" not in examples[0]
+        batch = {}
+        for name, first in examples[0].items():
+            values = [example[name] for example in examples]
+            if isinstance(first, list):
+                length = max(map(len, values))
+                fill = self.fill.get(name, 0)
+                pads = [[fill] * (length - len(value)) for value in values]
+                values = [
+                    pad + value if left else value + pad
+                    for pad, value in zip(pads, values, strict=True)
+                ]
+            batch[name] = torch.tensor(values)
+        return batch
