@@ -28,7 +28,7 @@ def encode_rows(
         raise BadValue(
             f"max_length={max_length} cannot be. This tokenizer's model takes 8 to {limit} tokens."
         )
-    columns = {name: list(rows[name]) for name in rows.column_names}
+    columns = rows[:]  # a dict of lists
     if "tokens" in columns:
         return _encode_tags(tokenizer, columns["tokens"], columns["tags"], max_length)
     if "source" in columns:

@@ -142,7 +142,7 @@ class Task:
     def references(self, split: str, limit: int | None = None) -> list[Any]:
         """What `score` compares predictions with: labels, lists of tags, or lists of texts."""
         column = {"tagging": "tags", "generation": "references"}.get(self.kind, "label")
-        return list(self._rows(split, limit)[column])
+        return self._rows(split, limit)[column][:]
 
     def collate(self, tokenizer: "PreTrainedTokenizerBase") -> Callable[[list[Example]], dict]:
         """Make the function that pads a list of encoded rows into a dict of tensors (batch, …)."""
@@ -189,7 +189,7 @@ class Task:
             )
         draw = Draw("subset", seed)
         groups: dict[int, list[int]] = {}
-        classes = rows["label"] if self.kind in ("classification", "pairs") else [0] * len(rows)
+        classes = rows["label"][:] if self.kind in ("classification", "pairs") else [0] * len(rows)
         for i, label in enumerate(classes):
             groups.setdefault(label, []).append(i)
         queues = [draw.shuffled(groups[label]) for label in sorted(groups)]

@@ -15,7 +15,7 @@ from pftlab.core.errors import BadValue, Unavailable
 from pftlab.tasks import TASKS, load_task
 from pftlab.tasks.metrics import METRICS
 from pftlab.tasks.real import CONVERTED, REAL
-from pftlab.tasks.rows import COLUMNS
+from pftlab.tasks.rows import COLUMNS, SPLITS
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ class TestFolder:
 
     def test_generation_gathers_references(self, tmp_path):
         pairs = [{"source": f"name[{i // 3}]", "target": f"text {i}"} for i in range(12)]
-        lay_out(tmp_path / "e2e_nlg", dict.fromkeys(("train", "validation", "test"), pairs))
+        lay_out(tmp_path / "e2e_nlg", dict.fromkeys(SPLITS, pairs))
         task = load_task("e2e_nlg", data=tmp_path)
         assert len(task.splits["train"]) == 12 and len(task.splits["test"]) == 4
         assert task.references("test")[1] == ["text 3", "text 4", "text 5"]
@@ -91,7 +91,7 @@ class TestFolder:
     def test_the_word_in_question_is_named(self, tmp_path):
         row = {"text_a": "The bank .", "text_b": "A bank .", "label": 1, "word": "bank"}
         names = ["different_sense", "same_sense"]
-        lay_out(tmp_path / "wic", dict.fromkeys(("train", "validation", "test"), [row]), names)
+        lay_out(tmp_path / "wic", {split: [row] for split in SPLITS}, names)
         assert load_task("wic", data=tmp_path).splits["test"].to_list() == [
             {"text_a": "bank: The bank .", "text_b": "bank: A bank .", "label": 1}
         ]
@@ -99,9 +99,7 @@ class TestFolder:
     def test_tags(self, tmp_path):
         rows = [{"tokens": ["EU", "rejects"], "tags": [1, 0], "pos": [5, 6]}]
         names = ["O", "B-group", "I-group"]
-        lay_out(
-            tmp_path / "wnut17_ner", dict.fromkeys(("train", "validation", "test"), rows), names
-        )
+        lay_out(tmp_path / "wnut17_ner", dict.fromkeys(SPLITS, rows), names)
         task = load_task("wnut17", data=tmp_path)
         assert task.labels == ("B-group", "I-group", "O")
         assert task.splits["train"].to_list() == [{"tokens": ["EU", "rejects"], "tags": [0, 2]}]

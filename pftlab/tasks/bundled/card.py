@@ -54,9 +54,9 @@ class BundledTask(Card):
             raise UnknownName("size", size, SIZES)
         seen: set[str] = set()
         splits = {
-            "train": self._rows("train", SIZES[size], seed, seen),
-            "validation": self._rows("validation", VALIDATION, seed, seen),
-            "test": self._rows("test", TEST, seed, seen),
+            "train": self.rows("train", SIZES[size], seed, seen),
+            "validation": self.rows("validation", VALIDATION, seed, seen),
+            "test": self.rows("test", TEST, seed, seen),
         }
         self.spoil(self._draw("noise", seed), splits["train"], self.noise)
         return Task(
@@ -76,8 +76,8 @@ class BundledTask(Card):
     def _draw(self, *purpose: str | int) -> Draw:
         return Draw(self.name, self.version, *purpose)
 
-    def _rows(self, split: str, n: int, seed: int, seen: set[str]) -> list[Row]:
-        """Compose `n` rows, none of which is in `seen`, and shuffle them."""
+    def rows(self, split: str, n: int, seed: int, seen: set[str]) -> list[Row]:
+        """Compose `n` rows, none of whose inputs is in `seen`, and shuffle them; without noise."""
         draw = self._draw(split, seed)
         rows = []
         for i in range(n):
