@@ -1,0 +1,93 @@
+"""A real browser without a network, and a server that shows it a built book."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+
+
+@dataclass
+class Seen:
+    """What went wrong while a page was open."""
+
+    outside: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def none(self) -> bool:
+        return not (self.outside or self.failed or self.errors)
+
+
+@contextmanager
+def launched() -> Iterator[Any]:
+    """Chromium; a reader's machine without it skips, continuous integration must have it."""
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing, and continuous integration must have it.")
+        pytest.skip("Chromium is not installed: the browser tests are left out.")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server of `folder`."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@contextmanager
+def opened(browser: Any, address: str, **options: Any) -> Iterator[tuple[Any, Seen]]:
+    """(page, what went wrong on it)."""
+    page, seen = browser.new_page(**options), Seen()
+    parts = urlsplit(address)
+    own = f"{parts.scheme}://{parts.netloc}/"
+
+    def request(request: Any) -> None:
+        if not request.url.startswith((own, "data:", "blob:")):
+            seen.outside.append(request.url)
+
+    def response(response: Any) -> None:
+        if response.status >= 400:
+            seen.failed.append(f"{response.status} {response.url}")
+
+    page.on("request", request)
+    page.on("response", response)
+    page.on("requestfailed", lambda request: seen.failed.append(request.url))
+    page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    page.goto(address, wait_until="load")
+    yield page, seen
+    page.close()
