@@ -10,6 +10,7 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertForTokenClassification,
+    BertModel,
     DistilBertConfig,
     DistilBertForSequenceClassification,
     ElectraConfig,
@@ -27,6 +28,7 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
     RobertaConfig,
+    RobertaForMaskedLM,
     RobertaForSequenceClassification,
     T5Config,
     T5ForConditionalGeneration,
@@ -51,7 +53,9 @@ LLAMA: dict[str, Any] = dict(**SHAPE, num_key_value_heads=2)
 MODELS: dict[str, Callable[[], Any]] = {
     "bert": lambda: BertForSequenceClassification(BertConfig(**SHAPE)),
     "bert-tagging": lambda: BertForTokenClassification(BertConfig(**SHAPE, num_labels=3)),
+    "bert-features": lambda: BertModel(BertConfig(**SHAPE), add_pooling_layer=False),
     "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(**SHAPE)),
+    "roberta-words": lambda: RobertaForMaskedLM(RobertaConfig(**SHAPE)),
     "distilbert": lambda: DistilBertForSequenceClassification(
         DistilBertConfig(
             dim=32,
@@ -101,11 +105,12 @@ DECODERS = ("gpt2", "opt", "gpt_neox", "llama", "qwen2")
 
 @cache
 def _made(name: str) -> Any:
-    torch.manual_seed(0)
-    model = MODELS[name]().eval()
-    with torch.no_grad():  # fresh models have zero biases and unit norms: too regular to test with
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+    with torch.random.fork_rng():  # the test that asks first gets the same random numbers
+        torch.manual_seed(0)
+        model = MODELS[name]().eval()
+        with torch.no_grad():  # fresh models have zero biases and unit norms: too regular
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
     return model
 
 
@@ -136,6 +141,28 @@ def padded(name: str, inputs: dict[str, torch.Tensor], left: bool = False) -> di
     if left:
         out["position_ids"] = (out["attention_mask"].cumsum(1) - 1).clamp(min=0)
     return out
+
+
+def ragged(name: str, left: bool = False) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Two rows of different length as one batch, padded on one side, and each row alone."""
+    both = batch(name, size=2, length=7)
+    short = both["input_ids"].shape[1] - 2
+    alone = [{k: v[row : row + 1] for k, v in both.items()} for row in range(2)]
+    for key in ("input_ids", "attention_mask"):
+        alone[1][key] = alone[1][key][:, :short]
+    pad, none = torch.full((1, 2), PAD), torch.zeros(1, 2, dtype=torch.long)
+    ids, mask = alone[1]["input_ids"], alone[1]["attention_mask"]
+    together = both | {
+        "input_ids": torch.cat(
+            [both["input_ids"][:1], torch.cat([pad, ids] if left else [ids, pad], 1)]
+        ),
+        "attention_mask": torch.cat(
+            [both["attention_mask"][:1], torch.cat([none, mask] if left else [mask, none], 1)]
+        ),
+    }
+    if left and name != "opt":  # which finds the positions in the mask
+        together["position_ids"] = (together["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    return together, alone
 
 
 def perturb(model: Any, seed: int = 1) -> None:

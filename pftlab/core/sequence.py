@@ -33,6 +33,7 @@ class Prompt(Delta):
     length: int
     position: int | None = None
     limit: int | None
+    offset: int
     names: tuple[str, ...]
     inserted: bool
 
@@ -78,7 +79,7 @@ def hook(site: Site, name: str, delta: Delta) -> list[Any]:
     # Face PEFT's checkpoints were trained with.
     classifies = "ForSequenceClassification" in type(model).__name__
     keeps = decoder is not None or (reads_first and classifies and delta.position == 0)
-    delta.limit = _limit(site, delta.length)
+    delta.limit, delta.offset = _limit(site, delta.length), table.position_offset
     delta.names = tuple(signature(stack.forward).parameters)
     hooks = [stack.register_forward_pre_hook(partial(_insert, name), with_kwargs=True)]
     if not keeps:
@@ -107,13 +108,7 @@ def _limit(site: Site, length: int) -> int | None:
 
 def _hook_shift(site: Site, name: str, delta: PositionShift) -> list[Any]:
     names = tuple(signature(site.host.forward).parameters)
-    if (
-        "position_ids" not in names
-        and "position_ids"
-        not in signature(
-            site.host.embeddings.forward if hasattr(site.host, "embeddings") else site.host.forward
-        ).parameters
-    ):
+    if "position_ids" not in names:
         return []  # relative positions: a shift of all tokens changes nothing
     delta.names, delta.limit = names, _limit(site, delta.length)
     delta.offset = architecture(site.model).position_offset
@@ -126,19 +121,23 @@ def _shift(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tupl
         return None
     kwargs = dict(zip(shift.names, args, strict=False)) | kwargs
     if (positions := kwargs.get("position_ids")) is None:
-        words = (
-            kwargs["input_ids"] if kwargs.get("input_ids") is not None else kwargs["inputs_embeds"]
-        )
-        cache = kwargs.get("past_key_values")
-        seen = 0 if cache is None else int(cache.get_seq_length())
-        start = seen + shift.offset
-        positions = torch.arange(start, start + words.shape[1], device=words.device)[None]
+        positions = _positions(kwargs) + shift.offset
     if shift.limit is not None and positions.shape[1] + shift.length > shift.limit:
         raise BadValue(
             f"{positions.shape[1]} tokens behind a prefix of {shift.length} do not fit into the "
             f"{shift.limit} positions of this model. Shorten the text or the prefix."
         )
     return (), kwargs | {"position_ids": positions + shift.length}
+
+
+def _positions(kwargs: dict) -> Tensor:
+    """Positions (B or 1, T) of the words that a stack is called with: a row's first word has 0."""
+    words = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
+    mask, cache = kwargs.get("attention_mask"), kwargs.get("past_key_values")
+    if mask is not None and mask.dim() == 2:
+        return (mask.long().cumsum(1) - 1).clamp(min=0)[:, -words.shape[1] :]
+    seen = 0 if cache is None else int(cache.get_seq_length())
+    return torch.arange(seen, seen + words.shape[1], device=words.device)[None]
 
 
 def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
@@ -172,7 +171,8 @@ def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
         if mask is not None:
             kwargs["attention_mask"] = _join(mask, mask.new_ones(len(mask), n), at)
         if positions is not None:
-            new = torch.arange(at, at + n, device=positions.device).expand(len(positions), n)
+            new = torch.arange(at, at + n, device=positions.device) + prompt.offset
+            new = new.expand(len(positions), n)
             shifted = torch.cat([positions[:, :at], positions[:, at:] + n], 1)
             kwargs["position_ids"] = _join(shifted, new, at)
     else:

@@ -1,0 +1,59 @@
+"""The matrix of methods and architectures, collected from the outcome of the contract's tests."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that the tests import the checks by name
+pytest.register_assert_rewrite("checks")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--matrix",
+        metavar="FILE",
+        help="write which method works on which architecture as JSON; '-' prints a table",
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    target = config.getoption("--matrix", default=None)
+    if not target:
+        return
+    found: dict[str, dict[str, str]] = {}
+    for report in (
+        r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])
+    ):
+        for key, value in report.user_properties:
+            if key == "cell" and report.when == "call":
+                method, architecture, reason = value
+                outcome = f"refused: {reason}" if reason else "works"
+                found.setdefault(method, {})[architecture] = outcome
+    if target == "-":
+        terminalreporter.write_line(table(found))
+    else:
+        Path(target).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def table(found: dict[str, dict[str, str]]) -> str:
+    """The matrix as Markdown; reasons are numbered below it."""
+    architectures = list(dict.fromkeys(a for row in found.values() for a in row))
+    reasons: list[str] = []
+    lines = [
+        "| method | " + " | ".join(architectures) + " |",
+        "|---" * (len(architectures) + 1) + "|",
+    ]
+    for method, row in found.items():
+        marks = []
+        for architecture in architectures:
+            outcome = row.get(architecture, "?")
+            if outcome not in ("works", "?"):
+                if outcome not in reasons:
+                    reasons.append(outcome)
+                outcome = f"({reasons.index(outcome) + 1})"
+            marks.append(outcome)
+        lines.append(f"| {method} | " + " | ".join(marks) + " |")
+    return "\n".join([*lines, "", *(f"({i}) {reason}" for i, reason in enumerate(reasons, 1))])
