@@ -1,47 +1,46 @@
-# PFT Lab. `make` alone says what there is. Windows: the same commands in plain words are in
-# CONTRIBUTING.md.
-PYTHON ?= python3
-VENV_PYTHON = .venv/bin/python
-
-.PHONY: help env book lab test test-quick lint notebooks clean
+# PFT Lab. `make` alone says what there is. Windows: CONTRIBUTING.md has the same in plain commands.
+PYTHON = python3
+VENV = .venv/bin
 
 help:
 	@echo "make book        make the environment, build the book, say where it is"
-	@echo "make lab         open the book's notebooks in JupyterLab"
-	@echo "make test        make the environment, run everything that CI runs"
-	@echo "make test-quick  lint, types and unit tests only"
-	@echo "make notebooks   run all notebooks anew and store their outputs"
+	@echo "make lab         make the environment, open the notebooks in JupyterLab"
+	@echo "make test        make the environment, run everything that keeps the project right"
+	@echo "make test-quick  style, types and tests: no notebooks, no book"
 	@echo "make lint        style and types only"
+	@echo "make notebooks   run all notebooks anew and store their outputs"
+	@echo "make env         make the environment only"
 	@echo "make clean       remove what was built; the environment stays"
 	@echo "Another Python:  make PYTHON=python3.12 book"
 
 env:
 	@$(PYTHON) tools/setup_env.py book
 
+env-test:
+	@$(PYTHON) tools/setup_env.py test
+
 book: env
-	@echo "Building the book …"
-	@$(VENV_PYTHON) -m jupyter_book build . -W -n --keep-going -q
-	@echo "The book is in _build/html. Open it with:"
-	@echo "    $(PYTHON) -m webbrowser -t file://$(CURDIR)/_build/html/index.html"
+	@echo "Building the book"
+	@$(VENV)/python tools/verify.py book
+	@echo "The book is in _build/html. To open it:"
+	@echo "    $(PYTHON) -m webbrowser file://$$(pwd)/_build/html/index.html"
 
 lab: env
-	@$(VENV_PYTHON) -m jupyterlab --notebook-dir=book
+	@$(VENV)/python -m jupyterlab --notebook-dir=book
 
-test:
-	@$(PYTHON) tools/setup_env.py test
-	@$(VENV_PYTHON) tools/verify.py
+test: env-test
+	@$(VENV)/python tools/verify.py
 
-test-quick:
-	@$(PYTHON) tools/setup_env.py test
-	@$(VENV_PYTHON) tools/verify.py quick
+test-quick: env-test
+	@$(VENV)/python tools/verify.py quick
 
-lint:
-	@$(PYTHON) tools/setup_env.py test
-	@$(VENV_PYTHON) tools/verify.py lint types
+lint: env-test
+	@$(VENV)/python tools/verify.py lint types
 
-notebooks:
-	@$(PYTHON) tools/setup_env.py test
-	@$(VENV_PYTHON) tools/notebooks.py run book
+notebooks: env-test
+	@$(VENV)/python tools/notebooks.py run book
 
 clean:
-	rm -rf _build
+	rm -rf _build .mypy_cache .ruff_cache
+
+.PHONY: help env env-test book lab test test-quick lint notebooks clean

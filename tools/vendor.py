@@ -1,4 +1,4 @@
-"""Keep the front-end files that the built book serves itself, so that it loads nothing from outside.
+"""Keep the front-end files that the built book serves, so that it loads nothing from outside.
 
     python tools/vendor.py check     compare book/_static/vendor with its checksums
     python tools/vendor.py fetch     get the files again; they must have these very checksums

@@ -1,22 +1,29 @@
 """Run everything that keeps the project right: what `make test` and the continuous integration do.
 
-    python tools/verify.py            all stages
-    python tools/verify.py lint unit  some of them
-    python tools/verify.py quick      what a contributor runs often
+    python tools/verify.py               all stages
+    python tools/verify.py lint types    some of them
+    python tools/verify.py quick         what a contributor runs often
 
-Stages run one after the other; a failure does not stop the later ones. The last line counts them.
+Run it with the Python of the environment: `.venv/bin/python`. Stages run one after the other, and a
+failure does not stop the later ones. The last line counts what passed and what failed: a test is
+one, and so is a tool that checks the whole (ruff, mypy, the build of the book).
 """
 
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import xml.etree.ElementTree as xml
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
-OFFLINE = {
+SCRIPTS = Path(PYTHON).parent
+# The same on every machine: one thread for each process, no network.
+ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -26,26 +33,44 @@ OFFLINE = {
     "TRANSFORMERS_VERBOSITY": "error",
     "PYTHONHASHSEED": "0",
 }
-BUILD = ["-m", "jupyter_book", "build", ".", "-W", "-n", "--keep-going", "--all", "-q"]
+WORKERS = ["-n", str(max(2, min(os.cpu_count() or 2, 8)))]
+PYTEST = [PYTHON, "-m", "pytest"]
+
+# stage → commands; a command of pytest is counted test by test
 STAGES: dict[str, list[list[str]]] = {
     "lint": [
-        ["-m", "ruff", "check", "."],
-        ["-m", "ruff", "format", "--check", "pftlab", "tests", "tools", "benchmarks"],
+        [PYTHON, "-m", "ruff", "check", "."],
+        [PYTHON, "-m", "ruff", "format", "--check", "pftlab", "tests", "tools", "benchmarks"],
     ],
-    "types": [["-m", "mypy"]],
-    "unit": [["-m", "pytest", "tests", "-n", "2", "--dist", "worksteal", "-m", "not site"]],
+    "types": [[PYTHON, "-m", "mypy"]],
+    "tests": [[*PYTEST, "tests", *WORKERS, "--dist", "worksteal", "-m", "not site"]],
     "notebooks": [
-        ["tools/notebooks.py", "check", "book"],
+        [PYTHON, "tools/notebooks.py", "check", "book"],
         [
-            *("-m", "pytest", "book", "--nbval", "--nbval-current-env"),
-            *("--nbval-sanitize-with", "book/sanitize.cfg", "--nbval-cell-timeout", "120"),
-            *("-n", "2", "--dist", "loadfile"),
+            *(*PYTEST, "book", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "300"),
+            *("--nbval-sanitize-with", "book/sanitize.cfg", *WORKERS, "--dist", "loadfile"),
         ],
     ],
-    "book": [BUILD],
-    "site": [["-m", "pytest", "tests", "-m", "site"]],
+    "book": [
+        [
+            *(str(SCRIPTS / "jupyter-book"), "build", "."),
+            *("-W", "-n", "--keep-going", "--all", "-q"),
+        ]
+    ],
+    "site": [[*PYTEST, "tests/house", "-m", "site"]],
 }
-QUICK = ("lint", "types", "unit")
+QUICK = ("lint", "types", "tests")
+WIDTH = 78
+
+
+@dataclass
+class Outcome:
+    """What one stage came to."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
 
 
 def main() -> int:
@@ -55,28 +80,69 @@ def main() -> int:
     if unknown := [name for name in names if name not in STAGES]:
         print(f"verify: no stage {unknown[0]!r}. Choose from: {', '.join(STAGES)}, quick.")
         return 2
-    environment = {**os.environ, **OFFLINE}
-    data = ROOT.parent / "shared" / "data" / "tasks"
-    if "PFTLAB_DATA" not in environment and data.is_dir():
-        environment["PFTLAB_DATA"] = str(data)
-    if "PFTLAB_DATA" not in environment:
-        print("PFTLAB_DATA is not set: tests on real data sets are left out.")
-    outcome: dict[str, tuple[bool, float]] = {}
-    for name in names:
-        print(f"\n=== {name} " + "=" * (70 - len(name)), flush=True)
-        if name == "book":
-            shutil.rmtree(ROOT / "_build", ignore_errors=True)
-        start = time.monotonic()
-        codes = [
-            subprocess.run([PYTHON, *step], cwd=ROOT, env=environment).returncode
-            for step in STAGES[name]
-        ]
-        outcome[name] = (not any(codes), time.monotonic() - start)
-    print("\n=== summary " + "=" * 63)
-    for name, (passed, seconds) in outcome.items():
-        print(f"{name:10} {'passed' if passed else 'FAILED'} {seconds:7.0f} s")
-    failed = sum(not passed for passed, _ in outcome.values())
-    print(f"\nstages: {len(outcome) - failed} passed, {failed} failed")
+    if "tests" in names and "PFTLAB_DATA" not in os.environ:
+        print("PFTLAB_DATA names no folder: tests on real data sets are left out.")
+    outcomes: dict[str, Outcome] = {}
+    try:
+        for name in names:
+            print(f"\n== {name} ".ljust(WIDTH, "="), flush=True)
+            outcomes[name] = run(name)
+    except KeyboardInterrupt:
+        print("\nverify: stopped.")
+        return 130
+    return summarise(outcomes)
+
+
+def run(stage: str) -> Outcome:
+    """Run the commands of a stage."""
+    if stage == "book":
+        shutil.rmtree(ROOT / "_build", ignore_errors=True)
+    outcome, start = Outcome(), time.monotonic()
+    for command in STAGES[stage]:
+        environment = {**os.environ, **ENVIRONMENT}
+        if command[:3] == PYTEST:
+            count_tests(command, environment, outcome)
+        elif subprocess.run(command, cwd=ROOT, env=environment).returncode:
+            outcome.failed += 1
+        else:
+            outcome.passed += 1
+    outcome.seconds = time.monotonic() - start
+    print(f"-- {stage}: {outcome.seconds:.0f} s", flush=True)
+    return outcome
+
+
+def count_tests(command: list[str], environment: dict[str, str], outcome: Outcome) -> None:
+    """Run pytest and add its counts; a crash without a report is one failure."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        code = subprocess.run(
+            [*command, f"--junitxml={report}"], cwd=ROOT, env=environment
+        ).returncode
+        suites = list(xml.parse(report).getroot().iter("testsuite")) if report.is_file() else []
+    counted = {
+        key: sum(int(suite.get(key, 0)) for suite in suites)
+        for key in ("tests", "failures", "errors", "skipped")
+    }
+    failed = counted["failures"] + counted["errors"]
+    outcome.passed += max(0, counted["tests"] - failed - counted["skipped"])
+    outcome.skipped += counted["skipped"]
+    outcome.failed += failed or int(code != 0)
+
+
+def summarise(outcomes: dict[str, Outcome]) -> int:
+    """Print a line for each stage, when there are several, and the sum; return the exit code."""
+    if len(outcomes) > 1:
+        print("\n== summary ".ljust(WIDTH, "="))
+        for name, one in outcomes.items():
+            print(
+                f"{name:10} {one.passed:5} passed {one.failed:4} failed {one.skipped:4} skipped "
+                f"{one.seconds:6.0f} s{'   FAILED' if one.failed else ''}"
+            )
+    failed = sum(one.failed for one in outcomes.values())
+    passed = sum(one.passed for one in outcomes.values())
+    skipped = sum(one.skipped for one in outcomes.values())
+    seconds = sum(one.seconds for one in outcomes.values())
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped in {seconds:.0f} s")
     return int(failed > 0)
 
 
