@@ -328,7 +328,13 @@ def check_sixteen_bits(how: Any, architecture: str, folder: Path) -> None:
 
 def check_compiling(how: Any, architecture: str) -> None:
     """`torch.compile` sees one graph, without a break, that computes the same."""
-    model = how.attach(tiny(architecture))
+    model = tiny(architecture)
+    if not how.plan(model):
+        return  # nothing is planted: it is the base's graph
+    if architecture == "bert":  # one layer will do, in half the time
+        model.config.num_hidden_layers = 1
+        del model.bert.encoder.layer[1]
+    how.attach(model)
     perturb(model)
     inputs = batch(architecture)
     expected = logits(model, inputs)
