@@ -1,16 +1,21 @@
 """The command line: what it prints, where errors go, what it does not import."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from own_task import save_own_task
 from tiny import save_tiny_base
 
 import pftlab as pft
-from pftlab.cli import describe_fields, main, parse_method, split_methods
+from pftlab.cli import main
+from pftlab.cli.cards import from_class, method_card
+from pftlab.cli.hyperparameters import make, parse, split_methods
 
 
 def run(capsys: Any, *words: str) -> tuple[int, str, str]:
@@ -66,8 +71,13 @@ def test_count_agrees_with_the_papers(capsys: Any, words: tuple[str, ...], count
         (("count", "--model", "roberta-base", "--method", "loar"), "Did you mean 'lora'"),
         (("count", "--model", "robert-base", "--method", "lora"), "roberta-base"),
         (("count", "--model", "gpt2", "--method", "lora", "--rank", "0"), "at least 1"),
-        (("count", "--model", "gpt2", "--method", "lora", "--rnk", "2"), "LoRA takes --rank"),
-        (("count", "--model", "gpt2", "--method", "lora", "--rank", "two"), "type int"),
+        (("count", "--model", "gpt2", "--method", "lora", "--rnk", "2"), "rank (8)"),
+        (("count", "--model", "gpt2", "--method", "lora", "--rank", "two"), "whole number"),
+        (("count", "--model", "gpt2", "--method", "lora", "--layers", "1,b"), "whole numbers"),
+        (("count", "--model", "gpt2", "--method", "lora:rank"), "lora:field=value"),
+        (("count", "--model", "gpt2", "--method", "houlsby:layer_norm=maybe"), "true or false"),
+        (("count", "--model", "gpt2", "--method", "prompt_tuning:tokens=1"), "Python alone"),
+        (("methods", "loar"), "Did you mean 'lora'"),
         (
             ("count", "--model", "gpt2", "--method", "lora", "--at", "attention.qery"),
             "attention.query",
@@ -79,6 +89,10 @@ def test_count_agrees_with_the_papers(capsys: Any, words: tuple[str, ...], count
             "no-such-base",
         ),
         (("compare", "--methods", "lora", "--seeds", "0"), "--seeds 0"),
+        (("compare", "--methods", ","), "at least one method"),
+        (("compare", "--methods", "lora:rank=4,ful"), "whole number"),
+        (("compare", "--methods", "lora", "--lr", "1e-3", "--lr-search"), "one of the two"),
+        (("compare", "--methods", "lora", "--workers", "0"), "workers=0"),
         (("compare", "--methods", "lora", "--figure", "x.gif"), ".png"),
     ],
 )
@@ -104,8 +118,8 @@ def test_unknown_options_exit_with_2(capsys: Any) -> None:
 def test_compare_prints_a_table_and_goes_on(capsys: Any, tmp_path: Path) -> None:
     base = save_tiny_base(tmp_path / "base")
     words = [
-        *("compare", "--base", base, "--task", "reviews", "--size", "tiny", "--quiet"),
-        *("--limit-train", "16", "--steps", "2", "--batch-size", "4", "--max-length", "40"),
+        *("compare", "--base", base, "--task", save_own_task(tmp_path / "task"), "--quiet"),
+        *("--limit-train", "8", "--steps", "2", "--batch-size", "4", "--max-length", "40"),
         *("--methods", "linear_probe,lora:rank=2,layers=1,bitfit", "--seeds", "2"),
         *("--out", str(tmp_path / "r.jsonl"), "--figure", str(tmp_path / "f.svg")),
     ]
@@ -113,13 +127,55 @@ def test_compare_prints_a_table_and_goes_on(capsys: Any, tmp_path: Path) -> None
     assert code == 0
     lines = out.splitlines()
     assert lines[1].split()[:3] == ["method", "trainable", "percent"]
-    assert any(line.startswith("lora:rank=2,layers=(1,)") and " 256 " in line for line in lines)
-    assert "±" in lines[3]
+    assert any(line.startswith("lora:rank=2,layers=1 ") and " 256 " in line for line in lines)
+    assert "±" in lines[3] and lines[3].endswith(" MiB")
+    assert "not tuned for this task" in out
     assert (tmp_path / "f.svg").read_text().count("<path") > 5
     before = (tmp_path / "r.jsonl").read_text()
+    assert json.loads(before.splitlines()[0])["command"].startswith("pftlab compare --base ")
     code, out, _ = run(capsys, *words, "--json")
-    assert {row["method"] for row in json.loads(out)} == {"linear_probe", "lora", "bitfit"}
+    rows = json.loads(out)  # nothing but JSON
+    assert {row["method"] for row in rows} == {"linear_probe", "lora", "bitfit"}
+    assert all(len(row["keys"]) == 2 and row["interval"] is not None for row in rows)
     assert (tmp_path / "r.jsonl").read_text() == before
+
+
+def test_the_table_says_how_learning_rates_were_found(capsys: Any, tmp_path: Path) -> None:
+    words = [
+        *("compare", "--base", save_tiny_base(tmp_path / "base"), "--quiet"),
+        *("--task", save_own_task(tmp_path / "task"), "--steps", "1", "--batch-size", "2"),
+        *("--max-length", "20", "--methods", "linear_probe", "--seeds", "1"),
+        *("--out", str(tmp_path / "r.jsonl")),
+    ]
+    _, out, _ = run(capsys, *words, "--lr-search")
+    assert "the best of 0.3, 1, 3 times" in out
+    assert "±" not in out  # one seed has no interval
+    _, out, _ = run(capsys, *words, "--lr", "0.007")
+    assert "Learning rates" not in out and " 0.007 " in out
+
+
+def test_ctrl_c_keeps_what_is_finished(capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """A real signal in the middle of the second run: exit code 130, its predecessor kept."""
+
+    def interrupt(self: Any, model: Any, step: int, total: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    words = [
+        *("compare", "--base", save_tiny_base(tmp_path / "base"), "--quiet"),
+        *("--task", save_own_task(tmp_path / "task"), "--steps", "3", "--batch-size", "2"),
+        *("--max-length", "20", "--methods", "linear_probe,bitfit,lora", "--seeds", "1"),
+        *("--out", str(tmp_path / "r.jsonl")),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(pft.BitFit, "before_step", interrupt)
+        code, out, err = run(capsys, *words)
+    assert (code, out) == (130, "")
+    assert "the same command goes on" in err
+    lines = (tmp_path / "r.jsonl").read_text().splitlines()
+    assert [json.loads(line)["method"] for line in lines] == ["linear_probe"]
+    code, out, _ = run(capsys, *words)
+    assert code == 0 and "lora" in out
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3
 
 
 def test_train_saves_what_load_reads(capsys: Any, tmp_path: Path) -> None:
@@ -138,28 +194,97 @@ def test_train_saves_what_load_reads(capsys: Any, tmp_path: Path) -> None:
 
 
 def test_methods_are_read_from_text() -> None:
-    words = split_methods("lora:rank=4,alpha=8,full, houlsby:bottleneck=4,linear_probe")
-    assert [w.strip() for w in words] == [
-        "lora:rank=4,alpha=8", "full", "houlsby:bottleneck=4", "linear_probe",
-    ]  # fmt: skip
-    assert parse_method(words[0]) == pft.LoRA(rank=4, alpha=8.0)
-    assert parse_method("lora:at=ffn.up+ffn.down") == pft.LoRA(at=("ffn.up", "ffn.down"))
-    assert parse_method("bitfit:layers=none") == pft.BitFit()
+    words = split_methods("lora:rank=4,alpha=8,full, houlsby:bottleneck=4,linear_probe,")
+    assert words == ["lora:rank=4,alpha=8", "full", "houlsby:bottleneck=4", "linear_probe"]
+    assert make(*parse(words[0])) == pft.LoRA(rank=4, alpha=8.0)
+    assert make(*parse("lora:at=ffn.up+ffn.down")) == pft.LoRA(at=("ffn.up", "ffn.down"))
+    assert make(*parse("bitfit:layers=none")) == pft.BitFit()
+    assert split_methods("pfeiffer:at=attention,ffn,full") == ["pfeiffer:at=attention,ffn", "full"]
+    assert make(*parse("houlsby:at=attention,ffn,layer_norm=false")) == pft.Houlsby(
+        layer_norm=False
+    )
+
+
+def test_a_setting_behind_the_name_and_an_option_are_the_same(capsys: Any) -> None:
+    counts = [
+        run(capsys, "count", "--model", "gpt2", "--json", *words)[1]
+        for words in (("--method", "lora:rank=3"), ("--method=lora", "--rank", "3"))
+    ]
+    assert counts[0] == counts[1] and json.loads(counts[0])["trainable"] > 0
 
 
 @pytest.mark.parametrize("name", pft.METHODS)
-def test_every_hyperparameter_is_described(name: str) -> None:
-    cls = pft.METHODS[name]
-    if "Args: as for" not in cls.__doc__:
-        assert set(describe_fields(cls)) == set(cls.__dataclass_fields__)
+def test_the_card_read_from_the_source_is_that_of_the_class(name: str) -> None:
+    card = from_class(pft.METHODS[name])
+    assert method_card(name) == card
+    for field in card.hyperparameters:
+        assert field.meaning, f"{field.name} is not described under Args"
 
 
-def test_help_is_quick_and_teaches() -> None:
+@pytest.mark.parametrize("name", pft.METHODS)
+def test_help_has_every_hyperparameter_of_every_method(capsys: Any, name: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--method", name, "--help"])
+    assert stop.value.code == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for field in method_card(name).hyperparameters:
+        option = "--" + field.name.replace("_", "-")
+        assert option in out or f"--method {name}:{field.name}=" in out
+
+
+def test_a_hyperparameter_with_the_name_of_an_option(capsys: Any) -> None:
+    """--seed of `train` seeds the run; the mask's own seed goes behind the method's name."""
+    card, values = parse("random_mask:seed=7")
+    assert make(card, values).seed == 7
+    with pytest.raises(SystemExit):
+        main(["train", "--method", "random_mask", "--help"])
+    assert "--method random_mask:seed=0" in capsys.readouterr().out
+
+
+def test_one_method_is_described(capsys: Any) -> None:
+    _, out, _ = run(capsys, "methods", "lora")
+    assert "https://arxiv.org/abs/2106.09685" in out
+    assert "--rank" in out and "attention.query,attention.value" in out
+    _, out, _ = run(capsys, "methods", "lora", "--json")
+    assert json.loads(out)["hyperparameters"][0]["name"] == "rank"
+
+
+def test_tasks_and_bases_are_listed(capsys: Any) -> None:
+    for command, names in (("tasks", pft.TASKS), ("bases", pft.BASES)):
+        _, out, _ = run(capsys, command)
+        assert all(any(line.startswith(name) for line in out.splitlines()) for name in names)
+        _, out, _ = run(capsys, command, "--json")
+        assert [row["name"] for row in json.loads(out)] == list(names)
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["compare", "--help"], ["methods"], ["train", "--method=lora", "--help"]]
+)
+def test_help_and_listings_import_nothing_heavy(words: list[str]) -> None:
     code = (
         "import sys; from pftlab.cli import main\n"
-        "try: main(['compare', '--help'])\n"
-        "except SystemExit: print('heavy' if 'torch' in sys.modules else 'light')"
+        f"try: main({words!r})\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'numpy', 'matplotlib'} & sys.modules.keys()))"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-    assert output.strip().endswith("light")
-    assert "confidence interval" in output and "Examples:" in output
+    assert output.strip().endswith("[]")
+
+
+def test_help_teaches(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    out = capsys.readouterr().out
+    assert "confidence interval" in out and "Examples:" in out
+    assert main([]) == 0
+    assert "Exit codes" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == f"pftlab {pft.__version__}"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes close otherwise there")
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m pftlab.cli methods --json | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.startswith("[")

@@ -3,25 +3,31 @@
 import datetime
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
 from ..bases import load_base
 from ..core.count import count
-from ..core.errors import BadValue
+from ..core.errors import BadValue, Unavailable
 from ..core.files import check_writable
-from ..core.method import Method
+from ..core.method import Method, detach
 from ..tasks import Task, load_task
 from ..training import evaluate, train
+from .memory import training_memory
 from .results import Result, append, key_of, load_results
 
 SEARCHED = (0.3, 1.0, 3.0)  # factors on a method's own learning rate that the search tries
@@ -29,23 +35,55 @@ VERSIONS = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "nu
 
 
 @dataclass(frozen=True)
+class Job:
+    """One run of a grid.
+
+    Attributes:
+        method: with its hyper-parameters.
+        seed: of head, order and dropout.
+        lr: peak learning rate.
+        lr_from: how it was found; see `Result`.
+        search: part of the search for a learning rate: validation only, no look at the test split.
+    """
+
+    method: Method
+    seed: int
+    lr: float
+    lr_from: str = "default"
+    search: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method.name}, " + (
+            f"lr {self.lr:.0e}" if self.search else f"seed {self.seed}"
+        )
+
+
+@dataclass(frozen=True)
 class Grid:
     """Methods × seeds on one base and one task, under one protocol.
 
     Every method gets the same examples in the same order, the same number of steps and the same
-    schedule. The learning rate is the method's own; with `search` it is the best of three factors
-    on it, by the validation split, at the first seed. The test split is scored once for each run.
+    schedule, and is scored as its last step left it. The learning rate is the method's own; with
+    `search` it is the best of three factors on it, by the validation split, at the first seed.
+    The test split is scored once for each run, and never in a search.
 
     Attributes:
         base: name for `load_base`.
         task: name for `load_task`.
         methods: the methods with their hyper-parameters.
         seeds: of head, order and dropout.
-        steps, batch_size, max_length, precision: see `train`.
+        steps: see `train`, as the next three.
+        batch_size: examples in a step.
+        max_length: in tokens.
+        precision: "fp32" or "bf16".
         size: preset of a bundled task.
         limit: train on a balanced subset of this many examples; None: on all.
         search: tune each method's learning rate.
         lr: one peak learning rate for all methods, in place of their own.
+        command: how the grid was called; written into the results.
+
+    Raises:
+        BadValue: no methods or no seeds, or both a learning rate and a search for one.
     """
 
     base: str
@@ -64,57 +102,69 @@ class Grid:
 
     def __post_init__(self) -> None:
         if not self.methods or not self.seeds:
-            raise BadValue("A grid needs at least one method and one seed.")
+            raise BadValue("A grid needs at least one method and one seed. Name them.")
+        if self.search and self.lr is not None:
+            raise BadValue(
+                f"lr={self.lr:g} was given together with a search for learning rates. "
+                "Choose one of the two."
+            )
 
     def run(self, out: str | Path, *, workers: int = 1, progress: bool = True) -> list[Result]:
         """Do what is not yet done in `out`, append its lines, and return all of the grid's results.
 
         Args:
             out: a .jsonl file; made if need be.
-            workers: processes; on one GPU several small runs share it well.
+            workers: processes; on one GPU several small runs share it well. With more than one,
+                the measured times are those of a shared device.
             progress: show a progress bar over the runs.
 
         Raises:
-            Unavailable: `out` cannot be written, or base or task cannot be loaded.
+            BadValue, UnknownName, Refused: a method does not fit the base; said before any run.
+            Unavailable: `out` cannot be written, base or task cannot be loaded, or a worker died.
         """
         out = Path(out)
+        if workers < 1:
+            raise BadValue(f"workers={workers}: at least one process must do the work.")
+        if out.is_dir():
+            raise Unavailable(f"{str(out)!r} is a folder. Give the name of a .jsonl file.")
         check_writable(out.parent)
         task = self.load_task()
-        rates = {i: self._rate(i, task) for i in range(len(self.methods))}
-        wanted = {
-            self.key(i, seed, rates[i], task): (i, seed, rates[i])
-            for seed in self.seeds
-            for i in range(len(self.methods))
-        }
-        done = {r.key: r for r in (load_results(out) if out.exists() else [])}
-        missing = [job for key, job in wanted.items() if key not in done]
-        bar = tqdm(
-            total=len(wanted),
-            initial=len(wanted) - len(missing),
-            desc=f"{self.task} on {self.base}",
-            unit="run",
-            disable=not progress,
-            file=sys.stderr,
-        )
-        with bar:
-            for result in self._results(missing, workers):
+        sha256 = self._try_methods(task)
+        done: dict[str, Result] = {}
+        if out.exists():
+            done = {r.key: r for s in (True, False) for r in load_results(out, searches=s)}
+        origin = {"commit": commit(), "workers": workers}
+
+        def finish(jobs: Sequence[Job]) -> list[Result]:
+            keys = [self.key(job, sha256, task.fingerprint) for job in jobs]
+            missing = [job for key, job in zip(keys, jobs, strict=True) if key not in done]
+            bar.update(len(jobs) - len(missing))
+            for result in self._results(missing, workers, origin, bar):
                 append(out, result)
                 done[result.key] = result
-                bar.set_postfix_str(f"{result.method} {result.score:.3f}")
                 bar.update()
-        return [done[key] for key in wanted]
+            return [done[key] for key in keys]
+
+        searched = self._searches()
+        total = len(searched) + len(self.methods) * len(self.seeds)
+        with tqdm(total=total, desc=f"{self.task} on {self.base}", unit="run",
+                  disable=not progress, file=sys.stderr) as bar:  # fmt: skip
+            found = finish(searched)
+            return finish(self._finals(found, task.metric))
 
     def load_task(self) -> Task:
         """The task, cut down to `limit` training examples."""
-        task = load_task(self.task, size=self.size)
-        return task if self.limit is None else task.subset(self.limit, seed=0)
+        return _load_task(self.task, self.size, self.limit, os.environ.get("PFTLAB_DATA"))
 
-    def key(self, index: int, seed: int, lr: float, task: Task) -> str:
-        """What identifies one run of this grid."""
-        method = self.methods[index]
+    def key(self, job: Job, sha256: str | None, fingerprint: str) -> str:
+        """What identifies one run: all that decides its result, and nothing else.
+
+        How a learning rate was found does not belong to it, and neither does the device: equal
+        runs on two devices differ by rounding alone.
+        """
         return key_of(
-            method.name, asdict(method), self.base, self.task, task.fingerprint,  # type: ignore[call-overload]
-            self.protocol(lr), seed,
+            job.method.name, _settings(job.method), self.base, sha256, self.task, fingerprint,
+            self.protocol(job.lr), job.seed, "search" if job.search else "final",
         )  # fmt: skip
 
     def protocol(self, lr: float) -> dict[str, Any]:
@@ -125,34 +175,22 @@ class Grid:
             "max_length": self.max_length,
             "precision": self.precision,
             "lr": lr,
-            "tuned": self.search,
         }
 
-    def _rate(self, index: int, task: Task) -> float:
-        method = self.methods[index]
-        if self.lr is not None:
-            return self.lr
-        if not self.search:
-            return method.learning_rate
-        rates = [factor * method.learning_rate for factor in SEARCHED]
-        scores = [
-            self._train(method, self.seeds[0], lr, task)[1].metrics[task.metric] for lr in rates
-        ]
-        return rates[scores.index(max(scores))]
+    def one(self, job: Job, commit: str = "", workers: int = 1) -> Result:
+        """Do one run.
 
-    def _results(self, jobs: Sequence[tuple[int, int, float]], workers: int) -> Iterator[Result]:
-        if workers == 1:
-            for job in jobs:
-                yield self.one(*job)
-            return
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            futures = [pool.submit(self.one, *job) for job in jobs]
-            for future in as_completed(futures):
-                yield future.result()
+        Args:
+            job: which.
+            commit: of the source, for the record.
+            workers: how many runs share the device, for the record.
 
-    def _train(self, method: Method, seed: int, lr: float, task: Task) -> tuple[Any, Any]:
-        model = load_base(self.base, num_labels=task.num_labels, task=task.model_task, seed=seed)
-        method.attach(model)
+        Raises:
+            KeyboardInterrupt: it was stopped before its last step.
+        """
+        task = self.load_task()
+        model = self._model(task, job.seed)
+        job.method.attach(model)
         run = train(
             model,
             task,
@@ -160,52 +198,141 @@ class Grid:
             batch_size=self.batch_size,
             max_length=self.max_length,
             precision=self.precision,
-            lr=lr,
-            seed=seed,
+            lr=job.lr,
+            seed=job.seed,
             evaluate_every=self.steps,
             progress=False,
         )
-        return model, run
-
-    def one(self, index: int, seed: int, lr: float) -> Result:
-        """Do one run."""
-        method, task = self.methods[index], self.load_task()
-        model, run = self._train(method, seed, lr, task)
         if run.interrupted:
             raise KeyboardInterrupt
-        test = evaluate(model, task, "test", max_length=self.max_length)
-        info = getattr(model, "pftlab_base", None)
+        test = {} if job.search else evaluate(model, task, "test", max_length=self.max_length)
+        sha256 = model.pftlab_base.sha256
         return Result(
-            key=self.key(index, seed, lr, task),
-            method=method.name,
-            hyperparameters=asdict(method),  # type: ignore[call-overload]
-            base={"name": self.base, "sha256": info.sha256 if info else None},
+            key=self.key(job, sha256, task.fingerprint),
+            method=job.method.name,
+            hyperparameters=_settings(job.method),
+            base={"name": self.base, "sha256": sha256},
             task={
                 "name": self.task,
                 "fingerprint": task.fingerprint,
                 "metric": task.metric,
                 **{name: len(rows) for name, rows in task.splits.items()},
             },
-            training=self.protocol(lr),
-            seed=seed,
+            training=self.protocol(job.lr),
+            seed=job.seed,
             validation=run.metrics,
             test=test,
             parameters=asdict(count(model)),
             seconds=run.seconds,
             examples_per_second=run.examples_per_second,
             peak_memory_bytes=run.peak_memory_bytes,
-            device=device_name(),
+            device=device_name() + (f", {workers} runs at a time" if workers > 1 else ""),
+            memory=training_memory(
+                model, task, batch_size=self.batch_size, max_length=self.max_length
+            ),
+            lr_from=job.lr_from,
             versions={"python": platform.python_version(), **{v: version(v) for v in VERSIONS}},
-            commit=commit(),
+            commit=commit,
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             command=self.command,
         )
 
+    def _model(self, task: Task, seed: int) -> Any:
+        return load_base(self.base, num_labels=task.num_labels, task=task.model_task, seed=seed)
+
+    def _try_methods(self, task: Task) -> str | None:
+        """Attach every method once, so that one that cannot be is known before hours of work.
+
+        Returns:
+            The sha256 of the base's weights.
+        """
+        model = self._model(task, self.seeds[0])
+        for method in self.methods:
+            method.attach(model)
+            detach(model)
+        return model.pftlab_base.sha256
+
+    def _searches(self) -> list[Job]:
+        if not self.search:
+            return []
+        return [
+            Job(method, self.seeds[0], factor * method.learning_rate, "search", search=True)
+            for method in self.methods
+            for factor in SEARCHED
+        ]
+
+    def _finals(self, found: Sequence[Result], metric: str) -> list[Job]:
+        """Every method with every seed, seed by seed, at the rates that were found."""
+        jobs = []
+        for i, method in enumerate(self.methods):
+            lr, lr_from = method.learning_rate, "default"
+            if self.lr is not None:
+                lr, lr_from = self.lr, "given"
+            if self.search:
+                tried = found[i * len(SEARCHED) : (i + 1) * len(SEARCHED)]
+                best = max(tried, key=lambda result: result.validation[metric])
+                lr, lr_from = best.training["lr"], "search"
+            jobs.append(Job(method, self.seeds[0], lr, lr_from))
+        return [replace(job, seed=seed) for seed in self.seeds for job in jobs]
+
+    def _results(
+        self, jobs: Sequence[Job], workers: int, origin: dict[str, Any], bar: Any
+    ) -> Iterator[Result]:
+        """Do the jobs; yield each result as soon as it is there."""
+        if workers == 1 or len(jobs) < 2:
+            for job in jobs:
+                bar.set_postfix_str(str(job))
+                yield self.one(job, **origin)
+            return
+        workers = min(workers, len(jobs))
+        others = set(active_children())
+        pool = ProcessPoolExecutor(
+            workers,
+            get_context("spawn"),
+            _prepare_worker,
+            (max(1, (os.cpu_count() or 1) // workers),),
+        )
+        try:
+            futures = [pool.submit(self.one, job, **origin) for job in jobs]
+            for future in as_completed(futures):
+                yield future.result()
+            pool.shutdown()
+        except BrokenProcessPool as error:
+            raise Unavailable(
+                "A worker process ended without a result; perhaps memory ran out. What was "
+                f"finished is kept: go on with fewer than {workers} workers."
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(active_children()) - others:
+                child.terminate()
+
+
+def _prepare_worker(threads: int) -> None:
+    """Share the processor, leave Ctrl-C to the parent, and do not outlive it if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+    torch.set_num_threads(threads)
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+@lru_cache(maxsize=2)
+def _load_task(name: str, size: str, limit: int | None, data: str | None) -> Task:
+    """One task for all runs of a process; `data` is where real tasks are looked for."""
+    task = load_task(name, size=size)
+    return task if limit is None else task.subset(limit, seed=0)
+
+
+def _settings(method: Method) -> dict[str, Any]:
+    return asdict(method)  # type: ignore[call-overload]
+
 
 def device_name() -> str:
     """The GPU's name, or the processor's with the number of threads in use."""
-    import torch
-
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
@@ -219,7 +346,7 @@ def device_name() -> str:
 
 
 def commit() -> str:
-    """The commit of the source that runs, with "+" behind it if it was changed since."""
+    """The commit of the source as it is now, with "+" behind it if it was changed since."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""

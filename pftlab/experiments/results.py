@@ -28,18 +28,23 @@ class Result:
         base: {"name", "sha256"} of the pretrained model.
         task: {"name", "fingerprint", "metric", "train", "validation", "test"}; the last three are
             numbers of rows.
-        training: steps, batch_size, lr, max_length, precision, and so on.
+        training: steps, batch_size, max_length, precision, lr (the peak learning rate).
         seed: of the head, the order of the examples and dropout.
         validation: scores on the validation split.
-        test: scores on the test split, which is looked at once, at the end of the run.
+        test: scores on the test split, which is looked at once, at the end of the run; empty for
+            a run of a learning-rate search, which must not look at it.
         parameters: {"trainable", "head", "total"}.
         seconds: of training, without evaluation.
         examples_per_second: in training.
-        peak_memory_bytes: see `Run`.
+        peak_memory_bytes: as the device or the process reported it; see `Run`.
         device: name of the processor.
+        memory: bytes that a step holds, counted exactly; see `training_memory`.
+        lr_from: how the learning rate was found: "default" (the method's own), "search" (the best
+            by validation) or "given" (by the caller).
         versions: of the packages that matter.
-        commit: of the package's source, or "" when it is not under version control.
-        date: UTC, ISO 8601.
+        commit: of the package's source when the grid began, with "+" behind it if it was changed
+            since; "" when it is not under version control.
+        date: of the end of the run, UTC, ISO 8601.
         command: how it was called.
     """
 
@@ -57,6 +62,8 @@ class Result:
     examples_per_second: float
     peak_memory_bytes: int
     device: str
+    memory: dict[str, int] = field(default_factory=dict)
+    lr_from: str = "default"
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""
     date: str = ""
@@ -82,12 +89,14 @@ def append(path: str | Path, result: Result) -> None:
     """
     path = Path(path)
     check_writable(path.parent)
-    line = json.dumps(asdict(result), sort_keys=True) + "\n"
+    line = json.dumps(asdict(result), sort_keys=True, ensure_ascii=False) + "\n"
     try:
-        torn = path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n"
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(handle, ("\n" if torn else "").encode() + line.encode())
+            size = os.fstat(handle).st_size
+            os.lseek(handle, max(0, size - 1), os.SEEK_SET)
+            torn = size and os.read(handle, 1) != b"\n"  # a killed writer's unfinished line
+            os.write(handle, (("\n" if torn else "") + line).encode())
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -98,20 +107,28 @@ def append(path: str | Path, result: Result) -> None:
 
 
 def load_results(
-    paths: str | Path | Iterable[str | Path] | None = None, **equal: Any
+    paths: str | Path | Iterable[str | Path] | None = None, *, searches: bool = False, **equal: Any
 ) -> list[Result]:
     """Read result lines.
 
     Args:
         paths: a file, a folder of .jsonl files, or several of them; None: the book's own
             results, `book/results`, in a checkout.
+        searches: the runs of learning-rate searches, which have no test scores, in place of the
+            others.
         **equal: keep the results with these values, such as method="lora", seed=0; `base` and
             `task` are compared by name.
 
     Raises:
         Unavailable: a path does not exist.
-        BadValue: a line in the middle of a file is no result.
+        BadValue: a line is JSON, but no result; or a name in `equal` is none of a result's.
     """
+    unknown = equal.keys() - Result.__dataclass_fields__
+    if unknown:
+        raise BadValue(
+            f"Results have no {min(unknown)!r}. Choose from: "
+            f"{', '.join(Result.__dataclass_fields__)}."
+        )
     if paths is None:
         paths = Path(__file__).resolve().parents[2] / "book" / "results"
     given = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -124,7 +141,11 @@ def load_results(
             )
         for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
             results += _read(file)
-    return [r for r in results if all(_value(r, name) == value for name, value in equal.items())]
+    return [
+        r
+        for r in results
+        if searches == (not r.test) and all(_value(r, n) == v for n, v in equal.items())
+    ]
 
 
 def _value(result: Result, name: str) -> Any:
@@ -133,16 +154,23 @@ def _value(result: Result, name: str) -> Any:
 
 
 def _read(file: Path) -> list[Result]:
-    lines = file.read_text(encoding="utf-8").split("\n")
     results = []
-    for number, line in enumerate(lines, 1):
+    # split at "\n" alone: other line ends may stand inside a JSON text
+    for number, line in enumerate(
+        file.read_text(encoding="utf-8", errors="replace").split("\n"), 1
+    ):
         if not line.strip():
             continue
         try:
-            results.append(Result(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            if isinstance(error, json.JSONDecodeError):
-                warnings.warn(f"{file}:{number}: an unfinished line was passed over", stacklevel=3)
-                continue
-            raise BadValue(f"{file}:{number} is no result line: {error}.") from error
+            data = json.loads(line)
+        except json.JSONDecodeError:
+            warnings.warn(f"{file}:{number}: an unfinished line was passed over", stacklevel=3)
+            continue
+        try:
+            results.append(Result(**data))
+        except TypeError as error:
+            raise BadValue(
+                f"{file}:{number} is no result line ({error}). Give a file that `pftlab compare` "
+                "wrote."
+            ) from error
     return results

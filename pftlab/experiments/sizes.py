@@ -1,36 +1,45 @@
-"""Models of well-known sizes, without weights: for counting on any machine, offline.
+"""Models of well-known sizes, without weights: for counting on any machine, offline."""
 
-The dimensions are those of the published configurations on the Hugging Face hub.
-"""
-
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import BadValue, Unavailable, UnknownName
 
-_BERT = {"max_position_embeddings": 512, "vocab_size": 30522}
-_ROBERTA = {"max_position_embeddings": 514, "vocab_size": 50265, "type_vocab_size": 1}
-_BASE = {
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-}
-_LARGE = {
-    "hidden_size": 1024,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "intermediate_size": 4096,
-}
+
+@dataclass(frozen=True)
+class Size:
+    """The dimensions of a published model.
+
+    Attributes:
+        model_type: transformers' name of the architecture.
+        settings: what differs from the architecture's default configuration.
+        source: where the dimensions are published.
+    """
+
+    model_type: str
+    settings: dict[str, Any]
+    source: str
 
 
-def _gpt2(width: int, layers: int, heads: int) -> dict[str, Any]:
-    return {"model_type": "gpt2", "n_embd": width, "n_layer": layers, "n_head": heads}
+def _encoder(kind: str, layers: int, width: int, heads: int, words: int, source: str,
+             **others: Any) -> Size:  # fmt: skip
+    settings = {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+        "vocab_size": words,
+    }
+    return Size(kind, settings | others, source)
 
 
-def _t5(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {
-        "model_type": "t5",
+def _gpt2(layers: int, width: int, heads: int, source: str, **others: Any) -> Size:
+    return Size("gpt2", {"n_embd": width, "n_layer": layers, "n_head": heads} | others, source)
+
+
+def _t5(layers: int, width: int, heads: int, inner: int) -> Size:
+    settings = {
         "d_model": width,
         "d_ff": inner,
         "num_layers": layers,
@@ -38,38 +47,96 @@ def _t5(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
         "d_kv": 64,
         "vocab_size": 32128,
     }
+    return Size("t5", settings, _RAFFEL)
 
 
-def _llama(width: int, layers: int, heads: int, inner: int, kv: int, words: int) -> dict[str, Any]:
-    return {
-        "model_type": "llama",
+def _opt(layers: int, width: int, heads: int) -> Size:
+    settings = {
+        "hidden_size": width,
+        "word_embed_proj_dim": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "ffn_dim": 4 * width,
+        "vocab_size": 50272,
+    }
+    return Size("opt", settings, "Zhang et al. (2022), https://arxiv.org/abs/2205.01068, Table 1")
+
+
+def _llama(kind: str, layers: int, width: int, heads: int, key_heads: int, inner: int, words: int,
+           source: str) -> Size:  # fmt: skip
+    settings = {
         "hidden_size": width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "intermediate_size": inner,
-        "num_key_value_heads": kv,
+        "num_key_value_heads": key_heads,
         "vocab_size": words,
     }
+    return Size(kind, settings, source)
 
 
-SIZES: dict[str, dict[str, Any]] = {
-    "bert-base": {"model_type": "bert", **_BERT, **_BASE},
-    "bert-large": {"model_type": "bert", **_BERT, **_LARGE},
-    "roberta-base": {"model_type": "roberta", **_ROBERTA, **_BASE},
-    "roberta-large": {"model_type": "roberta", **_ROBERTA, **_LARGE},
-    "gpt2": _gpt2(768, 12, 12),
-    "gpt2-medium": _gpt2(1024, 24, 16),
-    "gpt2-large": _gpt2(1280, 36, 20),
-    "gpt2-xl": _gpt2(1600, 48, 25),
-    "gpt3": {**_gpt2(12288, 96, 96), "n_positions": 2048},
-    "t5-small": _t5(512, 2048, 6, 8),
-    "t5-base": _t5(768, 3072, 12, 12),
-    "t5-large": _t5(1024, 4096, 24, 16),
-    "llama-7b": _llama(4096, 32, 32, 11008, 32, 32000),
-    "llama-13b": _llama(5120, 40, 40, 13824, 40, 32000),
-    "llama-65b": _llama(8192, 80, 64, 22016, 64, 32000),
-    "llama-3.1-8b": _llama(4096, 32, 32, 14336, 8, 128256),
-}
+_DEVLIN = "Devlin et al. (2019), https://arxiv.org/abs/1810.04805, Section 3"
+_LIU = "Liu et al. (2019), https://arxiv.org/abs/1907.11692, Table 9"
+_RADFORD = "Radford et al. (2019), Language Models are Unsupervised Multitask Learners, Table 2"
+_RAFFEL = "Raffel et al. (2020), https://arxiv.org/abs/1910.10683, Section 3.7"
+_TOUVRON = "Touvron et al. (2023), https://arxiv.org/abs/2302.13971, Table 2"
+_ROBERTA = {"max_position_embeddings": 514, "type_vocab_size": 1}
+
+# Vocabulary sizes are those of the released weights, which pad some of them.
+SIZES: dict[str, Size] = {
+    "bert-base": _encoder("bert", 12, 768, 12, 30522, _DEVLIN),
+    "bert-large": _encoder("bert", 24, 1024, 16, 30522, _DEVLIN),
+    "roberta-base": _encoder("roberta", 12, 768, 12, 50265, _LIU, **_ROBERTA),
+    "roberta-large": _encoder("roberta", 24, 1024, 16, 50265, _LIU, **_ROBERTA),
+    "distilbert-base": Size(
+        "distilbert",
+        {"n_layers": 6, "dim": 768, "n_heads": 12, "hidden_dim": 3072, "vocab_size": 30522},
+        "Sanh et al. (2019), https://arxiv.org/abs/1910.01108, Section 3",
+    ),
+    "electra-base": _encoder(
+        "electra", 12, 768, 12, 30522,
+        "Clark et al. (2020), https://arxiv.org/abs/2003.10555, Table 6", embedding_size=768,
+    ),
+    "gpt2": _gpt2(12, 768, 12, _RADFORD),
+    "gpt2-medium": _gpt2(24, 1024, 16, _RADFORD),
+    "gpt2-large": _gpt2(36, 1280, 20, _RADFORD),
+    "gpt2-xl": _gpt2(48, 1600, 25, _RADFORD),
+    "gpt3": _gpt2(
+        96, 12288, 96, "Brown et al. (2020), https://arxiv.org/abs/2005.14165, Table 2.1",
+        n_positions=2048,
+    ),
+    "opt-125m": _opt(12, 768, 12),
+    "opt-1.3b": _opt(24, 2048, 32),
+    "pythia-1.4b": Size(
+        "gpt_neox",
+        {
+            "hidden_size": 2048,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "intermediate_size": 8192,
+            "vocab_size": 50304,
+        },
+        "Biderman et al. (2023), https://arxiv.org/abs/2304.01373, Table 1",
+    ),
+    "t5-small": _t5(6, 512, 8, 2048),
+    "t5-base": _t5(12, 768, 12, 3072),
+    "t5-large": _t5(24, 1024, 16, 4096),
+    "llama-7b": _llama("llama", 32, 4096, 32, 32, 11008, 32000, _TOUVRON),
+    "llama-13b": _llama("llama", 40, 5120, 40, 40, 13824, 32000, _TOUVRON),
+    "llama-65b": _llama("llama", 80, 8192, 64, 64, 22016, 32000, _TOUVRON),
+    "llama-3.1-8b": _llama(
+        "llama", 32, 4096, 32, 8, 14336, 128256,
+        "Grattafiori et al. (2024), https://arxiv.org/abs/2407.21783, Table 3",
+    ),
+    "mistral-7b": _llama(
+        "mistral", 32, 4096, 32, 8, 14336, 32000,
+        "Jiang et al. (2023), https://arxiv.org/abs/2310.06825, Table 1",
+    ),
+    "qwen2-7b": _llama(
+        "qwen2", 28, 3584, 28, 4, 18944, 152064,
+        "Yang et al. (2024), https://arxiv.org/abs/2407.10671, Table 1",
+    ),
+}  # fmt: skip
 
 
 def blank(name: str, num_labels: int | None = None) -> Any:
@@ -92,14 +159,20 @@ def blank(name: str, num_labels: int | None = None) -> Any:
         AutoModelForSequenceClassification,
     )
 
+    if num_labels is not None and num_labels < 1:
+        raise BadValue(f"num_labels={num_labels}: a head has at least 1 output.")
     if name in SIZES:
-        settings = dict(SIZES[name])
-        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        config = AutoConfig.for_model(SIZES[name].model_type, **SIZES[name].settings)
     else:
-        config = AutoConfig.from_pretrained(_folder(name))
+        folder = _folder(name)
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise BadValue(
+                f"{str(folder / 'config.json')!r} is no configuration that transformers knows. "
+                f"Give the config.json of a model, or one of {', '.join(SIZES)}."
+            ) from error
     if num_labels is not None:
-        if num_labels < 1:
-            raise BadValue(f"num_labels={num_labels}: a head has at least 1 output.")
         config.num_labels = num_labels
         kind: Any = AutoModelForSequenceClassification
     elif config.is_encoder_decoder:
@@ -108,8 +181,14 @@ def blank(name: str, num_labels: int | None = None) -> Any:
         kind = AutoModelForMaskedLM
     else:
         kind = AutoModelForCausalLM
-    with torch.device("meta"):
-        return kind.from_config(config)
+    try:
+        with torch.device("meta"):
+            return kind.from_config(config)
+    except ValueError as error:
+        raise BadValue(
+            f"transformers has no {kind.__name__.removeprefix('Auto')} of the type "
+            f"{config.model_type!r}. Give the configuration of a text model."
+        ) from error
 
 
 def _folder(name: str) -> Path:
@@ -124,6 +203,6 @@ def _folder(name: str) -> Path:
     if name not in BASES:
         raise UnknownName("model size, config.json or base", name, (*SIZES, *BASES))
     try:
-        return _locate(name)[0]
+        return _locate(name, weights=False)[0]
     except Unavailable as error:
         raise UnknownName("model size", name, SIZES) from error

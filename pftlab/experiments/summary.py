@@ -9,12 +9,13 @@ from typing import Any
 
 from .results import Result
 
-# Two-sided 95 % points of Student's t for 1 … 30 degrees of freedom; beyond, the normal's 1.96.
+# Two-sided 95 % points of Student's t for 1 … 30 degrees of freedom.
 T95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
     2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
     2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
+Z95 = 1.95996  # of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,21 @@ class Summary:
     Attributes:
         method: its name in the registry.
         hyperparameters: all of its fields.
-        base, task: names.
+        base: name of the base model.
+        task: name of the task.
         metric: name of the score.
-        lr: peak learning rate.
+        training: the protocol: steps, batch_size, lr, …
+        lr_from: how the learning rate was found; see `Result`.
         seeds: how many runs.
         mean: of the score on the test split.
         interval: half the width of the 95 % confidence interval; None for a single seed.
-        trainable, head, total: parameters.
+        validation: mean of the score on the validation split.
+        trainable: parameters, without the head.
+        head: parameters of the head.
+        total: all parameters of the model.
+        memory: bytes that a training step holds, by what they are; see `training_memory`.
         seconds: mean training time.
-        peak_memory_bytes: largest of the runs.
+        device: on which; several names if the runs were on several.
         keys: of the results behind the row.
     """
 
@@ -41,63 +48,90 @@ class Summary:
     base: str
     task: str
     metric: str
-    lr: float
+    training: dict[str, Any]
+    lr_from: str
     seeds: int
     mean: float
     interval: float | None
+    validation: float
     trainable: int
     head: int
     total: int
+    memory: dict[str, int]
     seconds: float
-    peak_memory_bytes: int
+    device: str
     keys: tuple[str, ...]
+
+    @property
+    def lr(self) -> float:
+        """Peak learning rate."""
+        return self.training["lr"]
 
     @property
     def percent(self) -> float:
         """Trainable parameters, head apart, in percent of the total."""
         return 100 * self.trainable / self.total
 
+    @property
+    def memory_bytes(self) -> int:
+        """All that a training step holds."""
+        return sum(self.memory.values())
+
 
 def summarise(results: Iterable[Result]) -> list[Summary]:
-    """Group results that differ in their seed alone; fewest trainable parameters first."""
-    groups: dict[str, list[Result]] = {}
+    """Group results that differ in their seed alone; fewest trainable parameters first.
+
+    Runs of learning-rate searches have no test score and are left out. A run that is there twice
+    counts once.
+    """
+    groups: dict[str, dict[str, Result]] = {}
     for result in results:
-        settings = [
-            result.method,
-            result.hyperparameters,
-            result.base["name"],
-            result.task["name"],
-            result.task["train"],
-            result.training,
-        ]
-        groups.setdefault(json.dumps(settings, sort_keys=True), []).append(result)
-    rows = [_row(list({r.key: r for r in group}.values())) for group in groups.values()]
+        if result.test:
+            settings = [
+                result.method, result.hyperparameters, result.base,
+                result.task["name"], result.task["fingerprint"], result.training,
+            ]  # fmt: skip
+            groups.setdefault(json.dumps(settings, sort_keys=True), {})[result.key] = result
+    rows = [_row(list(group.values())) for group in groups.values()]
     return sorted(rows, key=lambda row: (row.base, row.task, row.trainable))
 
 
 def _row(runs: list[Result]) -> Summary:
     first, scores = runs[0], [run.score for run in runs]
+    metric = first.task["metric"]
     return Summary(
         method=first.method,
         hyperparameters=first.hyperparameters,
         base=first.base["name"],
         task=first.task["name"],
-        metric=first.task["metric"],
-        lr=first.training["lr"],
+        metric=metric,
+        training=first.training,
+        lr_from=first.lr_from,
         seeds=len(runs),
         mean=statistics.fmean(scores),
         interval=interval(scores),
+        validation=statistics.fmean(run.validation[metric] for run in runs),
         **first.parameters,
+        memory=first.memory,
         seconds=statistics.fmean(run.seconds for run in runs),
-        peak_memory_bytes=max(run.peak_memory_bytes for run in runs),
+        device="; ".join(sorted({run.device for run in runs})),
         keys=tuple(run.key for run in runs),
     )
 
 
 def interval(scores: list[float]) -> float | None:
     """Half the width of the 95 % confidence interval of the mean (Student's t)."""
-    n = len(scores)
-    if n < 2:
+    if len(scores) < 2:
         return None
-    t = T95[n - 2] if n - 2 < len(T95) else 1.96
-    return t * statistics.stdev(scores) / math.sqrt(n)
+    return quantile(len(scores) - 1) * statistics.stdev(scores) / math.sqrt(len(scores))
+
+
+def quantile(freedom: int) -> float:
+    """The two-sided 95 % point of Student's t; beyond the table by its expansion in 1/freedom."""
+    if freedom <= len(T95):
+        return T95[freedom - 1]
+    return (
+        Z95
+        + (Z95**3 + Z95) / (4 * freedom)
+        + (5 * Z95**5 + 16 * Z95**3 + 3 * Z95) / (96 * freedom**2)
+    )

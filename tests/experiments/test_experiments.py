@@ -2,27 +2,36 @@
 
 import json
 import math
+import subprocess
+import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import torch
+from own_task import save_own_task
 from tiny import save_tiny_base
 
 import pftlab as pft
-from pftlab.experiments import Grid, Result, load_results, summarise
+from pftlab.experiments import Grid, Result, load_results, summarise, training_memory
+from pftlab.experiments import grid as grid_module
+from pftlab.experiments.grid import Job
 from pftlab.experiments.results import append
-from pftlab.experiments.summary import interval
+from pftlab.experiments.sizes import SIZES, blank
+from pftlab.experiments.summary import interval, quantile
 
 RESULT = Result(
     key="k0",
     method="lora",
     hyperparameters={"rank": 2},
     base={"name": "b", "sha256": None},
-    task={"name": "t", "metric": "accuracy", "train": 4},
+    task={"name": "t", "fingerprint": "f", "metric": "accuracy", "train": 4},
     training={"lr": 0.1},
     seed=0,
-    validation={"accuracy": 0.5},
+    validation={"accuracy": 0.4},
     test={"accuracy": 0.5},
     parameters={"trainable": 10, "head": 2, "total": 100},
     seconds=1.0,
@@ -36,9 +45,8 @@ RESULT = Result(
 def grid(tmp_path_factory: Any) -> Grid:
     return Grid(
         base=save_tiny_base(tmp_path_factory.mktemp("base")),
-        task="reviews",
-        size="tiny",
-        limit=16,
+        task=save_own_task(tmp_path_factory.mktemp("task")),
+        limit=8,
         methods=(pft.LinearProbe(), pft.LoRA(rank=2)),
         seeds=(0, 1),
         steps=2,
@@ -48,82 +56,248 @@ def grid(tmp_path_factory: Any) -> Grid:
     )
 
 
-def test_a_grid_runs_once_and_goes_on_after_a_stop(
+@pytest.fixture
+def fake(monkeypatch: Any) -> list[Job]:
+    """Runs that cost nothing: the score depends on the job alone. The list has what was done."""
+    done: list[Job] = []
+
+    def one(self: Grid, job: Job, **origin: Any) -> Result:
+        done.append(job)
+        score = {"accuracy": -abs(math.log(job.lr / (3 * job.method.learning_rate)))}
+        task = self.load_task()
+        sha256 = pft.load_base(self.base, num_labels=2).pftlab_base.sha256
+        return replace(
+            RESULT,
+            key=self.key(job, sha256, task.fingerprint),
+            method=job.method.name,
+            training=self.protocol(job.lr),
+            seed=job.seed,
+            validation=score,
+            test={} if job.search else score,
+            lr_from=job.lr_from,
+        )
+
+    monkeypatch.setattr(Grid, "one", one)
+    return done
+
+
+def test_a_grid_goes_on_after_a_stop_and_does_nothing_twice(
     grid: Grid, tmp_path: Path, monkeypatch: Any
 ) -> None:
     out, real, done = tmp_path / "r.jsonl", Grid.one, []
 
-    def stopping(self: Grid, *job: Any) -> Result:
+    def stopping(self: Grid, job: Job, **origin: Any) -> Result:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(job)
-        return real(self, *job)
+        return real(self, job, **origin)
 
     monkeypatch.setattr(Grid, "one", stopping)
     with pytest.raises(KeyboardInterrupt):
         grid.run(out, progress=False)
     assert len(load_results(out)) == 2
-    monkeypatch.setattr(Grid, "one", lambda self, *job: done.append(job) or real(self, *job))
+    monkeypatch.setattr(
+        Grid, "one", lambda self, job, **origin: done.append(job) or real(self, job, **origin)
+    )
     results = grid.run(out, progress=False)
-    assert len(done) == 4
-    assert [r.key for r in load_results(out)] == [r.key for r in results]
-    assert len({r.key for r in results}) == 4
+    assert len(done) == len(set(done)) == 4
+    assert {r.key for r in load_results(out)} == {r.key for r in results}
+    assert [(r.method, r.seed) for r in results] == [
+        ("linear_probe", 0), ("lora", 0), ("linear_probe", 1), ("lora", 1),
+    ]  # fmt: skip
     monkeypatch.setattr(Grid, "one", None)  # a third run does nothing
     assert [r.key for r in grid.run(out, progress=False)] == [r.key for r in results]
-    with out.open("a") as file:
-        file.write('{"key": "torn')  # a line that a kill left behind
-    with pytest.warns(UserWarning, match="unfinished"):
-        assert len(load_results(out)) == 4
 
 
 def test_a_line_says_all_that_decides_and_where_it_came_from(grid: Grid, tmp_path: Path) -> None:
-    result = grid.one(1, 0, 1e-3)
+    result = grid.one(Job(pft.LoRA(rank=2), seed=0, lr=1e-3, lr_from="given"), commit="abc")
     append(tmp_path / "r.jsonl", result)
     data = json.loads((tmp_path / "r.jsonl").read_text())
     assert data["hyperparameters"]["rank"] == 2
-    assert data["training"]["steps"] == 2
-    assert data["task"]["train"] == 16
-    assert len(data["task"]["fingerprint"]) == 64
+    assert data["training"] == {
+        "steps": 2, "batch_size": 4, "max_length": 40, "precision": "fp32", "lr": 1e-3,
+    }  # fmt: skip
+    assert (data["lr_from"], data["commit"]) == ("given", "abc")
+    assert [data["task"][split] for split in ("train", "validation", "test")] == [8, 8, 12]
+    assert len(data["task"]["fingerprint"]) == len(data["base"]["sha256"]) == 64
     assert (data["parameters"]["trainable"], data["parameters"]["head"]) == (512, 66)
     assert set(data["versions"]) >= {"python", "torch", "transformers"}
     assert data["device"] and data["date"].startswith("20") and data["command"]
-    assert load_results(tmp_path / "r.jsonl", method="lora", task="reviews", seed=0)
+    assert {"accuracy", "loss"} <= data["test"].keys() and "accuracy" in data["validation"]
+    assert load_results(tmp_path / "r.jsonl", method="lora", task=grid.task, seed=0)
     assert not load_results(tmp_path, seed=7)
+    with pytest.raises(pft.BadValue, match="sed"):
+        load_results(tmp_path, sed=0)
 
 
-def test_the_key_changes_with_what_decides(grid: Grid) -> None:
+def test_the_key_changes_with_what_decides_and_with_nothing_else(grid: Grid) -> None:
+    job, changed = Job(pft.LoRA(rank=2), seed=0, lr=1e-3), []
+    key = grid.key(job, "sha", "data")
+    for other in (
+        replace(job, seed=1),
+        replace(job, lr=2e-3),
+        replace(job, method=pft.LoRA(rank=4)),
+        replace(job, search=True),
+    ):
+        changed.append(grid.key(other, "sha", "data"))
+    changed += [grid.key(job, "other", "data"), grid.key(job, "sha", "other")]
+    changed.append(replace(grid, steps=3).key(job, "sha", "data"))
+    assert len({key, *changed}) == 8
+    assert replace(grid, command="other").key(job, "sha", "data") == key
+    assert grid.key(replace(job, lr_from="search"), "sha", "data") == key
+
+
+def test_the_search_is_by_validation_and_never_looks_at_the_test_split(
+    grid: Grid, tmp_path: Path, fake: list[Job]
+) -> None:
+    searching, out = replace(grid, search=True), tmp_path / "r.jsonl"
+    results = searching.run(out, progress=False)
+    assert len(fake) == 2 * 3 + 2 * 2
+    assert {job.seed for job in fake if job.search} == {0}
+    for result in results:
+        assert result.training["lr"] == 3 * pft.METHODS[result.method].learning_rate
+        assert result.lr_from == "search"
+    assert all(not r.test for r in load_results(out, searches=True))
+    assert len(load_results(out, searches=True)) == 6 and len(load_results(out)) == 4
+    searching.run(out, progress=False)  # the search is not repeated either
+    assert len(fake) == 10
+    assert len(summarise([*load_results(out), *load_results(out, searches=True)])) == 2
+
+
+def test_a_run_of_a_search_has_no_test_score(grid: Grid, monkeypatch: Any) -> None:
+    monkeypatch.setattr(grid_module, "evaluate", None)
+    result = grid.one(Job(pft.LinearProbe(), seed=0, lr=1e-3, search=True))
+    assert result.test == {} and "accuracy" in result.validation
+
+
+def test_a_method_that_does_not_fit_is_known_before_anything_runs(
+    grid: Grid, tmp_path: Path, fake: list[Job]
+) -> None:
+    wrong = replace(grid, methods=(pft.LinearProbe(), pft.LoRA(rank=500)))
+    with pytest.raises(pft.BadValue, match="rank"):
+        wrong.run(tmp_path / "r.jsonl", progress=False)
+    assert not fake
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ()}, "at least one method"),
+        ({"seeds": ()}, "one seed"),
+        ({"search": True, "lr": 1e-3}, "one of the two"),
+    ],
+)
+def test_impossible_grids(grid: Grid, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(pft.BadValue, match=message):
+        replace(grid, **change)
+
+
+def test_workers_do_the_same_and_a_killed_grid_goes_on(grid: Grid, tmp_path: Path) -> None:
+    """A real kill: the workers end too, the lines that are there stay, the rest is done later."""
+    out, script = tmp_path / "r.jsonl", tmp_path / "run.py"
+    script.write_text(
+        "import pftlab as pft\n"
+        "from pftlab.experiments import Grid\n"
+        "if __name__ == '__main__':\n"
+        f"    Grid(base={grid.base!r}, task={grid.task!r}, limit=8, steps=2,\n"
+        "         batch_size=4, max_length=40, methods=(pft.LinearProbe(),),\n"
+        f"         seeds=tuple(range(1000))).run({str(out)!r}, workers=2, progress=False)\n"
+    )
+    process = subprocess.Popen([sys.executable, str(script)])
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not (out.exists() and out.stat().st_size):
+        time.sleep(0.05)
+    workers = psutil.Process(process.pid).children()
+    process.kill()
+    process.wait()
+    assert len(workers) >= 2
+    assert not psutil.wait_procs(workers, timeout=30)[1]
+    before = load_results(out)
+    assert 1 <= len(before) < 1000
+    seeds = (before[0].seed, 1000)
+    results = replace(grid, methods=(pft.LinearProbe(),), seeds=seeds).run(out, progress=False)
+    assert [r.seed for r in results] == list(seeds)
+    assert asdict(results[0]) == asdict(before[0])  # not done again
+    assert before[0].device.endswith("2 runs at a time")
+    again = grid.one(Job(pft.LinearProbe(), before[0].seed, pft.LinearProbe.learning_rate))
+    assert (again.key, again.test) == (before[0].key, before[0].test)
+
+
+def test_a_worker_that_dies_is_an_error_that_says_so(
+    grid: Grid, tmp_path: Path, monkeypatch: Any
+) -> None:
+    from concurrent.futures.process import BrokenProcessPool
+
+    class Broken:
+        def __init__(self, *_: Any):
+            pass
+
+        def submit(self, *_: Any, **__: Any) -> Any:
+            raise BrokenProcessPool
+
+        def shutdown(self, **_: Any) -> None:
+            pass
+
+    monkeypatch.setattr(grid_module, "ProcessPoolExecutor", Broken)
+    with pytest.raises(pft.Unavailable, match="fewer than 2 workers"):
+        grid.run(tmp_path / "r.jsonl", workers=2, progress=False)
+    with pytest.raises(pft.BadValue, match="workers=0"):
+        grid.run(tmp_path / "r.jsonl", workers=0)
+    with pytest.raises(pft.Unavailable, match="folder"):
+        grid.run(tmp_path)
+
+
+def test_memory_is_counted_exactly(grid: Grid) -> None:
     task = grid.load_task()
-    keys = {
-        grid.key(0, 0, 1e-3, task),
-        grid.key(1, 0, 1e-3, task),
-        grid.key(0, 1, 1e-3, task),
-        grid.key(0, 0, 2e-3, task),
-        replace(grid, steps=3).key(0, 0, 1e-3, task),
-        replace(grid, limit=8).key(0, 0, 1e-3, replace(grid, limit=8).load_task()),
-    }
-    assert len(keys) == 6
-    assert replace(grid, command="other").key(0, 0, 1e-3, task) == grid.key(0, 0, 1e-3, task)
+
+    def parts(method: Any, batch_size: int = 4) -> tuple[Any, dict[str, int]]:
+        model = method.attach(pft.load_base(grid.base, num_labels=2))
+        return model, training_memory(model, task, batch_size=batch_size, max_length=40)
+
+    model, lora = parts(pft.LoRA(rank=2))
+    trained = 4 * (512 + 66)  # bytes of the factors and of the head
+    assert (lora["gradients"], lora["optimiser"]) == (trained, 2 * trained)
+    stored = [*model.parameters(), *model.buffers()]
+    assert lora["weights"] == sum(t.numel() * t.element_size() for t in stored)
+    assert all(p.grad is None for p in model.parameters()) and not model.training
+    _, probe = parts(pft.LinearProbe())
+    full, everything = parts(pft.FullFineTuning())
+    used = [n for n, p in full.named_parameters() if p.requires_grad]
+    assert everything["gradients"] == 4 * sum(full.get_parameter(n).numel() for n in used)
+    # a probe keeps what its head reads; LoRA almost what full fine-tuning keeps
+    assert 20 * probe["activations"] < lora["activations"] < 1.2 * everything["activations"]
+    assert 1.8 < parts(pft.LoRA(rank=2), 8)[1]["activations"] / lora["activations"] < 2.2
 
 
-def test_the_search_takes_the_best_rate_by_validation(grid: Grid, monkeypatch: Any) -> None:
-    class Fake:
-        def __init__(self, lr: float):
-            self.metrics = {"accuracy": -abs(math.log(lr / 3e-3))}
-
-    monkeypatch.setattr(Grid, "_train", lambda self, m, seed, lr, task: (None, Fake(lr)))
-    assert replace(grid, search=True)._rate(1, grid.load_task()) == pytest.approx(3e-3)
+def test_counting_memory_leaves_no_trace(grid: Grid) -> None:
+    model = pft.LoRA(rank=2, dropout=0.5).attach(pft.load_base(grid.base, num_labels=2))
+    gradient = torch.ones_like(model.classifier.weight)
+    model.classifier.weight.grad = gradient
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    training_memory(model, grid.load_task(), batch_size=2, max_length=20)
+    assert torch.equal(torch.rand(2), expected)
+    assert model.classifier.weight.grad is gradient
 
 
 def test_mean_and_interval_over_seeds() -> None:
     # t(0.975, 2) = 4.303; the sample deviation of 1, 2, 3 is 1
     assert interval([1.0, 2.0, 3.0]) == pytest.approx(4.303 / math.sqrt(3))
     assert interval([1.0]) is None
+    # published values beyond the table, and the same expansion where the table has the value
+    assert quantile(40) == pytest.approx(2.021, abs=5e-4)
+    assert quantile(120) == pytest.approx(1.980, abs=5e-4)
+    assert quantile(31) < quantile(30)
     runs = [
         replace(RESULT, key=f"k{i}", seed=i, test={"accuracy": s}) for i, s in enumerate((0.5, 0.7))
     ]
     (row,) = summarise([*runs, runs[0]])  # a line that is there twice counts once
     assert (row.seeds, row.mean, row.percent) == (2, pytest.approx(0.6), 10.0)
-    assert len(summarise([runs[0], replace(runs[1], training={"lr": 0.2})])) == 2
+    assert row.keys == ("k0", "k1") and row.validation == pytest.approx(0.4)
+    other_data = replace(runs[1], task=RESULT.task | {"fingerprint": "g"})
+    for other in (replace(runs[1], training={"lr": 0.2}), other_data):
+        assert len(summarise([runs[0], other])) == 2
 
 
 def test_bad_results_and_places(tmp_path: Path) -> None:
@@ -137,37 +311,52 @@ def test_bad_results_and_places(tmp_path: Path) -> None:
         append(tmp_path / "file" / "r.jsonl", RESULT)
 
 
-def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
+def test_a_torn_line_is_reported_and_does_not_swallow_the_next(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     append(file, RESULT)
     file.write_text(file.read_text() + '{"key": "tor')
+    with pytest.warns(UserWarning, match="unfinished"):
+        assert [r.key for r in load_results(file)] == ["k0"]
     append(file, replace(RESULT, key="k1"))
     with pytest.warns(UserWarning, match=":2"):
         assert [r.key for r in load_results(file)] == ["k0", "k1"]
-    assert asdict(load_results(file)[0]) == asdict(RESULT)
+        assert asdict(load_results(file, method="lora", seed=0)[0]) == asdict(RESULT)
 
 
-def test_figures_of_results() -> None:
-    from pftlab.plots import finding, tradeoff
+# Published totals, of the model alone: papers and model cards round them to these.
+@pytest.mark.parametrize(
+    ("name", "millions", "tolerance"),
+    [
+        ("bert-base", 110, 1),
+        ("bert-large", 335, 2),
+        ("distilbert-base", 67, 1),
+        ("electra-base", 109, 2),
+        ("gpt2", 124, 1),
+        ("gpt2-xl", 1558, 2),
+        ("gpt3", 175_000, 500),
+        ("opt-125m", 125, 1),
+        ("opt-1.3b", 1316, 2),
+        ("pythia-1.4b", 1415, 2),
+        ("t5-base", 223, 1),
+        ("llama-7b", 6738, 1),
+        ("llama-65b", 65_286, 1),
+        ("llama-3.1-8b", 8030, 1),
+        ("mistral-7b", 7242, 1),
+        ("qwen2-7b", 7616, 1),
+    ],
+)
+def test_sizes_have_the_published_number_of_parameters(
+    name: str, millions: float, tolerance: float
+) -> None:
+    assert pft.count(blank(name)).total / 1e6 == pytest.approx(millions, abs=tolerance)
+    assert "http" in SIZES[name].source or "(2019)" in SIZES[name].source
 
-    names = ("linear_probe", "bitfit", "lora", "full")
-    rows = summarise(
-        replace(
-            RESULT,
-            key=f"{name}{seed}",
-            method=name,
-            hyperparameters={},
-            seed=seed,
-            test={"accuracy": 0.6 + 0.1 * i + 0.01 * seed},
-            parameters={"trainable": 10**i if i else 0, "head": 2, "total": 1100},
-        )
-        for i, name in enumerate(names)
-        for seed in (0, 1)
-    )
-    figure = tradeoff(rows)
-    written = [text.get_text() for text in figure.axes[0].texts]
-    assert written == ["Linear probe", "BitFit", "LoRA", "Full fine-tuning"]
-    assert finding(rows) == (
-        "Full fine-tuning is highest with 90.5 % accuracy, training 90.9 % of the parameters; "
-        "BitFit reaches 70.5 % with 0.909 %."
-    )
+
+def test_a_blank_model_from_files(tmp_path: Path) -> None:
+    folder = save_tiny_base(tmp_path / "base")
+    assert pft.count(blank(folder)).total == pft.count(blank(f"{folder}/config.json")).total
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(pft.BadValue, match="no configuration that transformers knows"):
+        blank(str(tmp_path))
+    with pytest.raises(pft.BadValue, match="num_labels=0"):
+        blank("gpt2", 0)

@@ -1,0 +1,215 @@
+"""The command line: `pftlab --help`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..core.errors import BadValue, PftError
+from ..experiments.sizes import SIZES
+from . import commands
+from .cards import MethodCard
+from .hyperparameters import add_options, offer, parse
+
+DESCRIPTION = """\
+PFT Lab: parameter-efficient fine-tuning, from scratch.
+
+  pftlab methods                                     what there is
+  pftlab methods lora                                one method and its hyper-parameters
+  pftlab count --model roberta-base --method lora    how many parameters a method trains
+  pftlab compare --base minilm --task reviews --methods linear_probe,lora,full
+                                                     train several methods alike, print a table
+  pftlab train --base minilm --task reviews --method lora --rank 4 --out out/
+                                                     train one and save it
+
+`pftlab COMMAND --help` explains a command. Exit codes: 0, 2 for an error, 130 after Ctrl-C.
+"""
+METHODS = """\
+List the methods, or describe one of them with all its hyper-parameters.
+
+  merges     the trained method can be folded into the model's weights
+"""
+COUNT = """\
+Count the parameters that a method trains in a model, without loading weights.
+
+Any hyper-parameter of the method is an option; see them all with
+  pftlab count --method lora --help
+
+Examples:
+  pftlab count --model roberta-base --method lora --rank 8 --at attention.query,ffn.up
+  pftlab count --model bert-large --method bitfit --num-labels 2
+  pftlab count --model my-model/config.json --method houlsby:bottleneck=16
+"""
+TRAIN = """\
+Train one method on one task; save the checkpoint and the run's history (run.json).
+
+Any hyper-parameter of the method is an option; see them all with
+  pftlab train --method lora --help
+With the same --out, a run that was stopped goes on.
+
+Examples:
+  pftlab train --task reviews --method lora --rank 4 --out out/
+  pftlab train --base minilm --task sst2 --method houlsby:bottleneck=16 --steps 500 --out out/
+"""
+COMPARE = """\
+Train methods on one task under one protocol and print a table:
+
+  method       with the hyper-parameters that differ from its defaults
+  trainable    parameters that the method trains, without the task's head
+  percent      of all parameters of the model
+  <score>      mean on the test split over the seeds, ± half the 95 % confidence interval
+  lr           peak learning rate: each method's own, unless --lr or --lr-search is given
+  seconds      of training, mean over the seeds, by the clock
+  memory       what a training step holds: weights, gradients, AdamW's moments and what the
+               forward pass keeps for the backward pass; counted, so the same on every machine
+
+Runs are appended to the file of --out as they finish. A run that is there already is not done
+again: after Ctrl-C, or a kill, the same command goes on where it stopped.
+
+A method's hyper-parameters go behind its name: lora:rank=4,alpha=8 or houlsby:bottleneck=16.
+Within one value, + or a comma separates words: lora:at=ffn.up+ffn.down.
+
+Examples:
+  pftlab compare --task reviews --size tiny --methods linear_probe,lora --steps 50
+  pftlab compare --task reviews --methods lora:rank=1,lora:rank=8,lora:rank=64 --figure ranks.svg
+  pftlab compare --base minilm --task sst2 \\
+      --methods linear_probe,bitfit,ia3,prompt_tuning,lora,houlsby,full --seeds 3
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0, 2 for an error, 130 after Ctrl-C."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        card = _method_in(words)
+        parser = _parser(card)
+        given, rest = parser.parse_known_args(words)
+        if rest and card and hasattr(given, "method"):
+            raise BadValue(f"{card.title} has no hyper-parameter {rest[0]!r}. {offer(card)}")
+        if rest:
+            parser.error(f"unknown option {rest[0]!r}; see pftlab {given.command or ''} --help")
+        if given.command is None:
+            parser.print_help()
+        else:
+            given.words = words
+            given.run(given)
+        sys.stdout.flush()
+    except PftError as error:
+        print("pftlab:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\npftlab: stopped. What was finished is kept; the same command goes on from there.",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _method_in(words: list[str]) -> MethodCard | None:
+    """The card of the method that --method names: its hyper-parameters are options."""
+    for word, following in zip(words, [*words, ""][1:], strict=True):
+        if word == "--method" and following and not following.startswith("-"):
+            return parse(following)[0]
+        if word.startswith("--method="):
+            return parse(word.partition("=")[2])[0]
+    return None
+
+
+def _parser(card: MethodCard | None) -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="pftlab", description=DESCRIPTION, formatter_class=raw, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"pftlab {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, run: Callable, summary: str, description: str = "") -> Any:
+        sub = subparsers.add_parser(
+            name, help=summary, description=description or summary + ".", formatter_class=raw,
+            allow_abbrev=False,
+        )  # fmt: skip
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("methods", commands.methods, "list the methods, or describe one", METHODS)
+    sub.add_argument("method_name", nargs="?", metavar="NAME", help="describe this method")
+    sub.add_argument("--family", help="only this family, such as low_rank")
+    _json_option(sub)
+
+    _json_option(command("tasks", commands.tasks, "list the tasks"))
+    _json_option(command("bases", commands.bases, "list the base models"))
+
+    sub = command("count", commands.count, "count the parameters that a method trains", COUNT)
+    sub.add_argument("--model", required=True, metavar="NAME|FILE|FOLDER",
+                     help=f"one of {', '.join(SIZES)}; or a config.json, or the folder of one; or "
+                          "a base model")  # fmt: skip
+    sub.add_argument("--num-labels", type=int, metavar="N", help="add a classification head")
+    _method_options(sub, card)
+    _json_option(sub)
+
+    sub = command("train", commands.train, "train one method and save it", TRAIN)
+    _training_options(sub)
+    sub.add_argument("--seed", type=int, default=0, metavar="N", help="of head, order and dropout")
+    sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint and state")
+    _method_options(sub, card)
+    _json_option(sub)
+
+    sub = command("compare", commands.compare, "train methods alike, print a table", COMPARE)
+    _training_options(sub)
+    sub.add_argument("--methods", required=True, help="names with commas between them")
+    sub.add_argument("--seeds", type=int, default=3, metavar="N",
+                     help="runs of each method (default 3)")  # fmt: skip
+    sub.add_argument("--lr-search", action="store_true",
+                     help="tune each method's learning rate: 0.3, 1 and 3 times its own, by "
+                          "validation, at the first seed (three more runs a method)")  # fmt: skip
+    sub.add_argument("--workers", type=int, default=1, metavar="N",
+                     help="runs at a time, in as many processes (default 1)")  # fmt: skip
+    sub.add_argument("--out", type=Path, default=Path("runs/compare.jsonl"), metavar="FILE",
+                     help="append result lines here (default runs/compare.jsonl)")  # fmt: skip
+    sub.add_argument("--figure", type=Path, metavar="FILE",
+                     help="write a figure here: .png, .svg or .pdf")  # fmt: skip
+    _json_option(sub)
+    return parser
+
+
+def _json_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
+def _method_options(sub: argparse.ArgumentParser, card: MethodCard | None) -> None:
+    sub.add_argument(
+        "--method", required=True, metavar="NAME", help="a method; settings may follow: lora:rank=4"
+    )
+    if card:
+        add_options(sub, card)
+
+
+def _training_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--base", default="minilm",
+                     help="base model: a name, a hub id or a folder (default minilm)")  # fmt: skip
+    sub.add_argument("--task", default="reviews",
+                     help="a name, or a folder of your own data (default reviews)")  # fmt: skip
+    sub.add_argument("--size", default="default", help="of a bundled task: tiny, small, default "
+                     "or large")  # fmt: skip
+    sub.add_argument("--limit-train", type=int, metavar="N",
+                     help="train on this many examples, balanced over the classes")  # fmt: skip
+    sub.add_argument("--steps", type=int, default=300, metavar="N",
+                     help="optimiser steps (default 300)")  # fmt: skip
+    sub.add_argument("--batch-size", type=int, default=16, metavar="N",
+                     help="examples in a step (default 16)")  # fmt: skip
+    sub.add_argument("--max-length", type=int, default=128, metavar="N",
+                     help="longer texts are cut to this many tokens (default 128)")  # fmt: skip
+    sub.add_argument("--lr", type=float, metavar="X",
+                     help="peak learning rate in place of the method's own")  # fmt: skip
+    sub.add_argument("--precision", default="fp32", choices=("fp32", "bf16"),
+                     help="bf16 computes in 16 bits (default fp32)")  # fmt: skip
+    sub.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+__all__ = ["main"]

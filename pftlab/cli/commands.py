@@ -1,0 +1,262 @@
+"""What the commands do. Heavy imports wait until a command needs them."""
+
+import argparse
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import BadValue, UnknownName
+from ..core.files import atomic_write, check_writable
+from ..registry import METHODS
+from .cards import MethodCard, method_card
+from .hyperparameters import changed, given_options, make, parse, split_methods, written
+from .table import print_table
+
+if TYPE_CHECKING:
+    from ..experiments import Grid, Summary
+    from ..tasks import Task
+
+FIGURES = (".png", ".svg", ".pdf")
+
+
+def methods(given: argparse.Namespace) -> None:
+    """List the methods, or describe one."""
+    if given.method_name is not None:
+        card = method_card(given.method_name)
+        if given.json:
+            _print_json(asdict(card))
+        else:
+            _describe(card)
+        return
+    cards = [method_card(name) for name in METHODS]
+    families = list(dict.fromkeys(card.family for card in cards))
+    if given.family is not None and given.family not in families:
+        raise UnknownName("family", given.family, families)
+    cards = [card for card in cards if given.family in (None, card.family)]
+    if given.json:
+        _print_json([asdict(card) for card in cards])
+        return
+    print_table(
+        ["name", "method", "family", "merges", "trained with", "paper"],
+        [
+            [
+                card.name,
+                card.title,
+                card.family,
+                "yes" if card.mergeable else "",
+                f"lr {card.learning_rate:g}",
+                card.paper,
+            ]
+            for card in cards
+        ],
+    )
+
+
+def _describe(card: MethodCard) -> None:
+    print(f"{card.title} ({card.name}), family {card.family}, {card.year}")
+    print(f"{card.paper}\n{card.url}\n")
+    print(f"folds into the weights: {'yes' if card.mergeable else 'no'}")
+    print(f"starts as the base model: {'yes' if card.identity_at_start else 'no'}")
+    print(f"learning rate: {card.learning_rate:g}\n")
+    if card.hyperparameters:
+        print_table(
+            ["option", "type", "default", "meaning"],
+            [
+                ["--" + f.name.replace("_", "-"), f.kind, written(f.default), f.meaning]
+                for f in card.hyperparameters
+            ],
+        )
+
+
+def tasks(given: argparse.Namespace) -> None:
+    """List the tasks."""
+    from ..tasks import TASKS
+
+    rows = [
+        {
+            "name": name,
+            "kind": card.kind,
+            "score": card.metrics[0],
+            "about": card.summary,
+            "licence": card.licence,
+            "citation": card.citation,
+        }
+        for name, card in TASKS.items()
+    ]
+    if given.json:
+        _print_json(rows)
+    else:
+        shown = ["name", "kind", "score", "about"]
+        print_table(shown, [[row[key] for key in shown] for row in rows])
+
+
+def bases(given: argparse.Namespace) -> None:
+    """List the base models."""
+    from ..bases import BASES
+
+    if given.json:
+        _print_json([asdict(card) for card in BASES.values()])
+        return
+    print_table(
+        ["name", "parameters", "about"],
+        [[name, f"{card.parameters:,}", card.summary] for name, card in BASES.items()],
+        right=(1,),
+    )
+
+
+def count(given: argparse.Namespace) -> None:
+    """Count what a method trains in a model."""
+    card, values = _method_of(given)
+    from ..core.count import count as count_parameters
+    from ..experiments.sizes import blank
+
+    counted = count_parameters(make(card, values).attach(blank(given.model, given.num_labels)))
+    if given.json:
+        _print_json({**asdict(counted), "percent": counted.percent})
+    else:
+        print(f"{changed(card, values)} in {given.model}: {counted}")
+
+
+def train(given: argparse.Namespace) -> None:
+    """Train one method and save it."""
+    card, values = _method_of(given)
+    check_writable(given.out)
+    from ..bases import load_base
+    from ..core.checkpoint import save
+    from ..core.count import count as count_parameters
+    from ..training import evaluate
+    from ..training import train as train_model
+
+    method, task = make(card, values), _task_of(given)
+    model = load_base(given.base, num_labels=task.num_labels, task=task.model_task, seed=given.seed)
+    method.attach(model)
+    if not given.quiet:
+        print(f"{method.title} in {given.base}: {count_parameters(model)}", file=sys.stderr)
+    run = train_model(
+        model,
+        task,
+        steps=given.steps,
+        batch_size=given.batch_size,
+        max_length=given.max_length,
+        lr=given.lr,
+        precision=given.precision,
+        seed=given.seed,
+        folder=given.out,
+        progress=not given.quiet,
+    )
+    if run.interrupted:
+        raise KeyboardInterrupt
+    test = evaluate(model, task, "test", max_length=given.max_length)
+    save(model, given.out)
+    with atomic_write(given.out / "run.json") as path:
+        record = {**run.to_dict(), "test": test}
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if given.json:
+        _print_json({"validation": run.metrics, "test": test, **asdict(count_parameters(model))})
+        return
+    score = task.metric
+    print(f"validation {score} {run.metrics[score]:.4f}, test {score} {test[score]:.4f}")
+    print(f"Saved in {given.out}; pftlab.load(model, {str(given.out)!r}) attaches it again.")
+
+
+def compare(given: argparse.Namespace) -> None:
+    """Train methods under one protocol and print a table."""
+    chosen = [parse(word) for word in split_methods(given.methods)]
+    if given.seeds < 1:
+        raise BadValue(f"--seeds {given.seeds}: give at least 1; 3 or more for an interval.")
+    if given.figure is not None:
+        if given.figure.suffix not in FIGURES:
+            raise BadValue(f"--figure {given.figure}: the name must end in {', '.join(FIGURES)}.")
+        check_writable(given.figure.parent)
+    from ..experiments import Grid, summarise
+
+    grid = Grid(
+        base=given.base,
+        task=given.task,
+        methods=tuple(make(card, values) for card, values in chosen),
+        seeds=tuple(range(given.seeds)),
+        steps=given.steps,
+        batch_size=given.batch_size,
+        max_length=given.max_length,
+        precision=given.precision,
+        size=given.size,
+        limit=given.limit_train,
+        search=given.lr_search,
+        lr=given.lr,
+        command=shlex.join(["pftlab", *given.words]),
+    )
+    results = grid.run(given.out, workers=given.workers, progress=not given.quiet)
+    rows = summarise(results)
+    if given.json:
+        _print_json([{**asdict(row), "percent": row.percent} for row in rows])
+    else:
+        _print_comparison(grid, rows, given.out)
+    if given.figure is not None:
+        from ..plots import save_figure, tradeoff
+
+        save_figure(tradeoff(rows), given.figure)
+
+
+def _print_comparison(grid: "Grid", rows: list["Summary"], out: Path) -> None:
+    first = rows[0]
+    print(
+        f"{grid.task} on {grid.base}: {grid.steps} steps of {grid.batch_size}, "
+        f"{len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)}, {first.device}"
+    )
+    print_table(
+        ["method", "trainable", "percent", first.metric, "lr", "seconds", "memory"],
+        [_compared(row) for row in rows],
+        right=(1, 2, 3, 4, 5, 6),
+    )
+    notes = [f"The head ({first.head:,} parameters) is trained by every method and counted apart."]
+    if grid.search:
+        from ..experiments.grid import SEARCHED
+
+        notes.append(
+            f"Learning rates: the best of {', '.join(f'{f:g}' for f in SEARCHED)} times the "
+            "method's own, by validation."
+        )
+        edge = [row.method for row in rows if row.lr != method_card(row.method).learning_rate]
+        if edge:
+            notes.append(
+                f"At the edge of the search, so a better rate may lie beyond: {', '.join(edge)}."
+            )
+    elif grid.lr is None:
+        notes.append(
+            "Learning rates: each method's default, not tuned for this task (--lr-search does)."
+        )
+    notes.append(f"Result lines: {out}")
+    print("\n".join(notes))
+
+
+def _compared(row: "Summary") -> list[str]:
+    spread = "" if row.interval is None else f" ± {100 * row.interval:.1f}"
+    return [
+        changed(method_card(row.method), row.hyperparameters),
+        f"{row.trainable:,}",
+        f"{row.percent:.3f}",
+        f"{100 * row.mean:.1f}{spread}",
+        f"{row.lr:g}",
+        f"{row.seconds:.0f}",
+        f"{row.memory_bytes / 2**20:,.0f} MiB",
+    ]
+
+
+def _method_of(given: argparse.Namespace) -> tuple[MethodCard, dict[str, Any]]:
+    """Card and values from --method and the options of its hyper-parameters."""
+    card, values = parse(given.method)
+    return card, values | given_options(card, given)
+
+
+def _task_of(given: argparse.Namespace) -> "Task":
+    from ..tasks import load_task
+
+    task = load_task(given.task, size=given.size)
+    return task if given.limit_train is None else task.subset(given.limit_train, seed=0)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False))

@@ -1,0 +1,86 @@
+"""What a training step must hold in memory, counted tensor by tensor.
+
+A count is exact and the same on every machine. What a process or a GPU reports is neither: it
+depends on the allocator and on what ran before.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..bases import load_tokenizer
+from ..tasks import Task
+from ..training.data import encode
+
+LOOKED_AT = 1000  # training rows among which the longest are taken
+
+
+def training_memory(
+    model: PreTrainedModel, task: Task, *, batch_size: int = 16, max_length: int = 128
+) -> dict[str, int]:
+    """Count the bytes that training `model` with AdamW holds at the end of a forward pass and on.
+
+    The batch is made of the longest of the first 1,000 training texts. The model, its gradients
+    and the random state are left as they were.
+
+    Args:
+        model: with a method attached, in training precision.
+        task: whose training split the batch is from.
+        batch_size: texts in a step.
+        max_length: in tokens; longer texts are cut.
+
+    Returns:
+        Bytes of "weights" (all of the model), "gradients", "optimiser" (AdamW's two moments) and
+        "activations" (what the forward pass keeps for the backward pass).
+    """
+    tokenizer = load_tokenizer(model)
+    examples = encode(model, task, tokenizer, "train", max_length, LOOKED_AT)
+    longest = sorted(examples, key=lambda e: len(e["input_ids"]), reverse=True)[:batch_size]
+    device = next(model.parameters()).device
+    batch = {n: t.to(device) for n, t in task.collate(tokenizer)(longest).items()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    kept, training = [p.grad for p in trained], model.training
+    model.train()
+    for parameter in trained:
+        parameter.grad = None
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            activations = _step(model, batch)
+        gradients = sum(p.grad.nbytes for p in trained if p.grad is not None)
+    finally:
+        model.train(training)
+        for parameter, gradient in zip(trained, kept, strict=True):
+            parameter.grad = gradient
+    return {
+        "weights": sum(_storages(model).values()),
+        "gradients": gradients,
+        "optimiser": 2 * sum(p.nbytes for p in trained),
+        "activations": activations,
+    }
+
+
+def _step(model: nn.Module, batch: dict[str, Tensor]) -> int:
+    """One forward and backward pass; the bytes that were kept between the two."""
+    there = {*_storages(model), *(t.untyped_storage().data_ptr() for t in batch.values())}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Any:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in there:
+            kept[storage.data_ptr()] = storage.nbytes()  # views of one storage count once
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = model(**batch).loss
+    total = sum(kept.values())  # now, while all of it is there
+    loss.backward()
+    return total
+
+
+def _storages(model: nn.Module) -> dict[int, int]:
+    """Address → bytes of everything the model stores; what modules share counts once."""
+    tensors = [*model.parameters(), *model.buffers()]
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return {storage.data_ptr(): storage.nbytes() for storage in storages}

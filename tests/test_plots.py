@@ -1,0 +1,138 @@
+"""Figures: everything is labelled, nothing covers anything, the same figure is the same bytes."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+
+import pftlab as pft
+from pftlab.experiments import Summary
+from pftlab.plots import FAMILIES, GREY, finding, learning_curves, memory, save_figure, tradeoff
+
+
+def row(
+    method: str, trainable: int, mean: float, interval: float | None, **changes: Any
+) -> Summary:
+    return Summary(
+        method=method,
+        hyperparameters=changes,
+        base="minilm",
+        task="sst2",
+        metric="accuracy",
+        training={"lr": 1e-3, "batch_size": 16},
+        lr_from="default",
+        seeds=3,
+        mean=mean,
+        interval=interval,
+        validation=mean,
+        trainable=trainable,
+        head=770,
+        total=1_000_000,
+        memory={"weights": 4 << 20, "gradients": 2 << 20, "optimiser": 4 << 20, "activations": 0},
+        seconds=10.0,
+        device="cpu",
+        keys=(),
+    )
+
+
+ROWS = [
+    row("linear_probe", 0, 0.628, 0.02),
+    row("ia3", 1400, 0.769, 0.01),
+    row("bitfit", 2600, 0.7688, 0.012),
+    row("lora", 7400, 0.83, 0.01),
+    row("houlsby", 60000, 0.8385, 0.012),
+    row("full", 999_230, 0.842, 0.015),
+]
+RANKS = [
+    row("lora", 9216 * r, 0.8 + 0.003 * r**0.5, 0.01, rank=r, alpha=16.0) for r in (1, 2, 4, 8)
+]
+
+
+def labels(figure: Any) -> list[Text]:
+    return figure.axes[0].texts
+
+
+@pytest.mark.parametrize("rows", [ROWS, RANKS], ids=["methods", "ranks"])
+def test_every_point_is_labelled_and_no_label_covers_another(rows: list[Summary]) -> None:
+    figure = tradeoff(rows)
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    boxes = [Text.get_window_extent(label, renderer) for label in labels(figure)]
+    assert len(boxes) == len(rows)
+    for a, b in itertools.combinations(boxes, 2):
+        assert not a.overlaps(b)
+    inside = figure.axes[0].get_window_extent(renderer)
+    assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
+
+
+def test_labels_say_what_differs() -> None:
+    assert {t.get_text() for t in labels(tradeoff(RANKS))} == {
+        f"LoRA (rank {r})" for r in (1, 2, 4, 8)
+    }
+    assert "Full fine-tuning" in {t.get_text() for t in labels(tradeoff(ROWS))}
+
+
+def test_what_trains_the_head_alone_stands_at_zero() -> None:
+    axes = tradeoff(ROWS).axes[0]
+    assert axes.get_xticklabels()[0].get_text() == "0"
+    assert axes.get_xticks()[0] < 1400 / 2
+    assert axes.get_xlim()[1] > 999_230
+    assert "0" not in [t.get_text() for t in tradeoff(ROWS[1:]).axes[0].get_xticklabels()]
+
+
+def test_a_single_seed_has_no_interval_and_no_error() -> None:
+    figure = tradeoff([row("lora", 7400, 0.83, None), row("full", 999_230, 0.842, None)])
+    assert len(labels(figure)) == 2
+
+
+def test_every_family_has_a_colour_and_a_marker_of_its_own() -> None:
+    assert {cls.family for cls in pft.METHODS.values()} <= FAMILIES.keys()
+    assert len({colour for _, colour, _ in FAMILIES.values()}) == len(FAMILIES)
+    assert len({marker for *_, marker in FAMILIES.values()}) == len(FAMILIES)
+
+
+def test_text_can_be_read_on_white_and_on_black() -> None:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(GREY)]
+    luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    assert 1.05 / (luminance + 0.05) >= 4.5 and (luminance + 0.05) / 0.05 >= 4.5  # WCAG 2.2 AA
+
+
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+def test_the_same_figure_is_the_same_bytes(tmp_path: Path, kind: str) -> None:
+    for name in ("a", "b"):
+        save_figure(tradeoff(ROWS), tmp_path / f"{name}.{kind}")
+    first = (tmp_path / f"a.{kind}").read_bytes()
+    assert first == (tmp_path / f"b.{kind}").read_bytes()
+    if kind == "svg":
+        assert b"<dc:date>" not in first
+        assert b"opacity: 0" in first or b"fill: none" in first  # the background
+
+
+def test_the_finding_follows_from_the_rows() -> None:
+    assert finding(ROWS) == (
+        "Highest accuracy: Full fine-tuning, 84.2 % with all parameters. "
+        "Best with under 5 %: LoRA, 83.0 % with 0.74 % of the parameters, 1.2 points behind; "
+        "the 95 % intervals overlap. Lowest: Linear probe, 62.8 %."
+    )
+    apart = [row("bitfit", 2600, 0.7, 0.01), row("full", 999_230, 0.8, 0.01)]
+    assert "10.0 points behind; the 95 % intervals do not overlap" in finding(apart)
+    assert finding(RANKS).startswith("Highest accuracy: LoRA (rank 8), 80.8 %")
+
+
+def test_memory_bars_add_up() -> None:
+    figure = memory(ROWS[:2])
+    axes = figure.axes[0]
+    assert [t.get_text() for t in axes.texts] == ["10", "10"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["Linear probe", "(IA)³"]
+    assert sum(bar.get_width() for bar in axes.patches) == pytest.approx(20)
+
+
+def test_learning_curves_draw_the_logged_losses() -> None:
+    run = pft.Run(
+        {}, history=[{"step": 1, "loss": 0.7, "lr": 1}, {"step": 3, "loss": 0.4, "lr": 1}]
+    )
+    (line,) = learning_curves({"LoRA": run}).axes[0].lines
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 3], [0.7, 0.4])
