@@ -256,7 +256,8 @@ def _write_labels(axes: Any, points: Sequence[tuple[float, float, float, str]]) 
     figure = axes.figure
     figure.canvas.draw()  # the layout is known from now on
     renderer, scale = figure.canvas.get_renderer(), figure.dpi / 72
-    markers, written = [], []
+    markers: list[Any] = []
+    written: list[Any] = []
     for x, y, half, _ in points:
         low, high = axes.transData.transform([(x, y - half), (x, y + half)])
         markers.append(Bbox([low - 6 * scale, high + 6 * scale]))
@@ -272,7 +273,7 @@ def _write_labels(axes: Any, points: Sequence[tuple[float, float, float, str]]) 
             label.update_positions(renderer)
             # the extent of the words alone, without their line, and a little room around them
             words = Text.get_window_extent(label, renderer).padded(2 * scale)
-            cost = rank + sum(_shared(words, other) for other in markers)
+            cost = float(rank) + sum(_shared(words, other) for other in markers)
             cost += 20 * sum(_shared(words, other) for other in written)
             cost += 20 * (words.width * words.height - _shared(words, inside))
             if best is None or cost < best[0]:

@@ -20,26 +20,35 @@ LOOKED_AT = 1000  # training rows among which the longest are taken
 def training_memory(
     model: PreTrainedModel, task: Task, *, batch_size: int = 16, max_length: int = 128
 ) -> dict[str, int]:
-    """Count the bytes that training `model` with AdamW holds at the end of a forward pass and on.
-
-    The batch is made of the longest of the first 1,000 training texts. The model, its gradients
-    and the random state are left as they were.
+    """Count what training `model` on a task holds; see `step_memory`.
 
     Args:
-        model: with a method attached, in training precision.
-        task: whose training split the batch is from.
+        model: with a method attached.
+        task: the batch is made of the longest of its first 1,000 training texts.
         batch_size: texts in a step.
         max_length: in tokens; longer texts are cut.
+    """
+    tokenizer = load_tokenizer(model)
+    examples = encode(model, task, tokenizer, "train", max_length, LOOKED_AT)
+    longest = sorted(examples, key=lambda e: len(e["input_ids"]), reverse=True)[:batch_size]
+    return step_memory(model, task.collate(tokenizer)(longest))
+
+
+def step_memory(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, int]:
+    """Count the bytes that a training step with AdamW holds between forward and backward pass.
+
+    One step is computed, without the optimiser. Gradients and random state are left as they were.
+
+    Args:
+        model: with a method attached.
+        batch: with labels.
 
     Returns:
         Bytes of "weights" (all of the model), "gradients", "optimiser" (AdamW's two moments) and
         "activations" (what the forward pass keeps for the backward pass).
     """
-    tokenizer = load_tokenizer(model)
-    examples = encode(model, task, tokenizer, "train", max_length, LOOKED_AT)
-    longest = sorted(examples, key=lambda e: len(e["input_ids"]), reverse=True)[:batch_size]
     device = next(model.parameters()).device
-    batch = {n: t.to(device) for n, t in task.collate(tokenizer)(longest).items()}
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
     trained = [p for p in model.parameters() if p.requires_grad]
     kept, training = [p.grad for p in trained], model.training
     model.train()
