@@ -89,7 +89,9 @@ def read_state(folder: Path, arguments: dict[str, Any]) -> State | None:
             "another folder, or resume=False to begin anew."
         )
     run.interrupted = False
-    return State(run, _part(tensors, "model"), _part(tensors, "best"), _part(tensors, "optimiser"))
+    return State(
+        run, section(tensors, "model"), section(tensors, "best"), section(tensors, "optimiser")
+    )
 
 
 def restore_model(model: nn.Module, state: State) -> None:
@@ -123,7 +125,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, state:
     )
 
 
-def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+def section(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """The tensors whose names begin with "<name>.", without it."""
     return {k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")}
 

@@ -30,7 +30,8 @@ def test_no_machine_paths_in_any_file() -> None:
 def test_no_pickles_are_loaded() -> None:
     for path in (ROOT / "pftlab").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        assert "pickle" not in re.sub(r'"""(?:.|\n)*?"""|#.*|"[^"\n]*"', "", text), path
+        code = text.replace("allow_pickle=False", "")
+        assert "pickle" not in re.sub(r'"""(?:.|\n)*?"""|#.*|"[^"\n]*"', "", code), path
         assert text.count("torch.load(") == text.count("weights_only=True"), path
 
 
@@ -60,7 +61,7 @@ def test_every_chapter_of_a_method_has_its_method() -> None:
 
 def test_no_file_is_large() -> None:
     for path in tracked():
-        limit = 20e6 if "weights" in path.parts else 1.5e6
+        limit = 20e6 if {"weights", "vendor"} & set(path.parts) else 1.5e6
         assert path.stat().st_size < limit, path
 
 
