@@ -67,7 +67,7 @@ def test_methods_act_in_order(base: str, tmp_path: Path) -> None:
     steps = [
         (f"before {n}/4", "extra", "extra", f"backward {n}/4", f"after {n}/4") for n in (1, 2, 3, 4)
     ]
-    assert SEEN == ["before_training 4 16", *steps[0], *steps[1], *steps[2], *steps[3]]
+    assert ["before_training 4 16", *steps[0], *steps[1], *steps[2], *steps[3]] == SEEN
 
 
 def test_evaluation_has_no_extra_loss(base: str, tmp_path: Path) -> None:
