@@ -139,13 +139,17 @@ def brings_cuda() -> bool:
 
 
 def pip(*arguments: str) -> None:
-    """Run pip of the environment; stop when it fails."""
+    """Run pip of the environment, twice if need be, for a connection may break; or stop."""
     command = [str(PYTHON), "-m", "pip", arguments[0], "--quiet", "--disable-pip-version-check"]
-    if subprocess.run([*command, *arguments[1:]], cwd=ROOT).returncode:
-        raise Stop(
-            "The installation failed; pip's own words are above. Run the same command again once "
-            "the cause is gone: nothing needs to be cleaned up."
-        )
+    for attempt in ("first", "second"):
+        if subprocess.run([*command, *arguments[1:]], cwd=ROOT).returncode == 0:
+            return
+        if attempt == "first":
+            print("pip failed. Trying once more: what it has fetched it keeps", flush=True)
+    raise Stop(
+        "The installation failed; pip's own words are above. Run the same command again once the "
+        "cause is gone: nothing needs to be cleaned up."
+    )
 
 
 def is_ready(kind: str) -> bool:
