@@ -1,6 +1,10 @@
 """The Power of Scale for Parameter-Efficient Prompt Tuning.
 
 Lester, Al-Rfou and Constant (2021), https://arxiv.org/abs/2104.08691
+
+The prompt lives inside the stack, so a decoder answers for the words alone. In Hugging Face PEFT it
+answers for the prompt as well, and training then includes the first word, predicted from the last
+vector.
 """
 
 from collections.abc import Mapping, Sequence

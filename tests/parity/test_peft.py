@@ -1,4 +1,4 @@
-"""Agreement with Hugging Face PEFT: the same tensors give the same logits, in files both ways."""
+"""Agreement with Hugging Face PEFT: logits, gradients in training, and checkpoints both ways."""
 
 import json
 from pathlib import Path
@@ -13,155 +13,325 @@ from tiny import batch, perturb, tiny
 import pftlab as pft
 
 TOLERANCE = 1e-5
-LORA = ["bert", "roberta", "distilbert", "gpt2", "llama", "qwen2", "opt", "gpt_neox", "t5"]
-TARGETS: dict[str, Any] = {
+TENSORS = "adapter_model.safetensors"
+ENCODERS = ("bert", "roberta", "distilbert", "electra")
+DECODERS = ("gpt2", "opt", "gpt_neox", "llama", "qwen2")
+ALL = (*ENCODERS, "bert-tagging", *DECODERS, "gpt2-classification", "llama-classification", "t5")
+#: modules of LoRA and (IA)³ where PEFT has no default for the architecture
+TARGETS: dict[str, list[str]] = {
     "distilbert": ["q_lin", "v_lin"],
-    "gpt2": ["c_attn"],
+    "electra": ["query", "value"],
     "gpt_neox": ["query_key_value"],
 }
-OURS = {
-    "lora": pft.LoRA(rank=3, alpha=5.0),
-    "ia3": pft.IA3(),
-    "prompt_tuning": pft.PromptTuning(length=3),
-}
+FEED_FORWARD = {"distilbert": ["ffn.lin2"], "electra": ["output.dense"], "qwen2": ["down_proj"]}
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`"),
+]
+
+
+def task_type(name: str) -> str:
+    if name == "t5":
+        return "SEQ_2_SEQ_LM"
+    if name.endswith("tagging"):
+        return "TOKEN_CLS"
+    return "CAUSAL_LM" if name in DECODERS else "SEQ_CLS"
+
+
+def config(kind: str, name: str) -> Any:
+    """PEFT's configuration of the method `kind` for the model `name`, close to its defaults."""
+    targets, task = TARGETS.get(name), task_type(name)
+    if kind == "lora":
+        return peft.LoraConfig(r=3, lora_alpha=5, target_modules=targets, task_type=task)
+    if kind == "ia3":
+        inputs = FEED_FORWARD.get(name)
+        outputs = ["k_proj", "v_proj"] if name == "qwen2" else targets
+        both = None if inputs is None else [*(outputs or []), *inputs]
+        return peft.IA3Config(target_modules=both, feedforward_modules=inputs, task_type=task)
+    width = {"electra": 16, "distilbert": 32}.get(name)  # PEFT does not find these itself
+    shape = {"token_dim": width, "num_layers": 2, "num_attention_heads": 4} if width else {}
+    return peft.PromptTuningConfig(num_virtual_tokens=3, task_type=task, **shape)
+
+
+def cells(kinds: tuple[str, ...] = ("lora", "ia3", "prompt_tuning")) -> Any:
+    """Every method × model on which PEFT works."""
+    broken = {  # PEFT: the labels of a tagger, and the padding of a decoder's classifier
+        ("prompt_tuning", "bert-tagging"),
+        ("prompt_tuning", "gpt2-classification"),
+        ("prompt_tuning", "llama-classification"),
+    }
+    pairs = [(kind, name) for kind in kinds for name in ALL if (kind, name) not in broken]
+    return pytest.mark.parametrize(("kind", "name"), pairs)
+
+
+def inputs(name: str) -> dict[str, torch.Tensor]:
+    """Without padding, with labels."""
+    given = batch(name, size=3)
+    if name == "t5":
+        return given | {"labels": given["decoder_input_ids"].contiguous()}
+    labels = {"SEQ_CLS": torch.tensor([0, 1, 1]), "TOKEN_CLS": given["input_ids"] % 3}
+    # With a prompt of PEFT the first word is predicted too, from the last vector of the prompt.
+    words = given["input_ids"].clone()
+    words[:, 0] = -100
+    return given | {"labels": labels.get(task_type(name), words)}
 
 
 def logits(model: Any, name: str) -> torch.Tensor:
+    """In evaluation; PEFT's decoders also answer for the prompt's positions, which are cut off."""
     with torch.no_grad():
-        return model(**batch(name)).logits
+        found = model.eval()(**batch(name)).logits
+    length = batch(name)["input_ids"].shape[1]
+    return found[:, -length:] if name in DECODERS else found
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
     return bool((a - b).abs().max() <= TOLERANCE * max(1.0, b.abs().max().item()))
 
 
-def task_type(name: str) -> str:
-    if name == "t5":
-        return "SEQ_2_SEQ_LM"
-    return "CAUSAL_LM" if name in ("gpt2", "llama", "qwen2", "opt", "gpt_neox") else "SEQ_CLS"
-
-
-def saved_by_peft(name: str, config: Any, folder: Path) -> tuple[Any, torch.Tensor]:
-    model = peft.get_peft_model(tiny(name), config)
-    perturb(model)
+def train(model: Any, name: str, steps: int = 3) -> None:
+    """Some real steps of AdamW, dropout included."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trainable, lr=3e-2)
+    model.train()
+    for _ in range(steps):
+        model(**inputs(name)).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
     model.eval()
-    model.save_pretrained(folder)
-    return model, logits(model, name)
 
 
-@pytest.mark.parametrize("name", LORA)
-def test_lora_of_peft_loads(name: str, tmp_path: Path) -> None:
-    config = peft.LoraConfig(
-        r=3, lora_alpha=5, task_type=task_type(name), target_modules=TARGETS.get(name)
-    )
-    _, theirs = saved_by_peft(name, config, tmp_path)
-    ours = pft.load(tiny(name), tmp_path)
-    assert close(logits(ours, name), theirs)
-    assert pft.attached(ours)["lora"].rank == 3
+def theirs_and_ours(kind: str, name: str, folder: Path) -> tuple[Any, Any]:
+    """A model of PEFT's after some training, and ours, which read its checkpoint."""
+    theirs = peft.get_peft_model(tiny(name), config(kind, name))
+    perturb(theirs)  # LoRA's B is zero at the start
+    train(theirs, name)
+    theirs.save_pretrained(folder)
+    return theirs, pft.load(tiny(name), folder)
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "llama", "t5"])
-def test_ia3_of_peft_loads(name: str, tmp_path: Path) -> None:
-    _, theirs = saved_by_peft(name, peft.IA3Config(task_type=task_type(name)), tmp_path)
-    ours = pft.load(tiny(name), tmp_path)
-    assert close(logits(ours, name), theirs)
+@cells()
+def test_a_checkpoint_of_peft_computes_the_same(kind: str, name: str, tmp_path: Path) -> None:
+    theirs, ours = theirs_and_ours(kind, name, tmp_path)
+    assert close(logits(ours, name), logits(theirs, name))
+    assert not close(logits(ours, name), logits(tiny(name), name))
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "llama", "t5"])
-def test_prompt_of_peft_loads(name: str, tmp_path: Path) -> None:
-    config = peft.PromptTuningConfig(num_virtual_tokens=3, task_type=task_type(name))
-    _, theirs = saved_by_peft(name, config, tmp_path)
-    ours = logits(pft.load(tiny(name), tmp_path), name)
-    if name in ("gpt2", "llama"):  # PEFT returns the prompt's positions as well
-        theirs = theirs[:, 3:]
-    assert close(ours, theirs)
+@cells()
+def test_gradients_in_training_equal_those_of_peft(kind: str, name: str, tmp_path: Path) -> None:
+    """Both save their gradients in the place of their parameters: the files must be equal."""
+    found = []
+    for model in theirs_and_ours(kind, name, tmp_path):
+        model.train()
+        torch.manual_seed(1)  # the same dropout on both sides
+        model(**inputs(name)).loss.backward()
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.data = parameter.grad
+        folder = tmp_path / type(model).__name__
+        model.save_pretrained(folder) if isinstance(model, peft.PeftModel) else pft.save(
+            model, folder
+        )
+        found.append(load_file(folder / TENSORS))
+    theirs, ours = found
+    assert theirs.keys() == ours.keys()
+    for key, gradient in theirs.items():
+        rows = 3 if key == "prompt_embeddings" else len(gradient)  # T5's second prompt is not read
+        assert gradient[:rows].abs().max() > 0, key
+        assert (ours[key][:rows] - gradient[:rows]).abs().max() <= TOLERANCE * max(
+            1.0, gradient[:rows].abs().max().item()
+        ), key
 
 
-@pytest.mark.parametrize("name", LORA)
-@pytest.mark.parametrize("method", ["lora", "ia3"])
-def test_peft_loads_ours(name: str, method: str, tmp_path: Path) -> None:
-    model = OURS[method].attach(tiny(name))
-    perturb(model)
-    pft.save(model, tmp_path)
-    theirs = peft.PeftModel.from_pretrained(tiny(name), tmp_path).eval()
-    assert close(logits(theirs, name), logits(model, name))
-    # and what we read back is the method that we saved
-    again = pft.load(tiny(name), tmp_path)
-    assert torch.equal(logits(again, name), logits(model, name))
-    assert pft.attached(again) == pft.attached(model)
+def our(kind: str, name: str) -> Any:
+    if kind == "lora":
+        return pft.LoRA(rank=3, alpha=5.0)
+    if kind == "ia3":
+        return pft.IA3()
+    return pft.PromptTuning(length=3, position=0 if name in ENCODERS else None)
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "t5"])
-def test_peft_loads_our_prompt(name: str, tmp_path: Path) -> None:
-    method = pft.PromptTuning(length=3, position=0 if name == "bert" else None)
+@cells()
+def test_peft_reads_our_checkpoint(kind: str, name: str, tmp_path: Path) -> None:
+    method = our(kind, name)
     model = method.attach(tiny(name))
     perturb(model)
+    train(model, name)
     pft.save(model, tmp_path)
-    theirs = logits(peft.PeftModel.from_pretrained(tiny(name), tmp_path).eval(), name)
-    if name in ("gpt2", "llama"):
-        theirs = theirs[:, 3:]
-    assert close(theirs, logits(model, name))
+    theirs = peft.PeftModel.from_pretrained(tiny(name), tmp_path)
+    assert close(logits(theirs, name), logits(model, name))
+    assert not close(logits(theirs, name), logits(tiny(name), name))
+    # and what we read back is exactly the method that we saved: slices, positions, names
+    again = pft.load(tiny(name), tmp_path)
+    assert torch.equal(logits(again, name), logits(model, name))
+    assert pft.attached(again) == {method.name: method}
+
+
+def test_peft_trains_on_what_we_saved(tmp_path: Path) -> None:
+    model = pft.LoRA(rank=3).attach(tiny("bert"))
+    pft.save(model, tmp_path)
+    theirs = peft.PeftModel.from_pretrained(tiny("bert"), tmp_path, is_trainable=True)
+    train(theirs, "bert")
+    theirs.save_pretrained(tmp_path / "again")
+    assert close(logits(pft.load(tiny("bert"), tmp_path / "again"), "bert"), logits(theirs, "bert"))
+
+
+def test_slices_of_a_fused_projection_are_one_lora_of_peft(tmp_path: Path) -> None:
+    """GPT-2's query and value: rank 2r, each slice scaled as before, the key's rows zero."""
+    model = pft.LoRA(rank=3, alpha=5.0).attach(tiny("gpt2"))
+    perturb(model)
+    pft.save(model, tmp_path)
+    written = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (written["r"], written["lora_alpha"], written["fan_in_fan_out"]) == (6, 10.0, True)
+    tensors = load_file(tmp_path / TENSORS)
+    b = tensors["base_model.model.transformer.h.0.attn.c_attn.lora_B.weight"]
+    host = model.transformer.h[0].attn.c_attn
+    assert torch.equal(b[:32, :3], host.pft_lora_query.B)
+    assert torch.equal(b[64:, 3:], host.pft_lora_value.B)
+    assert not b[32:64].any() and not b[:32, 3:].any() and not b[64:, :3].any()
 
 
 def test_a_prompt_behind_cls_is_saved_in_our_own_form(tmp_path: Path) -> None:
     model = pft.PromptTuning(length=3).attach(tiny("bert"))
+    perturb(model)
     pft.save(model, tmp_path)
     assert "peft_type" not in json.loads((tmp_path / "adapter_config.json").read_text())
+    assert torch.equal(logits(pft.load(tiny("bert"), tmp_path), "bert"), logits(model, "bert"))
 
 
-@pytest.mark.parametrize("name", ["bert", "llama", "opt"])
-def test_lora_gradients_equal_those_of_peft(name: str) -> None:
-    config = peft.LoraConfig(r=3, lora_alpha=5, task_type=task_type(name))
-    theirs = peft.get_peft_model(tiny(name), config)
+@pytest.mark.parametrize(
+    ("name", "options", "at", "layers"),
+    [
+        ("bert", {}, ("attention.query", "attention.value"), None),
+        (
+            "llama",
+            {"target_modules": "all-linear"},
+            (
+                "attention.query",
+                "attention.key",
+                "attention.value",
+                "attention.output",
+                "ffn.gate",
+                "ffn.up",
+                "ffn.down",
+            ),
+            None,
+        ),
+        (
+            "bert",
+            {"target_modules": ["query"], "layers_to_transform": [1]},
+            ("attention.query",),
+            (1,),
+        ),
+        ("bert", {"target_modules": ["output.dense"]}, ("attention.output", "ffn.down"), None),
+        ("gpt2", {}, ("attention.query_key_value",), None),
+        (
+            "t5",
+            {},
+            (
+                "attention.query",
+                "attention.value",
+                "cross_attention.query",
+                "cross_attention.value",
+            ),
+            None,
+        ),
+    ],
+)
+def test_modules_of_peft_become_sites(
+    name: str, options: Any, at: Any, layers: Any, tmp_path: Path
+) -> None:
+    theirs = peft.get_peft_model(
+        tiny(name), peft.LoraConfig(r=3, lora_alpha=5, task_type=task_type(name), **options)
+    )
     perturb(theirs)
-    ours = pft.LoRA(rank=3, alpha=5.0).attach(tiny(name))
-    state = {
-        n.replace(".default.weight", "").replace("base_model.model.", ""): p
-        for n, p in theirs.named_parameters()
-        if "lora_" in n
-    }
-    mine = {
-        n.replace("pft_lora.", "lora_"): p for n, p in ours.named_parameters() if "pft_lora" in n
-    }
-    assert mine.keys() == state.keys()
-    with torch.no_grad():
-        for key, parameter in mine.items():
-            parameter.copy_(state[key])
-        if hasattr(ours, "classifier"):
-            theirs_head = theirs.base_model.model.classifier.modules_to_save["default"]
-            ours.classifier.load_state_dict(theirs_head.state_dict())
-    for model in (theirs, ours):
-        model.eval()  # dropout off, gradients on
-        model(**batch(name)).logits.pow(2).sum().backward()
-    for key, parameter in mine.items():
-        scale = state[key].grad.abs().max().clamp(min=1.0)
-        assert (parameter.grad - state[key].grad).abs().max() <= TOLERANCE * scale, key
+    theirs.save_pretrained(tmp_path)
+    ours = pft.load(tiny(name), tmp_path)
+    assert pft.attached(ours)["lora"] == pft.LoRA(rank=3, alpha=5, at=at, layers=layers)
+    assert close(logits(ours, name), logits(theirs, name))
+
+
+def test_ia3_of_peft_on_bert_also_rescales_the_input_of_the_output_projection(
+    tmp_path: Path,
+) -> None:
+    _, ours = theirs_and_ours("ia3", "bert", tmp_path)
+    assert pft.attached(ours)["ia3"].at == (
+        "attention.key",
+        "attention.value",
+        "attention.output.input",
+        "ffn.down.input",
+    )
+
+
+def test_modules_that_peft_trained_whole_are_read_as_the_head(tmp_path: Path) -> None:
+    theirs = peft.get_peft_model(
+        tiny("llama"),
+        peft.LoraConfig(task_type="CAUSAL_LM", modules_to_save=["embed_tokens", "lm_head"]),
+    )
+    perturb(theirs)
+    theirs.save_pretrained(tmp_path)
+    ours = pft.load(tiny("llama"), tmp_path)
+    assert close(logits(ours, "llama"), logits(theirs, "llama"))
+    assert pft.count(ours).head == 2 * 50 * 32
+    assert torch.equal(logits(pft.detach(ours), "llama"), logits(tiny("llama"), "llama"))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"bias": "all"},
+        {"lora_bias": True},
+        {"rank_pattern": {"query": 2}},
+        {"alpha_pattern": {"query": 2}},
+    ],
+)
+def test_options_of_peft_that_no_method_has_are_refused(
+    option: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = peft.LoraConfig(r=3, task_type="SEQ_CLS", **option)
+    peft.get_peft_model(tiny("bert"), settings).save_pretrained(tmp_path)
+    model = tiny("bert")
+    with pytest.raises(pft.BadCheckpoint, match=f"{next(iter(option))}=.*it reads"):
+        pft.load(model, tmp_path)
+    assert not hasattr(model, "pftlab")
+
+
+def test_a_tensor_that_nothing_reads_is_refused(tmp_path: Path) -> None:
+    settings = peft.LoraConfig(task_type="CAUSAL_LM", trainable_token_indices=[1, 2])
+    peft.get_peft_model(tiny("llama"), settings).save_pretrained(tmp_path)
+    model = tiny("llama")
+    with pytest.raises(pft.BadCheckpoint, match=r"token_adapter.*has no place"):
+        pft.load(model, tmp_path)
+    assert not hasattr(model, "pftlab") and not any(".pft_" in k for k in model.state_dict())
+
+
+def test_different_modules_in_different_layers_are_refused(tmp_path: Path) -> None:
+    settings = peft.LoraConfig(
+        task_type="SEQ_CLS", target_modules=["layer.0.attention.self.query", "value"]
+    )
+    peft.get_peft_model(tiny("bert"), settings).save_pretrained(tmp_path)
+    with pytest.raises(pft.BadCheckpoint, match="different modules in different layers"):
+        pft.load(tiny("bert"), tmp_path)
+
+
+def test_a_module_without_a_name_in_the_field_is_refused(tmp_path: Path) -> None:
+    settings = peft.LoraConfig(task_type="SEQ_CLS", target_modules=["pooler.dense"])
+    peft.get_peft_model(tiny("bert"), settings).save_pretrained(tmp_path)
+    with pytest.raises(pft.BadCheckpoint, match=r"'bert\.pooler\.dense', which is no site"):
+        pft.load(tiny("bert"), tmp_path)
+
+
+def test_another_method_of_peft_is_refused_by_name(tmp_path: Path) -> None:
+    theirs_and_ours("lora", "bert", tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"peft_type": "SOMETHING_NEW"}))
+    with pytest.raises(pft.BadCheckpoint, match=r"'SOMETHING_NEW'; PFT Lab reads .*LORA"):
+        pft.load(tiny("bert"), tmp_path)
 
 
 def test_file_holds_only_what_was_trained(tmp_path: Path) -> None:
     model = pft.LoRA(rank=3).attach(tiny("bert"))
     pft.save(model, tmp_path)
-    stored = sum(t.numel() for t in load_file(tmp_path / "adapter_model.safetensors").values())
+    stored = sum(t.numel() for t in load_file(tmp_path / TENSORS).values())
     counted = pft.count(model)
     assert stored == counted.trainable + counted.head
-
-
-@pytest.mark.parametrize(
-    "option", [{"use_dora": True}, {"use_rslora": True}, {"rank_pattern": {"query": 2}}]
-)
-def test_options_of_peft_that_we_lack_are_refused(option: dict[str, Any], tmp_path: Path) -> None:
-    config = peft.LoraConfig(r=3, task_type="SEQ_CLS", **option)
-    saved_by_peft("bert", config, tmp_path)
-    model = tiny("bert")
-    with pytest.raises(pft.BadCheckpoint, match=next(iter(option))):
-        pft.load(model, tmp_path)
-    assert not hasattr(model, "pftlab")
-
-
-def test_another_method_of_peft_is_refused_by_name(tmp_path: Path) -> None:
-    saved_by_peft("bert", peft.FourierFTConfig(task_type="SEQ_CLS", n_frequency=4), tmp_path)
-    config = json.loads((tmp_path / "adapter_config.json").read_text())
-    config["peft_type"] = "SOMETHING_NEW"
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.raises(pft.BadCheckpoint, match="SOMETHING_NEW"):
-        pft.load(tiny("bert"), tmp_path)
