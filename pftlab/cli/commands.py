@@ -219,10 +219,11 @@ def _print_comparison(grid: "Grid", rows: list["Summary"], out: Path) -> None:
             f"Learning rates: the best of {', '.join(f'{f:g}' for f in SEARCHED)} times the "
             "method's own, by validation."
         )
-        edge = [row.method for row in rows if row.lr != method_card(row.method).learning_rate]
+        edge = [r for r in rows if r.lr != method_card(r.method).learning_rate]
         if edge:
             notes.append(
-                f"At the edge of the search, so a better rate may lie beyond: {', '.join(edge)}."
+                "At the edge of the search, so that a better rate may lie beyond: "
+                f"{', '.join(map(_name, edge))}."
             )
     elif grid.lr is None:
         notes.append(
@@ -234,15 +235,20 @@ def _print_comparison(grid: "Grid", rows: list["Summary"], out: Path) -> None:
 
 def _compared(row: "Summary") -> list[str]:
     spread = "" if row.interval is None else f" ± {100 * row.interval:.1f}"
+    memory = row.memory_bytes / 2**20
     return [
-        changed(method_card(row.method), row.hyperparameters),
+        _name(row),
         f"{row.trainable:,}",
         f"{row.percent:.3f}",
         f"{100 * row.mean:.1f}{spread}",
         f"{row.lr:g}",
         f"{row.seconds:.0f}",
-        f"{row.memory_bytes / 2**20:,.0f} MiB",
+        f"{memory:,.0f} MiB" if memory >= 10 else f"{memory:.2g} MiB",
     ]
+
+
+def _name(row: "Summary") -> str:
+    return changed(method_card(row.method), row.hyperparameters)
 
 
 def _method_of(given: argparse.Namespace) -> tuple[MethodCard, dict[str, Any]]:

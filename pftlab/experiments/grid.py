@@ -64,7 +64,8 @@ class Grid:
 
     Every method gets the same examples in the same order, the same number of steps and the same
     schedule, and is scored as its last step left it. The learning rate is the method's own; with
-    `search` it is the best of three factors on it, by the validation split, at the first seed.
+    `search` it is the best of three factors on it, by the score on the validation split (by the
+    loss there where scores are equal), at the first seed.
     The test split is scored once for each run, and never in a search.
 
     Attributes:
@@ -270,7 +271,10 @@ class Grid:
                 lr, lr_from = self.lr, "given"
             if self.search:
                 tried = found[i * len(SEARCHED) : (i + 1) * len(SEARCHED)]
-                best = max(tried, key=lambda result: result.validation[metric])
+                # few texts make equal scores; the loss tells more
+                best = max(
+                    tried, key=lambda r: (r.validation[metric], -r.validation["validation_loss"])
+                )
                 lr, lr_from = best.training["lr"], "search"
             jobs.append(Job(method, self.seeds[0], lr, lr_from))
         return [replace(job, seed=seed) for seed in self.seeds for job in jobs]
