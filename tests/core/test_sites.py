@@ -1,0 +1,168 @@
+"""Sites: the field's names find the right modules, widths and weights on every architecture."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tiny import MODELS, batch, tiny
+from torch import nn
+from transformers import T5Config, T5ForConditionalGeneration
+
+import pftlab as pft
+from pftlab.core import Delta
+from pftlab.core.delta import plant
+from pftlab.core.sites import ARCHITECTURES, norm_parameters, with_cross_attention
+
+BASES = ("bert", "roberta", "distilbert", "electra", *("gpt2", "opt", "gpt_neox"), "llama", "t5")
+
+
+class Look(Delta):
+    """h, which is shown to `see` on its way."""
+
+    def __init__(self, see: Callable[[torch.Tensor], None]):
+        super().__init__()
+        self.see = see
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        self.see(h)
+        return h
+
+
+class Shift(Delta):
+    """h + v, to see where it acts."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.v = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return h + self.v
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_every_name_of_the_table_finds_a_module_in_each_layer(name: str) -> None:
+    model = tiny(name)
+    found = pft.sites(model)
+    names = {site.name for site in found}
+    table = ARCHITECTURES[model.config.model_type].places
+    assert names == set(table)
+    for site in found:
+        assert model.get_submodule(site.path) is site.host
+    in_layers = {n for n, places in table.items() if "*" in places[0].path}
+    for each in in_layers:
+        layers = [s.layer for s in found if s.name == each]
+        assert layers == [0, 1] * len(table[each])
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_common_names_exist_everywhere(name: str) -> None:
+    common = "sequence embedding attention attention.query attention.key attention.value"
+    common += " attention.keys_values attention.output ffn ffn.up ffn.down block stream"
+    assert set(common.split()) <= {site.name for site in pft.sites(tiny(name))}
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_widths_fit_what_passes_through(name: str) -> None:
+    """x and h, as a delta sees them, have the widths that the site promises."""
+    model = tiny(name)
+    seen: dict[str, tuple[int, int]] = {}
+
+    class Measure(Delta):
+        def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+            seen[self.site_name] = (x.shape[-1] if x.is_floating_point() else -1, h.shape[-1])
+            return h
+
+    skipped = ("sequence", "attention.keys_values", "cross_attention.keys_values")
+    inputs = [f"{n}.input" for n in ("attention.output", "ffn.down", "ffn.up")]
+    chosen = [s for s in pft.sites(model) if s.name not in skipped] + pft.sites(model, inputs)
+    for number, site in enumerate(chosen):
+        plant(site, f"measure{number}", Measure())
+    with torch.no_grad():
+        model(**batch(name))
+    for site in chosen:
+        x, h = seen[site.name]
+        assert h == site.d_out, site.name
+        assert x in (site.d_in, -1), site.name
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama", "bert"])
+def test_weight_of_a_slice_is_what_computes_it(name: str) -> None:
+    """site.weight maps x to h whatever the layout: Conv1D, fused, alternating by head."""
+    for kind in ("query", "key", "value"):
+        site = pft.sites(tiny(name), (f"attention.{kind}",))[0]
+        x = torch.randn(3, site.d_in)
+        seen: list[torch.Tensor] = []
+
+        plant(site, "look", Look(seen.append))
+        site.host(x)
+        site.host(torch.zeros_like(x))
+        assert torch.allclose(seen[0] - seen[1], x @ site.weight.T, atol=1e-5)
+        assert site.weight.shape == (site.d_out, site.d_in)
+
+
+def test_the_gated_feed_forward_of_t5_has_a_gate() -> None:
+    config = T5Config(
+        d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, vocab_size=50,
+        feed_forward_proj="gated-gelu", decoder_start_token_id=1,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config)
+    gates = pft.sites(model, ("ffn.gate",))
+    assert [(s.stack, s.layer) for s in gates] == [
+        ("encoder", 0), ("encoder", 1), ("decoder", 0), ("decoder", 1),
+    ]  # fmt: skip
+    pft.LoRA(rank=2, at=("ffn.gate", "ffn.up", "ffn.down")).attach(model)
+    inputs = batch("t5")
+    model(**inputs).logits.sum().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_layers_choose() -> None:
+    assert [s.layer for s in pft.sites(tiny("bert"), ("ffn",), (1,))] == [1]
+    with pytest.raises(pft.BadValue, match=r"no layer 7: .*layers 0 to 1"):
+        pft.sites(tiny("bert"), ("ffn",), (7,))
+
+
+def test_an_unknown_site_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(pft.UnknownName, match=r"'attention.qery'.*ffn.down.*mean 'attention.query'"):
+        pft.sites(tiny("bert"), ("attention.qery",))
+    with pytest.raises(pft.UnknownName, match=r"cross_attention"):
+        pft.sites(tiny("bert"), ("cross_attention",))
+    with pytest.raises(pft.UnknownName, match=r"attention\.query\.input"):
+        pft.sites(tiny("gpt2"), ("attention.query.input",))  # the slices share one input
+
+
+def test_an_unknown_architecture_is_told_how_to_become_known() -> None:
+    from transformers import ViTConfig, ViTModel
+
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = ViTModel(ViTConfig(**shape, intermediate_size=16, image_size=16, patch_size=8))
+    with pytest.raises(pft.UnknownName, match=r"'vit'.*bert.*pftlab/core/sites.py"):
+        pft.LoRA().attach(model)
+    with pytest.raises(pft.BadValue, match="no transformers model"):
+        pft.LoRA().attach(nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_norms_are_found_whatever_their_class(name: str) -> None:
+    model = tiny(name)
+    widths = {p.shape for n, p in model.named_parameters() if n in norm_parameters(model)}
+    assert widths <= {torch.Size([32]), torch.Size([16])} and widths
+    per_layer = {"t5": 2 * 2 + 3 * 2 + 2, "llama": 5, "qwen2": 5, "llama-classification": 5}
+    if name in per_layer:
+        assert len(norm_parameters(model)) == per_layer[name]
+
+
+def test_cross_attention_joins_self_attention() -> None:
+    both = with_cross_attention(tiny("t5"), ("attention.key", "ffn"))
+    assert both == ("attention.key", "ffn", "cross_attention.key")
+    assert with_cross_attention(tiny("bert"), ("attention.key",)) == ("attention.key",)
+
+
+def test_a_delta_on_a_block_lets_the_rest_of_a_tuple_through() -> None:
+    """Blocks that return tuples keep what else is in them."""
+    for name in ("t5", "gpt2", "bert", "llama"):
+        model, inputs = tiny(name), batch(name)
+        for site in pft.sites(model, ("block", "attention")):
+            plant(site, "shift", Shift(site.d_out))
+        with torch.no_grad():
+            assert torch.equal(model(**inputs).logits, tiny(name)(**inputs).logits)
