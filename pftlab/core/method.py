@@ -379,9 +379,9 @@ def new_record(model: nn.Module, head: Iterable[str] | None = None) -> Record:
         head: names of the parameters that are trained as the head; None: `head_parameters`.
     """
     return Record(
+        attention=config_of(model)._attn_implementation,
         required_grad={n: p.requires_grad for n, p in model.named_parameters()},
         head=head_parameters(model) if head is None else frozenset(head),
-        attention=config_of(model)._attn_implementation,
     )
 
 

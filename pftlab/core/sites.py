@@ -415,6 +415,7 @@ def _matches(
             here, d_in, d_out = place._replace(port=INPUT), width[0], width[0]
         else:
             d_in, d_out = width or (config.hidden_size, config.hidden_size)
+            d_in = config.hidden_size if place.x else d_in  # what the tap reads is no inner width
             here = place._replace(x=place.x.replace("*", number or "*"))
             d_out //= place.parts
         stack = path.split(".")[0] if getattr(config, "is_encoder_decoder", False) else None

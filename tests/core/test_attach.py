@@ -20,8 +20,11 @@ def untouched(model: Any, name: str) -> bool:
         for a, b in zip(model.state_dict().values(), tiny(name).state_dict().values(), strict=True)
     )
     hooks = any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-    return same and not hooks and not hasattr(model, "pftlab") and all(
-        p.requires_grad for p in model.parameters()
+    return (
+        same
+        and not hooks
+        and not hasattr(model, "pftlab")
+        and all(p.requires_grad for p in model.parameters())
     )
 
 

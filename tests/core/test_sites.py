@@ -123,7 +123,9 @@ def test_layers_choose() -> None:
 
 
 def test_an_unknown_site_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(pft.UnknownName, match=r"'attention.qery'.*ffn.down.*mean 'attention.query'"):
+    with pytest.raises(
+        pft.UnknownName, match=r"'attention.qery'.*ffn.down.*mean 'attention.query'"
+    ):
         pft.sites(tiny("bert"), ("attention.qery",))
     with pytest.raises(pft.UnknownName, match=r"cross_attention"):
         pft.sites(tiny("bert"), ("cross_attention",))
