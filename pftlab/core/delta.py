@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .errors import BadValue
-from .sites import INPUT, KEYS_VALUES, NORMED, OUTPUT, SEQUENCE, WEIGHT, Site, base_prefix
+from .sites import INPUT, KEYS_VALUES, NORMED, OUTPUT, SEQUENCE, WEIGHT, Site, Slice, base_prefix
 
 PREFIX = "pft_"  # of the child's name in its host, and so in the state dict
 
@@ -39,6 +39,23 @@ class Delta(nn.Module):
     # Where the tap is that hands it x, and its name there. A tuple hides the module from
     # nn.Module, so that it is no child of the delta; copies keep the pair.
     tapped: tuple[nn.Module, str] | None = None
+    # The host and which of its outputs are ours; in a tuple for the same reason.
+    home: tuple[nn.Module, Slice] | None = None
+
+    @property
+    def base_weight(self) -> Tensor:
+        """The host's frozen weight W (d_out, d_in) at this site, whatever layout it has."""
+        assert self.home, "planted deltas alone have a host"
+        host, ours = self.home
+        return ours.weight(host).detach()
+
+    @property
+    def base_bias(self) -> Tensor | None:
+        """The host's bias (d_out,) at this site; None: it has none."""
+        assert self.home, "planted deltas alone have a host"
+        host, ours = self.home
+        bias = ours.bias(host)
+        return None if bias is None else bias.detach()
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         raise NotImplementedError
@@ -120,8 +137,8 @@ def plant(site: Site, method_name: str, delta: Delta) -> None:
     elif port == OUTPUT:
         if site.place.x:
             hooks.append(_plant_tap(site, name, delta))
-        slices = (site.groups, site.place.parts, site.place.part)
-        hook = partial(_rewrite_output, name, slices)
+        delta.home = (site.host, site.slice)
+        hook = partial(_rewrite_output, name, site.slice)
         hooks.append(site.host.register_forward_hook(hook, with_kwargs=True))
 
 
@@ -166,20 +183,19 @@ def apply(delta: Delta, x: Tensor, h: Tensor) -> Tensor:
 
 
 def _rewrite_output(
-    name: str, slices: tuple[int, int, int], host: nn.Module, args: tuple, kwargs: dict, output: Any
+    name: str, ours: Slice, host: nn.Module, args: tuple, kwargs: dict, output: Any
 ) -> Any:
     delta: Delta = getattr(host, name)
     x = getattr(*delta.tapped).take() if delta.tapped else _first(args, kwargs)
     if not delta.active:
         return None
     h, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
-    groups, parts, part = slices
-    if parts == 1:
+    if ours.parts == 1:
         h = apply(delta, x, h)
     else:  # (..., groups · parts · width): a fused projection
-        blocks = list(h.unflatten(-1, (groups, parts, -1)).unbind(-2))
-        ours = blocks[part]
-        blocks[part] = apply(delta, x, ours.flatten(-2)).view_as(ours)
+        blocks = list(h.unflatten(-1, (ours.groups, ours.parts, -1)).unbind(-2))
+        block = blocks[ours.part]
+        blocks[ours.part] = apply(delta, x, block.flatten(-2)).view_as(block)
         h = torch.stack(blocks, dim=-2).flatten(-3)
     return h if rest is None else (h, *rest)
 

@@ -104,14 +104,42 @@ class Site:
         return config.hidden_size // config.num_attention_heads
 
     @property
+    def slice(self) -> "Slice":
+        """Which of the host's outputs belong to this site."""
+        return Slice(self.groups, self.place.parts, self.place.part)
+
+    @property
     def weight(self) -> torch.Tensor:
         """The host's frozen weight for this site, as (d_out, d_in), whatever layout it has."""
-        weight: torch.Tensor = self.host.weight  # type: ignore[assignment]
-        weight = weight.T if is_conv1d(self.host) else weight
-        if self.place.parts > 1:
-            blocks = weight.unflatten(0, (self.groups, self.place.parts, -1))
-            weight = blocks[:, self.place.part].flatten(0, 1)
-        return weight
+        return self.slice.weight(self.host)
+
+
+class Slice(NamedTuple):
+    """Which outputs of a fused projection are meant: its rows are (groups · parts · width).
+
+    Attributes:
+        groups: how often the parts repeat.
+        parts: into how many a group is cut; 1: the host is not fused.
+        part: which of them.
+    """
+
+    groups: int = 1
+    parts: int = 1
+    part: int = 0
+
+    def weight(self, host: Any) -> torch.Tensor:
+        """The weight of the linear map `host`, these outputs only: (d_out, d_in)."""
+        return self.of(host.weight.T if is_conv1d(host) else host.weight)
+
+    def bias(self, host: Any) -> torch.Tensor | None:
+        """The bias of the linear map `host`, these outputs only: (d_out,); None: it has none."""
+        return None if host.bias is None else self.of(host.bias)
+
+    def of(self, rows: torch.Tensor) -> torch.Tensor:
+        """The rows of `rows` (all outputs, …) that are meant."""
+        if self.parts == 1:
+            return rows
+        return rows.unflatten(0, (self.groups, self.parts, -1))[:, self.part].flatten(0, 1)
 
 
 def _bert_like(embeddings: str = "embeddings.word_embeddings") -> dict[str, tuple[Place, ...]]:
