@@ -227,13 +227,14 @@ def letters_tokenizer() -> Any:
     )
 
 
-def save_tiny_base(folder: Any) -> str:
+def save_tiny_base(folder: Any, positions: int = 64) -> str:
     """Save a tiny BERT with its tokenizer into `folder`, as a base to load by path."""
     from transformers import BertModel
 
     tokenizer = letters_tokenizer()
     torch.manual_seed(0)
-    shape = SHAPE | {"vocab_size": len(tokenizer), "max_position_embeddings": 64, "pad_token_id": 0}
+    shape = SHAPE | {"vocab_size": len(tokenizer), "pad_token_id": 0}
+    shape["max_position_embeddings"] = positions
     BertModel(BertConfig(**shape)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)

@@ -9,6 +9,7 @@ import json
 import lzma
 import multiprocessing
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,7 +214,7 @@ class Corpus:
                 names = [key.removesuffix(".ids") for key in arrays if key.endswith(".ids")]
                 spellings = {n: Spelling(arrays[f"{n}.ids"], arrays[f"{n}.lengths"]) for n in names}
                 return cls(arrays["row"], arrays["closing"], spellings)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
             raise BadValue(
                 f"{str(path)!r} is not a corpus that this recipe prepared ({error}). Make one "
                 "with: python -m pftlab.bases.pretrain prepare."

@@ -289,7 +289,8 @@ class EncoderObjective:
 
         # Mask a fixed number of positions, so that shapes never change; 80 % become [MASK], 10 %
         # another token, 10 % stay (Devlin et al., 2019). Half of the short rows stay whole.
-        chance = uniform(rows, length).masked_fill_(relative < 0, -1.0)
+        special = (relative < 0) | (ids == self.special["[SEP]"])  # borders of documents, too
+        chance = uniform(rows, length).masked_fill_(special, -1.0)
         if length == SHORT:
             chance[: rows // 2] = -1.0
         chance, masked = chance.flatten().topk(int(MASKED_SHARE[length] * rows * length))
@@ -491,7 +492,7 @@ def pretrain(
         evaluate_every: steps between two measurements, each with a checkpoint.
         progress: whether to show a progress bar.
     """
-    device = objective.device
+    out, device = check_writable(out), objective.device
     groups = []
     for name, student in students.items():
         matrices = [p for p in student.parameters() if p.ndim > 1]

@@ -11,8 +11,8 @@ Two choices make a small vocabulary go far:
 * **Clitics are cut as in the Penn Treebank** ("wasn't" = "▁was n't"), as many data sets write
   them, and numbers are cut into pairs of digits.
 
-What is lost: capitals of scripts beyond Latin, Greek and Cyrillic, the characters "▁" and "⇧"
-themselves, and one space at the beginning of a text.
+What is lost: capitals of scripts beyond Latin, Greek and Cyrillic, and the characters "▁" and "⇧"
+themselves.
 """
 
 import json
