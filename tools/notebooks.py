@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Budgets are in processor seconds of one thread: what a quiet computer takes, whatever else a busy
 # one is doing. A cell that hangs is stopped by the clock.
 CELL_SECONDS = 60
-NOTEBOOK_SECONDS = 240
+NOTEBOOK_SECONDS = 180
 HANGS_AFTER = 10 * CELL_SECONDS
 CODE_LINES = 25  # of a cell; a cell that shows the library may have more
 LIBRARY_LINES = 35
@@ -286,7 +286,7 @@ def bracket(seconds: float, before: int | None) -> int:
 
     Times vary from run to run, and a rerun should not change the file.
     """
-    if before and before / 3 <= seconds <= before:
+    if before and before / 3 <= seconds <= before <= NOTEBOOK_SECONDS:
         return before
     return 15 * math.ceil(seconds / 15)
 
