@@ -1,0 +1,36 @@
+"""Method files are short enough to be read in one sitting."""
+
+import ast
+import io
+import statistics
+import tokenize
+from pathlib import Path
+
+from pftlab.registry import _WHERE
+
+PACKAGE = Path(__file__).resolve().parents[2] / "pftlab"
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines with code on them: no blank lines, comments or docstrings."""
+    text = path.read_text(encoding="utf-8")
+    documentation: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            first = node.body[0]
+            documentation |= set(range(first.lineno, (first.end_lineno or 0) + 1))
+    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in skipped:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - documentation)
+
+
+def test_method_files_are_short() -> None:
+    files = {f"{place.split(':')[0].replace('.', '/')}.py" for place in _WHERE.values()}
+    length = {file: lines_of_code(PACKAGE / file) for file in files}
+    assert statistics.median(length.values()) <= 80, length
+    assert max(length.values()) <= 200, length
