@@ -37,6 +37,8 @@ _WHERE = {
     "said": "sparse.said:IntrinsicSAID",
     "ia3": "others.ia3:IA3",
     "mam": "others.mam:MAMAdapter",
+    "unipelt": "others.unipelt:UniPELT",
+    "loreft": "others.loreft:LoReFT",
     "oft": "others.oft:OFT",
     "fourierft": "others.fourierft:FourierFT",
 }
