@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site
 from ..core.sequence import TextMask
-from ..core.sites import sites
+from ..core.sites import architecture, sites
 
 
 class Intervention(nn.Module):
@@ -42,11 +42,11 @@ class Intervention(nn.Module):
 class Edit(Delta):
     """h, edited at the first and the last words of the text; h (B, T, d)."""
 
-    def __init__(self, method: "LoReFT", width: int, text: TextMask):
+    def __init__(self, method: "LoReFT", width: int, last: int, text: TextMask):
         super().__init__()
-        self.first, self.last = method.first, method.last
+        self.first, self.last = method.first, last
         self.text, self.dropout = text, nn.Dropout(method.dropout)
-        apart = 1 if method.tied else (method.first > 0) + (method.last > 0)
+        apart = 1 if method.tied else (method.first > 0) + (last > 0)
         self.interventions = nn.ModuleList(Intervention(width, method.rank) for _ in range(apart))
 
     def places(self, real: Tensor) -> list[Tensor]:
@@ -85,7 +85,8 @@ class LoReFT(Method):
     Args:
         rank: r, the number of directions that are edited.
         first: p, how many words at the beginning of the text are edited.
-        last: s, how many at its end. 0 where the text in training goes on behind the prompt.
+        last: s, how many at its end; 0 where the text in training goes on behind the prompt. None:
+            as many as `first` in a decoder that classifies by its last word, else 0.
         tied: use the same intervention at the first and at the last words.
         dropout: probability with which entries of the edit are dropped.
         at: the blocks.
@@ -103,15 +104,16 @@ class LoReFT(Method):
 
     rank: int = 4
     first: int = 3
-    last: int = 0
-    tied: bool = False
+    last: int | None = None
+    tied: bool = True
     dropout: float = 0.0
     at: tuple[str, ...] = ("block",)
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.first, self.last) < 0 or self.first + self.last == 0:
+        last = self.first if self.last is None else self.last
+        if min(self.first, last) < 0 or self.first + last == 0:
             raise BadValue(
                 f"LoReFT(first={self.first}, last={self.last}): edit at least one word, and "
                 "neither may be negative."
@@ -122,5 +124,10 @@ class LoReFT(Method):
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         [stack], text = sites(model, ("sequence",)), TextMask()
-        edits = [(site, Edit(self, site.d_out, text)) for site in self.sites(model)]
+        last = self.last
+        if last is None:  # else the edits of the uppermost block would reach no classifier
+            kind = type(model).__name__
+            decides_last = not architecture(model).first_token_is_read and stack.stack is None
+            last = self.first if decides_last and "SequenceClassification" in kind else 0
+        edits = [(site, Edit(self, site.d_out, last, text)) for site in self.sites(model)]
         return [(stack, text), *edits]

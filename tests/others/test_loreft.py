@@ -45,7 +45,7 @@ def test_edits_the_first_and_last_words_of_each_text(name: str, left: bool) -> N
     block = path.get(name, "encoder.block.0")
     inputs, _ = ragged(name, left)
     h = states(tiny(name), inputs, block)[block][1]
-    model = pft.LoReFT(rank=2, first=2, last=1, layers=(0,)).attach(tiny(name))
+    model = pft.LoReFT(rank=2, first=2, last=1, tied=False, layers=(0,)).attach(tiny(name))
     perturb(model)
     delta = delta_at(model, block)
     after = states(model, inputs, block)[block][1]
@@ -56,7 +56,7 @@ def test_edits_the_first_and_last_words_of_each_text(name: str, left: bool) -> N
 
 @pytest.mark.parametrize(("count", "first", "last"), [(1, 0, 1), (3, 1, 2), (4, 2, 2), (9, 3, 4)])
 def test_a_short_text_is_shared(count: int, first: int, last: int) -> None:
-    delta = Edit(pft.LoReFT(rank=1, first=3, last=4), 8, None)  # type: ignore[arg-type]
+    delta = Edit(pft.LoReFT(rank=1, first=3, tied=False), 8, 4, None)  # type: ignore[arg-type]
     real = torch.tensor([[False] * 2 + [True] * count + [False]])
     at_first, at_last = delta.places(real)
     assert at_first[0].nonzero().flatten().tolist() == list(range(2, 2 + first))
@@ -64,7 +64,7 @@ def test_a_short_text_is_shared(count: int, first: int, last: int) -> None:
 
 
 def test_the_rows_stay_orthonormal_in_training_copies_and_files(tmp_path: Path) -> None:
-    model = pft.LoReFT(rank=3, first=2, last=2).attach(tiny("bert"))
+    model = pft.LoReFT(rank=3, first=2, last=2, tied=False).attach(tiny("bert"))
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
     start = next(d for *_, d in planted(model) if isinstance(d, Edit)).interventions[0]
     assert torch.allclose(start.rotation(), start.free, atol=1e-6)
@@ -88,7 +88,7 @@ def test_the_rows_stay_orthonormal_in_training_copies_and_files(tmp_path: Path) 
 
 
 def test_only_the_subspace_is_edited() -> None:
-    delta = Edit(pft.LoReFT(rank=2), 8, None)  # type: ignore[arg-type]
+    delta = Edit(pft.LoReFT(rank=2), 8, 0, None)  # type: ignore[arg-type]
     unit, h = delta.interventions[0], torch.randn(5, 8)
     r, new = unit.rotation(), h + unit(h)
     assert torch.allclose(new @ r.T, unit.source(h), atol=1e-5)
@@ -99,8 +99,8 @@ def test_only_the_subspace_is_edited() -> None:
 @pytest.mark.parametrize(
     ("method", "size", "count"),
     [
-        (pft.LoReFT(rank=1, first=3, last=3), "roberta-base", 36_888),
-        (pft.LoReFT(rank=1, first=3, last=3, tied=True), "roberta-base", 36_888 // 2),
+        (pft.LoReFT(rank=1, first=3, last=3, tied=False), "roberta-base", 36_888),
+        (pft.LoReFT(rank=1, first=3, last=3), "roberta-base", 36_888 // 2),
         (pft.LoReFT(rank=1, first=3), "roberta-base", 36_888 // 2),
         (pft.LoReFT(rank=4, first=0, last=1, layers=(15,)), "llama-7b", 32_772),
     ],
@@ -147,3 +147,9 @@ def test_a_prompt_that_is_inserted_behind_its_back_is_an_error() -> None:
     model = pft.PromptTuning(length=3).attach(tiny("gpt2"))
     pft.LoReFT(rank=2).attach(model)
     model(**batch("gpt2"))
+
+
+def test_a_decoder_that_classifies_by_its_last_word_is_edited_there_too() -> None:
+    for name, last in (("gpt2-classification", 3), ("gpt2", 0), ("bert", 0), ("t5", 0)):
+        model = pft.LoReFT(rank=2).attach(tiny(name))
+        assert {d.last for *_, d in planted(model) if isinstance(d, Edit)} == {last}

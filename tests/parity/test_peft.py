@@ -23,6 +23,15 @@ TARGETS: dict[str, list[str]] = {
     "electra": ["query", "value"],
     "gpt_neox": ["query_key_value"],
 }
+#: layer norms where PEFT has no default for the architecture
+NORMS = {
+    "bert": ["LayerNorm"],
+    "roberta": ["LayerNorm"],
+    "electra": ["LayerNorm"],
+    "distilbert": ["LayerNorm", "sa_layer_norm", "output_layer_norm"],
+    "opt": ["self_attn_layer_norm", "final_layer_norm"],
+    "gpt_neox": ["input_layernorm", "post_attention_layernorm", "final_layer_norm"],
+}
 FEED_FORWARD = {"distilbert": ["ffn.lin2"], "electra": ["output.dense"], "qwen2": ["down_proj"]}
 
 pytestmark = [
@@ -58,12 +67,15 @@ def config(kind: str, name: str) -> Any:
         return peft.FourierFTConfig(
             n_frequency=20, scaling=20.0, target_modules=targets, task_type=task
         )
+    if kind == "layer_norm":
+        norms = NORMS.get(name.removesuffix("-tagging"))
+        return peft.LNTuningConfig(target_modules=norms, task_type=task)
     width = {"electra": 16, "distilbert": 32}.get(name)  # PEFT does not find these itself
     shape = {"token_dim": width, "num_layers": 2, "num_attention_heads": 4} if width else {}
     return peft.PromptTuningConfig(num_virtual_tokens=3, task_type=task, **shape)
 
 
-KINDS = ("lora", "ia3", "prompt_tuning", "oft", "oft_neumann", "fourierft")
+KINDS = ("lora", "ia3", "prompt_tuning", "oft", "oft_neumann", "fourierft", "layer_norm")
 
 
 def cells(kinds: tuple[str, ...] = KINDS) -> Any:
@@ -162,6 +174,8 @@ def our(kind: str, name: str) -> Any:
         return pft.LoRA(rank=3, alpha=5.0)
     if kind == "ia3":
         return pft.IA3()
+    if kind == "layer_norm":
+        return pft.LayerNormTuning()
     if kind in ("oft", "oft_neumann", "fourierft"):
         # PEFT has one update for a fused projection, so slices of it are ours alone
         whole = {"gpt_neox": ("attention.query_key_value",), "gpt2": ("ffn.down",)}
