@@ -36,6 +36,11 @@ _WHERE = {
     "did": "sparse.said:IntrinsicDID",
     "said": "sparse.said:IntrinsicSAID",
     "ia3": "others.ia3:IA3",
+    "mam": "others.mam:MAMAdapter",
+    "unipelt": "others.unipelt:UniPELT",
+    "loreft": "others.loreft:LoReFT",
+    "oft": "others.oft:OFT",
+    "fourierft": "others.fourierft:FourierFT",
 }
 CLASSES = {place.split(":")[1]: name for name, place in _WHERE.items()}
 

@@ -194,6 +194,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "lt_sft": {"density": 0.02, "full_steps": 1},
     "did": {"dimension": 100},
     "said": {"dimension": 100},
+    "mam": {"length": 3, "hidden": 8, "bottleneck": 4},
+    "unipelt": {"length": 3, "hidden": 8, "rank": 2, "bottleneck": 4},
+    "loreft": {"rank": 2, "first": 2},
+    "oft": {"block": 8},
+    "fourierft": {"frequencies": 20, "alpha": 20.0},
 }
 
 

@@ -10,7 +10,8 @@ one, PyTorch's causal shortcut lines up queries and keys at the top left corner,
 see its prefix and too few tokens.
 """
 
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from .delta import PREFIX, Delta
+from .delta import PREFIX, Delta, Tap, first_input
 from .errors import Refused
+from .sites import Site
 
 NAME = "pftlab"
 
@@ -29,7 +31,17 @@ class KeysValues(Delta):
     """Rewrites keys and values of one attention module, and its output.
 
     forward: keys, values (B, heads, T, d) → keys, values (B, heads, n + T, d)
+
+    Attributes:
+        reads_input: whether it wants to know what the attention module reads: see `read`.
     """
+
+    reads_input: ClassVar[bool] = False
+
+    def read(self) -> Tensor:
+        """What the attention module reads in this pass, (B, T, d_model); once for each pass."""
+        assert self.tapped is not None, "set reads_input"
+        return getattr(*self.tapped).take()
 
     def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         return keys, values
@@ -41,6 +53,21 @@ class KeysValues(Delta):
         factor of the scores, None for 1/√d.
         """
         return output
+
+
+def hook(site: Site, name: str, delta: Delta) -> list[Any]:
+    """Let the model of `site` call our attention function; return the handles of its hooks."""
+    listen(site.model)
+    if not (isinstance(delta, KeysValues) and delta.reads_input):
+        return []
+    delta.tapped = (site.host, f"{name}_tap")
+    site.host.add_module(f"{name}_tap", Tap())
+    return [site.host.register_forward_pre_hook(partial(_remember, name), with_kwargs=True)]
+
+
+def _remember(name: str, host: nn.Module, args: tuple, kwargs: dict) -> None:
+    if getattr(host, name).active:
+        getattr(host, f"{name}_tap").x = first_input(args, kwargs)
 
 
 def listen(model: nn.Module) -> None:

@@ -45,14 +45,14 @@ class Delta(nn.Module):
     @property
     def base_weight(self) -> Tensor:
         """The host's frozen weight W (d_out, d_in) at this site, whatever layout it has."""
-        assert self.home, "planted deltas alone have a host"
+        assert self.home is not None, "planted deltas alone have a host"
         host, ours = self.home
         return ours.weight(host).detach()
 
     @property
     def base_bias(self) -> Tensor | None:
         """The host's bias (d_out,) at this site; None: it has none."""
-        assert self.home, "planted deltas alone have a host"
+        assert self.home is not None, "planted deltas alone have a host"
         host, ours = self.home
         bias = ours.bias(host)
         return None if bias is None else bias.detach()
@@ -126,7 +126,7 @@ def plant(site: Site, method_name: str, delta: Delta) -> None:
     delta.hooks = hooks  # filled in place: uproot finds them even when an error comes between
     port = site.place.port
     if port == KEYS_VALUES:
-        attention.listen(site.model)
+        hooks += attention.hook(site, name, delta)
     elif port == SEQUENCE:
         hooks += sequence.hook(site, name, delta)
     elif port == WEIGHT:
@@ -186,7 +186,7 @@ def _rewrite_output(
     name: str, ours: Slice, host: nn.Module, args: tuple, kwargs: dict, output: Any
 ) -> Any:
     delta: Delta = getattr(host, name)
-    x = getattr(*delta.tapped).take() if delta.tapped else _first(args, kwargs)
+    x = getattr(*delta.tapped).take() if delta.tapped else first_input(args, kwargs)
     if not delta.active:
         return None
     h, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
@@ -206,7 +206,7 @@ def _rewrite_input(
     delta: Delta = getattr(host, name)
     if not delta.active:
         return None
-    h = _first(args, kwargs)
+    h = first_input(args, kwargs)
     h = apply(delta, host.forward(h) if normed else h, h)  # forward, not a call: no hooks run
     if args:
         return (h, *args[1:]), kwargs
@@ -222,10 +222,11 @@ def _plant_tap(site: Site, name: str, delta: Delta) -> RemovableHandle:
 
 
 def _remember(name: str, source: nn.Module, args: tuple, kwargs: dict) -> None:
-    getattr(source, name).x = _first(args, kwargs)
+    getattr(source, name).x = first_input(args, kwargs)
 
 
-def _first(args: tuple, kwargs: dict) -> Tensor:
+def first_input(args: tuple, kwargs: dict) -> Tensor:
+    """The hidden states that a module is called with, whether by position or by name."""
     return args[0] if args else kwargs[_first_name(kwargs)]
 
 

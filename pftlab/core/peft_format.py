@@ -54,6 +54,7 @@ class PeftFormat:
         inputs: PEFT's option that lists the modules whose input is rewritten.
         columns: tensors that PEFT keeps as a column, or as a row where an input is rewritten.
         head: what stands before a path in the model in the keys of the head's tensors.
+        trains: whether it holds the parameters of the base that the method trains.
     """
 
     kind: str
@@ -65,6 +66,7 @@ class PeftFormat:
     inputs: str = ""
     columns: tuple[str, ...] = ()
     head: str = ROOT
+    trains: bool = False
 
     def foreign_option(self, config: Mapping[str, Any]) -> str | None:
         """The first option in PEFT's configuration that this form cannot express."""
@@ -235,7 +237,7 @@ def write(model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     record = record_of(model)
     name, method = next(iter(record.methods.items()))
     form: PeftFormat | None = method.peft
-    if form is None or len(record.methods) != 1 or record.trained_by:
+    if form is None or len(record.methods) != 1 or (record.trained_by and not form.trains):
         return None
     written, head = form.write(model, name, method), _whole_modules(model, record.head)
     if written is None or head is None:

@@ -57,6 +57,41 @@ class PositionShift(Delta):
         self.length = length
 
 
+class TextMask(Delta):
+    """Knows which positions hold text; rewrites nothing.
+
+    A method plants one at the site "sequence" and gives it to those of its deltas that must tell
+    text from padding, or the prompt from what is generated behind it.
+
+    Attributes:
+        begins: whether this pass reads the beginning of the text; False: a cache holds it.
+    """
+
+    names: tuple[str, ...]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.real: Tensor | None = None
+        self.begins = True
+
+    def of(self, h: Tensor) -> Tensor:
+        """True where `h` (B, T, d) stands for a word and not for padding: (B, T).
+
+        Raises:
+            Refused: h has other positions than the text.
+        """
+        assert self.real is not None, "the stack has not been called"
+        if self.real.shape[1] != h.shape[1]:
+            raise Refused(
+                f"The text has {self.real.shape[1]} positions and the hidden states have "
+                f"{h.shape[1]}. Attach what inserts a prompt first, and this method behind it."
+            )
+        return self.real
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"real": None}  # copies start empty
+
+
 def hook(site: Site, name: str, delta: Delta) -> list[Any]:
     """Register the hooks that insert the prompt `name` of the stack and take it out again.
 
@@ -65,6 +100,9 @@ def hook(site: Site, name: str, delta: Delta) -> list[Any]:
     """
     if isinstance(delta, PositionShift):
         return _hook_shift(site, name, delta)
+    if isinstance(delta, TextMask):
+        delta.names = tuple(signature(site.host.forward).parameters)
+        return [site.host.register_forward_pre_hook(partial(_watch, name), with_kwargs=True)]
     if not isinstance(delta, Prompt):
         raise BadValue(
             f"The site 'sequence' takes a Prompt, not a {type(delta).__name__}. "
@@ -128,6 +166,25 @@ def _shift(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tupl
             f"{shift.limit} positions of this model. Shorten the text or the prefix."
         )
     return (), kwargs | {"position_ids": positions + shift.length}
+
+
+def _watch(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> None:
+    text: Any = getattr(stack, name)
+    if not text.active:
+        return
+    kwargs = dict(zip(text.names, args, strict=False)) | kwargs
+    words = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
+    mask, cache = kwargs.get("attention_mask"), kwargs.get("past_key_values")
+    if mask is not None and mask.dim() != 2:
+        raise Refused(
+            f"Telling text from padding needs an attention mask of shape (batch, length), not of "
+            f"{mask.dim()} dimensions. Pass the tokenizer's mask."
+        )
+    text.begins = cache is None or int(cache.get_seq_length()) == 0
+    if mask is None:
+        text.real = torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
+    else:
+        text.real = mask[:, -words.shape[1] :].bool()
 
 
 def _positions(kwargs: dict) -> Tensor:

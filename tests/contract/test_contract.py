@@ -20,6 +20,7 @@ REFUSED = {
     **{
         ("linear_probe", a): "has none" for a in (*DECODERS, "t5", "bert-features", "roberta-words")
     },
+    **{("unipelt", a): "word by word" for a in (*DECODERS, "t5")},
 }
 #: methods that cannot keep an item of the contract, and why
 RANDOM_GATES = "its gates are drawn anew when a block is computed again"

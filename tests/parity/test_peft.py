@@ -23,6 +23,15 @@ TARGETS: dict[str, list[str]] = {
     "electra": ["query", "value"],
     "gpt_neox": ["query_key_value"],
 }
+#: layer norms where PEFT has no default for the architecture
+NORMS = {
+    "bert": ["LayerNorm"],
+    "roberta": ["LayerNorm"],
+    "electra": ["LayerNorm"],
+    "distilbert": ["LayerNorm", "sa_layer_norm", "output_layer_norm"],
+    "opt": ["self_attn_layer_norm", "final_layer_norm"],
+    "gpt_neox": ["input_layernorm", "post_attention_layernorm", "final_layer_norm"],
+}
 FEED_FORWARD = {"distilbert": ["ffn.lin2"], "electra": ["output.dense"], "qwen2": ["down_proj"]}
 
 pytestmark = [
@@ -49,17 +58,34 @@ def config(kind: str, name: str) -> Any:
         outputs = ["k_proj", "v_proj"] if name == "qwen2" else targets
         both = None if inputs is None else [*(outputs or []), *inputs]
         return peft.IA3Config(target_modules=both, feedforward_modules=inputs, task_type=task)
+    if kind in ("oft", "oft_neumann"):
+        series = kind == "oft_neumann"
+        return peft.OFTConfig(
+            oft_block_size=8, use_cayley_neumann=series, target_modules=targets, task_type=task
+        )
+    if kind == "fourierft":
+        return peft.FourierFTConfig(
+            n_frequency=20, scaling=20.0, target_modules=targets, task_type=task
+        )
+    if kind == "layer_norm":
+        norms = NORMS.get(name.removesuffix("-tagging"))
+        return peft.LNTuningConfig(target_modules=norms, task_type=task)
     width = {"electra": 16, "distilbert": 32}.get(name)  # PEFT does not find these itself
     shape = {"token_dim": width, "num_layers": 2, "num_attention_heads": 4} if width else {}
     return peft.PromptTuningConfig(num_virtual_tokens=3, task_type=task, **shape)
 
 
-def cells(kinds: tuple[str, ...] = ("lora", "ia3", "prompt_tuning")) -> Any:
+KINDS = ("lora", "ia3", "prompt_tuning", "oft", "oft_neumann", "fourierft", "layer_norm")
+
+
+def cells(kinds: tuple[str, ...] = KINDS) -> Any:
     """Every method × model on which PEFT works."""
     broken = {  # PEFT: the labels of a tagger, and the padding of a decoder's classifier
         ("prompt_tuning", "bert-tagging"),
         ("prompt_tuning", "gpt2-classification"),
         ("prompt_tuning", "llama-classification"),
+        # PEFT: a rotation in front of GPT-2's Conv1D
+        *((kind, name) for kind in ("oft", "oft_neumann") for name in ALL if "gpt2" in name),
     }
     pairs = [(kind, name) for kind in kinds for name in ALL if (kind, name) not in broken]
     return pytest.mark.parametrize(("kind", "name"), pairs)
@@ -148,6 +174,15 @@ def our(kind: str, name: str) -> Any:
         return pft.LoRA(rank=3, alpha=5.0)
     if kind == "ia3":
         return pft.IA3()
+    if kind == "layer_norm":
+        return pft.LayerNormTuning()
+    if kind in ("oft", "oft_neumann", "fourierft"):
+        # PEFT has one update for a fused projection, so slices of it are ours alone
+        whole = {"gpt_neox": ("attention.query_key_value",), "gpt2": ("ffn.down",)}
+        at = whole.get(name.split("-")[0], ("attention.query", "attention.value"))
+        if kind == "fourierft":
+            return pft.FourierFT(frequencies=20, alpha=20.0, at=at)
+        return pft.OFT(block=8, neumann=kind == "oft_neumann", at=at)
     return pft.PromptTuning(length=3, position=0 if name in ENCODERS else None)
 
 
