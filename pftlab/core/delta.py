@@ -45,14 +45,14 @@ class Delta(nn.Module):
     @property
     def base_weight(self) -> Tensor:
         """The host's frozen weight W (d_out, d_in) at this site, whatever layout it has."""
-        assert self.home, "planted deltas alone have a host"
+        assert self.home is not None, "planted deltas alone have a host"
         host, ours = self.home
         return ours.weight(host).detach()
 
     @property
     def base_bias(self) -> Tensor | None:
         """The host's bias (d_out,) at this site; None: it has none."""
-        assert self.home, "planted deltas alone have a host"
+        assert self.home is not None, "planted deltas alone have a host"
         host, ours = self.home
         bias = ours.bias(host)
         return None if bias is None else bias.detach()
