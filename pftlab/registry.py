@@ -27,6 +27,7 @@ _WHERE = {
     "p_tuning_v2": "prompt.p_tuning_v2:PTuningV2",
     "llama_adapter": "prompt.llama_adapter:LLaMAAdapter",
     "lora": "low_rank.lora:LoRA",
+    "rslora": "low_rank.rslora:RsLoRA",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",
