@@ -28,6 +28,7 @@ _WHERE = {
     "llama_adapter": "prompt.llama_adapter:LLaMAAdapter",
     "lora": "low_rank.lora:LoRA",
     "rslora": "low_rank.rslora:RsLoRA",
+    "lora_plus": "low_rank.lora_plus:LoRAPlus",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",
