@@ -29,6 +29,7 @@ _WHERE = {
     "lora": "low_rank.lora:LoRA",
     "rslora": "low_rank.rslora:RsLoRA",
     "lora_plus": "low_rank.lora_plus:LoRAPlus",
+    "lora_fa": "low_rank.lora_fa:LoRAFA",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",
