@@ -30,6 +30,7 @@ _WHERE = {
     "rslora": "low_rank.rslora:RsLoRA",
     "lora_plus": "low_rank.lora_plus:LoRAPlus",
     "lora_fa": "low_rank.lora_fa:LoRAFA",
+    "dora": "low_rank.dora:DoRA",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",
