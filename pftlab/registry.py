@@ -31,6 +31,7 @@ _WHERE = {
     "lora_plus": "low_rank.lora_plus:LoRAPlus",
     "lora_fa": "low_rank.lora_fa:LoRAFA",
     "dora": "low_rank.dora:DoRA",
+    "pissa": "low_rank.pissa:PiSSA",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",
