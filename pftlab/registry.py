@@ -32,6 +32,7 @@ _WHERE = {
     "lora_fa": "low_rank.lora_fa:LoRAFA",
     "dora": "low_rank.dora:DoRA",
     "pissa": "low_rank.pissa:PiSSA",
+    "olora": "low_rank.olora:OLoRA",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",
