@@ -33,6 +33,7 @@ _WHERE = {
     "dora": "low_rank.dora:DoRA",
     "pissa": "low_rank.pissa:PiSSA",
     "olora": "low_rank.olora:OLoRA",
+    "loha": "low_rank.loha:LoHa",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",
