@@ -34,6 +34,7 @@ _WHERE = {
     "pissa": "low_rank.pissa:PiSSA",
     "olora": "low_rank.olora:OLoRA",
     "loha": "low_rank.loha:LoHa",
+    "lokr": "low_rank.lokr:LoKr",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",
