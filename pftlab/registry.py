@@ -35,6 +35,7 @@ _WHERE = {
     "olora": "low_rank.olora:OLoRA",
     "loha": "low_rank.loha:LoHa",
     "lokr": "low_rank.lokr:LoKr",
+    "vera": "low_rank.vera:VeRA",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",
