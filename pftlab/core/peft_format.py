@@ -6,7 +6,7 @@ carries as `peft`. A method whose form is no table of modules, such as a soft pr
 subclass that overrides `write`, `read` and `fill`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,13 +44,17 @@ class PeftFormat:
 
     Attributes:
         kind: PEFT's `peft_type`.
-        tensors: name of the delta's tensor → suffix of its key in the file.
+        tensors: name of the delta's tensor → suffix of its key in the file. What a delta does not
+            have, of tensors that depend on the shape, is left out.
         fields: name of the method's field → name in PEFT's configuration.
         options: option of PEFT → the values with which a file can be read; the first is written.
         fused: for a module that PEFT adapts as a whole and we by slices (GPT-2's query, key and
             value), how each tensor of the slices becomes one: "stack" them, set them as "blocks"
-            on the diagonal, or lay their "rows" into a vector of ones.
+            on the diagonal, or lay their "rows" into a vector of what changes nothing.
+        neutral: tensor laid out by rows → what changes nothing, of the whole module; else ones.
         per_slice: fields that count once for each slice of such a module.
+        per_slice_root: fields that grow with the square root of the number of its slices.
+        conv1d: whether PEFT has the method for GPT-2's Conv1D, and computes the same there.
         inputs: PEFT's option that lists the modules whose input is rewritten.
         columns: tensors that PEFT keeps as a column, or as a row where an input is rewritten.
         head: what stands before a path in the model in the keys of the head's tensors.
@@ -62,7 +66,10 @@ class PeftFormat:
     fields: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     fused: Mapping[str, str] = field(default_factory=dict)
+    neutral: Mapping[str, Callable[[nn.Module], Tensor]] = field(default_factory=dict)
     per_slice: tuple[str, ...] = ()
+    per_slice_root: tuple[str, ...] = ()
+    conv1d: bool = True
     inputs: str = ""
     columns: tuple[str, ...] = ()
     head: str = ROOT
@@ -90,9 +97,12 @@ class PeftFormat:
         slices = {len(parts) for parts in hosts.values()}
         if (slices != {1} and not self.fused) or (len(slices) > 1 and self.per_slice):
             return None
+        has_conv1d = any(is_conv1d(parts[0][0].host) for parts in hosts.values())
+        if has_conv1d and not self.conv1d:
+            return None
         for path, parts in hosts.items():
             is_input = parts[0][0].place.port == INPUT
-            for ours, suffix in self.tensors.items():
+            for ours, suffix in self._of(parts).items():
                 tensor = self._join(ours, parts)
                 if ours in self.columns:
                     tensor = tensor[None, :] if is_input else tensor[:, None]
@@ -100,9 +110,11 @@ class PeftFormat:
         config: dict[str, Any] = {"target_modules": sorted(hosts)}
         for ours in self.per_slice:
             config[self.fields[ours]] = max(slices) * getattr(method, ours)
+        for ours in self.per_slice_root:
+            config[self.fields[ours]] = max(slices) ** 0.5 * getattr(method, ours)
         if self.inputs:
             config[self.inputs] = sorted(p for p, h in hosts.items() if h[0][0].place.port == INPUT)
-        if any(is_conv1d(parts[0][0].host) for parts in hosts.values()):
+        if has_conv1d:
             config["fan_in_fan_out"] = True
         return config, tensors
 
@@ -131,6 +143,11 @@ class PeftFormat:
                 f"{cls.__name__} at {', '.join(at)} acts on {min(extra)} as well, which the file "
                 "leaves out. Load it with Hugging Face PEFT."
             )
+        if not self.conv1d and any(is_conv1d(site.host) for site in method.sites(model)):
+            raise BadCheckpoint(
+                f"PEFT computes something else than {cls.__name__} on the Conv1D of this "
+                f"{type(model).__name__}. Load it with Hugging Face PEFT."
+            )
         return method
 
     @torch.no_grad()
@@ -145,7 +162,7 @@ class PeftFormat:
         by_place = {(path, ours): key for path, ours, key in self._keys(tensors)}
         used: set[str] = set()
         for path, parts in _by_host(model, name, method).items():
-            for ours in self.tensors:
+            for ours in self._of(parts):
                 if (path, ours) not in by_place:
                     raise BadCheckpoint(f"The file has no {ours} for {path}. It is not complete.")
                 key = by_place[path, ours]
@@ -160,6 +177,10 @@ class PeftFormat:
                     own.copy_(self._slice(ours, parts, index, tensors[key]).reshape(own.shape))
                 used.add(key)
         return used
+
+    def _of(self, parts: Parts) -> dict[str, str]:
+        """Those of `tensors` that the deltas `parts` of one module have."""
+        return {ours: suffix for ours, suffix in self.tensors.items() if hasattr(parts[0][1], ours)}
 
     def _keys(self, tensors: Mapping[str, Tensor]) -> list[tuple[str, str, str]]:
         """(path of the module, name of the delta's tensor, key) of every tensor of this form."""
@@ -181,6 +202,8 @@ class PeftFormat:
             return torch.cat(tensors)
         if how == "rows":
             joined = tensors[0].new_ones(width)
+            if ours in self.neutral:
+                joined.copy_(self.neutral[ours](site.host))
             for (each, _), tensor in zip(parts, tensors, strict=True):
                 joined[_rows(each, width)] = tensor
             return joined

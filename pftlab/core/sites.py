@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from .errors import BadValue, UnknownName
+from .errors import BadValue, Refused, UnknownName
 
 OUTPUT = "output"  # h is what the module returns
 INPUT = "input"  # h is what the module reads
@@ -110,7 +110,16 @@ class Site:
 
     @property
     def weight(self) -> torch.Tensor:
-        """The host's frozen weight for this site, as (d_out, d_in), whatever layout it has."""
+        """The host's frozen weight for this site, as (d_out, d_in), whatever layout it has.
+
+        Raises:
+            Refused: h is not what a linear map makes of x, or its weight is quantised.
+        """
+        if self.place.port != OUTPUT or self.place.x:
+            raise Refused(
+                f"{self.name} is not the output of a linear map, and this method needs the "
+                "map's weight. Choose projections, such as attention.query or ffn.up."
+            )
         return self.slice.weight(self.host)
 
 
@@ -128,7 +137,18 @@ class Slice(NamedTuple):
     part: int = 0
 
     def weight(self, host: Any) -> torch.Tensor:
-        """The weight of the linear map `host`, these outputs only: (d_out, d_in)."""
+        """The weight of the linear map `host`, these outputs only: (d_out, d_in).
+
+        Raises:
+            Refused: `host` is no linear map, or its weight is quantised.
+        """
+        if widths(host) is None or isinstance(host, nn.Embedding):
+            raise Refused(
+                f"A {type(host).__name__} has no weight matrix to start from. Choose projections, "
+                "such as attention.query or ffn.up."
+            )
+        if not host.weight.is_floating_point():
+            raise Refused("The base is quantised, and its weights are needed. Load it in 16 bits.")
         return self.of(host.weight.T if is_conv1d(host) else host.weight)
 
     def bias(self, host: Any) -> torch.Tensor | None:

@@ -168,3 +168,19 @@ def test_a_delta_on_a_block_lets_the_rest_of_a_tuple_through() -> None:
             plant(site, "shift", Shift(site.d_out))
         with torch.no_grad():
             assert torch.equal(model(**inputs).logits, tiny(name)(**inputs).logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("attention", "not the output of a linear map"),
+        ("ffn.down.input", "not the output of a linear map"),
+        ("stream", "not the output of a linear map"),
+        ("block", "a BertLayer has no weight matrix"),
+        ("embedding", "an? Embedding has no weight matrix"),
+    ],
+)
+def test_a_site_without_a_weight_says_so(name: str, reason: str) -> None:
+    site = pft.sites(tiny("bert"), (name,))[0]
+    with pytest.raises(pft.Refused, match=f"(?i){reason}"):
+        site.weight  # noqa: B018

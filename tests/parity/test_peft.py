@@ -32,11 +32,20 @@ NORMS = {
     "opt": ["self_attn_layer_norm", "final_layer_norm"],
     "gpt_neox": ["input_layernorm", "post_attention_layernorm", "final_layer_norm"],
 }
+#: of the low-rank methods, which PEFT has no defaults for everywhere
+QUERY_VALUE = TARGETS | {
+    **{name: ["query", "value"] for name in ("bert", "bert-tagging", "roberta")},
+    **{name: ["c_attn"] for name in ("gpt2", "gpt2-classification")},
+    **{name: ["q_proj", "v_proj"] for name in ("opt", "llama", "llama-classification", "qwen2")},
+    "t5": ["q", "v"],
+}
+LOW_RANK = ("rslora", "dora", "pissa", "olora", "loha", "lokr", "vera")
 FEED_FORWARD = {"distilbert": ["ffn.lin2"], "electra": ["output.dense"], "qwen2": ["down_proj"]}
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:fan_in_fan_out"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`"),
+    pytest.mark.filterwarnings("ignore:Specified to not (load|save) vera_A"),
 ]
 
 
@@ -70,15 +79,35 @@ def config(kind: str, name: str) -> Any:
     if kind == "layer_norm":
         norms = NORMS.get(name.removesuffix("-tagging"))
         return peft.LNTuningConfig(target_modules=norms, task_type=task)
+    if kind in LOW_RANK:
+        return low_rank_config(kind, name)
     width = {"electra": 16, "distilbert": 32}.get(name)  # PEFT does not find these itself
     shape = {"token_dim": width, "num_layers": 2, "num_attention_heads": 4} if width else {}
     return peft.PromptTuningConfig(num_virtual_tokens=3, task_type=task, **shape)
 
 
-KINDS = ("lora", "ia3", "prompt_tuning", "oft", "oft_neumann", "fourierft", "layer_norm")
+def low_rank_config(kind: str, name: str) -> Any:
+    """PEFT's configuration of the relatives of LoRA."""
+    common: dict[str, Any] = {"target_modules": QUERY_VALUE[name], "task_type": task_type(name)}
+    options = {
+        "rslora": {"use_rslora": True},
+        "dora": {"use_dora": True, "lora_dropout": 0.25},
+        "pissa": {"init_lora_weights": "pissa", "lora_dropout": 0.25},
+        "olora": {"init_lora_weights": "olora"},
+    }
+    if kind in options:
+        return peft.LoraConfig(r=3, lora_alpha=5, **common, **options[kind])
+    if kind == "vera":
+        return peft.VeraConfig(r=5, projection_prng_key=3, save_projection=False, **common)
+    if kind == "loha":
+        return peft.LoHaConfig(r=3, alpha=5, **common)
+    return peft.LoKrConfig(r=1, alpha=5, decompose_both=name == "bert", **common)
 
 
-def cells(kinds: tuple[str, ...] = KINDS) -> Any:
+OTHERS = ("ia3", "oft", "oft_neumann", "fourierft", "layer_norm")
+
+
+def cells(kinds: tuple[str, ...] = ("lora", "prompt_tuning", *LOW_RANK, *OTHERS)) -> Any:
     """Every method × model on which PEFT works."""
     broken = {  # PEFT: the labels of a tagger, and the padding of a decoder's classifier
         ("prompt_tuning", "bert-tagging"),
@@ -87,6 +116,8 @@ def cells(kinds: tuple[str, ...] = KINDS) -> Any:
         # PEFT: a rotation in front of GPT-2's Conv1D
         *((kind, name) for kind in ("oft", "oft_neumann") for name in ALL if "gpt2" in name),
     }
+    for kind in ("olora", "loha", "lokr"):  # PEFT does not have them for Conv1D, or wrongly
+        broken |= {(kind, "gpt2"), (kind, "gpt2-classification")}
     pairs = [(kind, name) for kind in kinds for name in ALL if (kind, name) not in broken]
     return pytest.mark.parametrize(("kind", "name"), pairs)
 
@@ -149,6 +180,12 @@ def test_gradients_in_training_equal_those_of_peft(kind: str, name: str, tmp_pat
     found = []
     for model in theirs_and_ours(kind, name, tmp_path):
         model.train()
+        if kind in ("loha", "lokr"):  # PEFT draws a number in each of their modules
+            for module in model.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = 0.0
+                if isinstance(getattr(module, "dropout", None), float):
+                    module.dropout = 0.0
         torch.manual_seed(1)  # the same dropout on both sides
         model(**inputs(name)).loss.backward()
         for parameter in model.parameters():
@@ -183,6 +220,12 @@ def our(kind: str, name: str) -> Any:
         if kind == "fourierft":
             return pft.FourierFT(frequencies=20, alpha=20.0, at=at)
         return pft.OFT(block=8, neumann=kind == "oft_neumann", at=at)
+    if kind in LOW_RANK:
+        # a fused projection has one form in PEFT, and these do not fall into slices
+        whole = name.startswith(("gpt2", "gpt_neox")) and kind in ("pissa", "olora", "lokr", "vera")
+        at = ("attention.query_key_value",) if whole else ("attention.query", "attention.value")
+        options = {"vera": {"rank": 5, "seed": 3}, "lokr": {"rank": 1, "alpha": 5.0}}
+        return pft.METHODS[kind](at=at, **options.get(kind, {"rank": 3, "alpha": 5.0}))
     return pft.PromptTuning(length=3, position=0 if name in ENCODERS else None)
 
 
@@ -200,6 +243,7 @@ def test_peft_reads_our_checkpoint(kind: str, name: str, tmp_path: Path) -> None
     again = pft.load(tiny(name), tmp_path)
     assert torch.equal(logits(again, name), logits(model, name))
     assert pft.attached(again) == {method.name: method}
+    assert "peft_type" in json.loads((tmp_path / "adapter_config.json").read_text())
 
 
 def test_peft_trains_on_what_we_saved(tmp_path: Path) -> None:
@@ -224,6 +268,40 @@ def test_slices_of_a_fused_projection_are_one_lora_of_peft(tmp_path: Path) -> No
     assert torch.equal(b[:32, :3], host.pft_lora_query.B)
     assert torch.equal(b[64:, 3:], host.pft_lora_value.B)
     assert not b[32:64].any() and not b[:32, 3:].any() and not b[64:, :3].any()
+
+
+@pytest.mark.parametrize("kind", ["pissa", "olora", "loha", "lokr", "vera"])
+def test_what_peft_has_not_on_gpt2_is_saved_in_our_own_form(kind: str, tmp_path: Path) -> None:
+    """Slices of a fused projection, or Conv1D: the file is ours, and holds the same."""
+    model = pft.METHODS[kind](rank=2).attach(tiny("gpt2"))
+    perturb(model)
+    pft.save(model, tmp_path)
+    assert "peft_type" not in json.loads((tmp_path / "adapter_config.json").read_text())
+    assert torch.equal(logits(pft.load(tiny("gpt2"), tmp_path), "gpt2"), logits(model, "gpt2"))
+
+
+def test_the_rows_between_slices_keep_their_lengths(tmp_path: Path) -> None:
+    """DoRA's file for GPT-2's query and value: the key's lengths are those of its weight."""
+    model = pft.DoRA(rank=3).attach(tiny("gpt2"))
+    perturb(model)
+    pft.save(model, tmp_path)
+    path = "transformer.h.0.attn.c_attn"
+    m = load_file(tmp_path / TENSORS)[f"base_model.model.{path}.lora_magnitude_vector"]
+    host = model.get_submodule(path)
+    assert torch.allclose(m[32:64], host.weight[:, 32:64].norm(dim=0), atol=1e-6)
+    assert torch.equal(m[64:], host.pft_dora_value.m)
+
+
+def test_olora_of_peft_on_conv1d_is_refused(tmp_path: Path) -> None:
+    """PEFT decomposes W as it is stored, so it computes something else than the paper there."""
+    settings = peft.LoraConfig(
+        r=3, task_type="CAUSAL_LM", target_modules=["attn.c_proj"], init_lora_weights="olora"
+    )
+    peft.get_peft_model(tiny("gpt2"), settings).save_pretrained(tmp_path)
+    model = tiny("gpt2")
+    with pytest.raises(pft.BadCheckpoint, match="something else than OLoRA on the Conv1D"):
+        pft.load(model, tmp_path)
+    assert not hasattr(model, "pftlab")
 
 
 def test_a_prompt_behind_cls_is_saved_in_our_own_form(tmp_path: Path) -> None:
@@ -318,6 +396,8 @@ def test_modules_that_peft_trained_whole_are_read_as_the_head(tmp_path: Path) ->
         {"lora_bias": True},
         {"rank_pattern": {"query": 2}},
         {"alpha_pattern": {"query": 2}},
+        {"use_dora": True, "use_rslora": True},
+        {"init_lora_weights": "pissa_niter_4"},
     ],
 )
 def test_options_of_peft_that_no_method_has_are_refused(

@@ -1,0 +1,134 @@
+"""LoKr: an update that is the Kronecker product of two small matrices.
+
+Yeh, Hsieh, Gao, Yang, Oh and Gong (2024), Navigating Text-To-Image Customization: From LyCORIS
+Fine-Tuning to Model Evaluation, https://arxiv.org/abs/2309.14859
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..core import BadValue, Delta, Method, PeftFormat, Site
+
+
+class Kronecker(Delta):
+    """h + (alpha / r) (C ⊗ D) x with D, and C if asked to, a product of rank r where that is less.
+
+    C is zero at first: the base. With x as a matrix X (a, b), (C ⊗ D) x is C X Dᵀ, so the update
+    is never multiplied out.
+
+    C (l, a), or C1 (l, r) and C0 (r, a); D (k, b), or D1 (k, r) and D0 (r, b); d_in = a b and
+    d_out = l k; x (..., d_in), h (..., d_out)
+    """
+
+    def __init__(
+        self, d_in: int, d_out: int, rank: int, alpha: float, factor: int, decompose_both: bool
+    ):
+        super().__init__()
+        self.shape, (l, k) = factors(d_in, factor), factors(d_out, factor)
+        a, b = self.shape
+        if decompose_both and rank < max(l, a) / 2:
+            self.C1, self.C0 = _uniform(l, rank), _uniform(rank, a)
+            nn.init.zeros_(self.C1)
+        else:
+            self.C = nn.Parameter(torch.zeros(l, a))
+        if rank < max(k, b) / 2:
+            self.D1, self.D0 = _uniform(k, rank), _uniform(rank, b)
+        else:
+            self.D = _uniform(k, b)
+        self.scale = alpha / rank
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        C = self.C if hasattr(self, "C") else self.C1 @ self.C0
+        D = self.D if hasattr(self, "D") else self.D1 @ self.D0
+        return h + self.scale * (C @ x.unflatten(-1, self.shape) @ D.T).flatten(-2)
+
+
+def factors(width: int, factor: int) -> tuple[int, int]:
+    """(m, n) with m n = width: m is `factor` if that divides, else its largest divisor below.
+
+    With -1, or with a factor that does not divide, m is at most √width.
+    """
+    if factor > 0 and width % factor == 0:
+        return factor, width // factor
+    limit = math.isqrt(width) if factor < 0 else min(math.isqrt(width), factor)
+    m = max(d for d in range(1, limit + 1) if width % d == 0)
+    return m, width // m
+
+
+def _uniform(*shape: int) -> nn.Parameter:
+    parameter = nn.Parameter(torch.empty(*shape))
+    nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))
+    return parameter
+
+
+@dataclass(frozen=True)
+class LoKr(Method):
+    """Update each projection by a Kronecker product, which can have full rank.
+
+    Args:
+        rank: r, of the second factor and, with `decompose_both`, of the first; a factor that has
+            fewer than 2 r rows and columns is kept whole.
+        alpha: the update is scaled by alpha / rank.
+        factor: height and width of the first factor; -1: the divisor next to the square root of
+            the projection's.
+        decompose_both: make the first factor a product of rank r as well.
+        at: the sites; query and value by default.
+        layers: numbers of the layers to adapt; None: all.
+    """
+
+    name = "lokr"
+    title = "LoKr"
+    family = "low_rank"
+    paper = "Yeh et al. (2024), Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning"
+    url = "https://arxiv.org/abs/2309.14859"
+    year = 2023
+    learning_rate = 3e-3
+    mergeable = True
+    # A Kronecker product has no zero rows between its slices, so that slices have no such form.
+    peft = PeftFormat(
+        "LOKR",
+        tensors={
+            "C": "lokr_w1",
+            "C1": "lokr_w1_a",
+            "C0": "lokr_w1_b",
+            "D": "lokr_w2",
+            "D1": "lokr_w2_a",
+            "D0": "lokr_w2_b",
+        },
+        fields={
+            "rank": "r",
+            "alpha": "alpha",
+            "factor": "decompose_factor",
+            "decompose_both": "decompose_both",
+        },
+        options={
+            "rank_dropout": (0.0,),
+            "module_dropout": (0.0,),
+            "rank_pattern": ({},),
+            "alpha_pattern": ({},),
+        },
+        conv1d=False,
+    )
+
+    rank: int = 8
+    alpha: float = 8.0
+    factor: int = -1
+    decompose_both: bool = False
+    at: tuple[str, ...] = ("attention.query", "attention.value")
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.factor < 1 and self.factor != -1:
+            raise BadValue(
+                f"LoKr(factor={self.factor!r}): give a whole number of at least 1, or -1 for the "
+                "divisor next to the square root."
+            )
+
+    def delta(self, site: Site) -> Delta:
+        return Kronecker(
+            site.d_in, site.d_out, self.rank, self.alpha, self.factor, self.decompose_both
+        )

@@ -1,0 +1,52 @@
+"""LoRA+: LoRA whose B learns faster than its A.
+
+Hayou, Ghosh and Yu (2024), LoRA+: Efficient Low Rank Adaptation of Large Models,
+https://arxiv.org/abs/2402.12354
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ..core import BadValue, planted
+from .lora import LoRA
+
+
+@dataclass(frozen=True)
+class LoRAPlus(LoRA):
+    """LoRA with two learning rates: η for A and ratio · η for B (Section 4.1).
+
+    B is zero at first and A is not, so that one rate for both is too small for B in wide models.
+    What is planted and saved is LoRA's. The head and what else is trained learn at η; PEFT gives
+    vectors, such as the head's bias, B's rate.
+
+    Args:
+        ratio: λ, how many times faster B learns (paper: 2⁴ for language models).
+
+    The others are as for LoRA.
+    """
+
+    name = "lora_plus"
+    title = "LoRA+"
+    paper = "Hayou et al. (2024), LoRA+: Efficient Low Rank Adaptation of Large Models"
+    url = "https://arxiv.org/abs/2402.12354"
+    year = 2024
+    learning_rate = 2e-4  # of A
+
+    ratio: float = 16.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.ratio > 0:
+            raise BadValue(
+                f"LoRAPlus(ratio={self.ratio!r}): the ratio of B's learning rate to A's is a "
+                "number greater than 0; the paper uses 16."
+            )
+
+    def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
+        deltas = [delta for *_, delta in planted(model, self.attached_as(model))]
+        return [
+            {"params": [delta.A for delta in deltas], "lr": lr},
+            {"params": [delta.B for delta in deltas], "lr": self.ratio * lr},
+        ]

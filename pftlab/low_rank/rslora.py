@@ -1,0 +1,39 @@
+"""rsLoRA: LoRA with a scale that keeps the update's size at any rank.
+
+Kalajdzievski (2023), A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA,
+https://arxiv.org/abs/2312.03732
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from ..core import Delta, Site
+from .lora import LoRA, LowRank
+
+
+@dataclass(frozen=True)
+class RsLoRA(LoRA):
+    """LoRA whose update is scaled by alpha / √rank (Theorem 3.2) and not by alpha / rank.
+
+    With alpha / rank the update shrinks as the rank grows, so that high ranks learn no more than
+    low ones.
+
+    Args: as for LoRA.
+    """
+
+    name = "rslora"
+    title = "rsLoRA"
+    paper = "Kalajdzievski (2023), A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA"
+    url = "https://arxiv.org/abs/2312.03732"
+    year = 2023
+    learning_rate = 5e-4
+    peft = replace(
+        LoRA.peft,
+        options=LoRA.peft.options | {"use_rslora": (True,)},
+        per_slice=("rank",),
+        per_slice_root=("alpha",),  # (√k alpha) / √(k rank) is each slice's scale
+    )
+
+    def delta(self, site: Site) -> Delta:
+        alpha = self.alpha * math.sqrt(self.rank)  # over rank: alpha / √rank
+        return LowRank(site.d_in, site.d_out, self.rank, alpha, self.dropout)

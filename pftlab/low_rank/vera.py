@@ -1,0 +1,134 @@
+"""VeRA: Vector-based Random Matrix Adaptation.
+
+Kopiczko, Blankevoort and Asano (2024), https://arxiv.org/abs/2310.11454
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core import BadCheckpoint, BadValue, Delta, Method, PeftFormat, Site, planted
+
+
+class Projections(nn.Module):
+    """The random matrices A (r, d_in) and B (d_out, r) that all deltas share and nobody trains.
+
+    They are drawn from the seed again and never saved: uniform with variance 2 / fan-in, from one
+    generator, A first, so that PEFT finds the same.
+    """
+
+    A: Tensor
+    B: Tensor
+
+    def __init__(self, d_in: int, d_out: int, rank: int, seed: int):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        for name, shape in (("A", (rank, d_in)), ("B", (d_out, rank))):
+            bound = (3 * 2 / shape[1]) ** 0.5
+            drawn = torch.empty(shape, device="cpu").uniform_(-bound, bound, generator=generator)
+            self.register_buffer(name, drawn, persistent=False)
+
+
+class VectorBased(Delta):
+    """h + b ⊙ (B (d ⊙ (A x))), Eq. 2: two vectors are trained. b = 0 at first: the base.
+
+    b (d_out,), d (r,); x (..., d_in), h (..., d_out)
+    """
+
+    def __init__(self, d_in: int, d_out: int, shared: Projections, initial: float, dropout: float):
+        super().__init__()
+        self.shared = shared
+        self.b = nn.Parameter(torch.zeros(d_out))
+        self.d = nn.Parameter(torch.full((len(shared.A),), initial))
+        self.dropout = nn.Dropout(dropout)
+        self.d_in = d_in
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        # The shared matrices have the size of the largest projection.
+        A, B = self.shared.A[:, : self.d_in], self.shared.B[: len(self.b)]
+        return h + self.b * (self.d * (self.dropout(x) @ A.T) @ B.T)
+
+
+class VeRAFormat(PeftFormat):
+    """VeRA as PEFT writes it down. Its file may hold A and B too, which the seed gives anyway."""
+
+    def fill(
+        self, model: nn.Module, name: str, method: Method, tensors: Mapping[str, Tensor]
+    ) -> set[str]:
+        used = super().fill(model, name, method, tensors)
+        *_, delta = next(planted(model, name))
+        for own, key in (("A", "base_model.vera_A"), ("B", "base_model.vera_B")):
+            if key in tensors:
+                drawn = getattr(delta.shared, own)
+                given = tensors[key].to(drawn)
+                if given.shape != drawn.shape or not torch.allclose(given, drawn, 1e-2, 1e-3):
+                    raise BadCheckpoint(
+                        f"The file's {key} is not what the seed {getattr(method, 'seed', 0)} "
+                        "gives. Load it with Hugging Face PEFT."
+                    )
+                used.add(key)
+        return used
+
+
+@dataclass(frozen=True)
+class VeRA(Method):
+    """Train two vectors for each projection, between random matrices that all of them share.
+
+    Args:
+        rank: r, the width between the two matrices; it may be larger than the model's.
+        initial: value of d at first (paper: 0.1).
+        dropout: probability with which entries of x are dropped on their way to A.
+        seed: from which A and B are drawn.
+        at: the sites; query and value are the paper's choice (Section 4.1).
+        layers: numbers of the layers to adapt; None: all.
+    """
+
+    name = "vera"
+    title = "VeRA"
+    family = "low_rank"
+    paper = "Kopiczko et al. (2024), VeRA: Vector-based Random Matrix Adaptation"
+    url = "https://arxiv.org/abs/2310.11454"
+    year = 2023
+    learning_rate = 1e-2
+    mergeable = True
+    # PEFT has one d for a fused projection, so that slices have no such form.
+    peft = VeRAFormat(
+        "VERA",
+        tensors={"b": "vera_lambda_b", "d": "vera_lambda_d"},
+        fields={
+            "rank": "r",
+            "initial": "d_initial",
+            "dropout": "vera_dropout",
+            "seed": "projection_prng_key",
+        },
+        options={"bias": ("none",), "save_projection": (False, True)},
+    )
+
+    rank: int = 256
+    initial: float = 0.1
+    dropout: float = 0.0
+    seed: int = 0
+    at: tuple[str, ...] = ("attention.query", "attention.value")
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.initial == 0:
+            raise BadValue("VeRA(initial=0): b is zero at first, so with d = 0 nothing can move.")
+
+    def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
+        chosen = self.sites(model)
+        widest = max(site.d_in for site in chosen), max(site.d_out for site in chosen)
+        first = next(model.parameters())
+        shared: dict[Any, Projections] = {}  # one pair on each device
+        planned: list[tuple[Site, Delta]] = []
+        for site in chosen:
+            device = next(site.host.parameters(), first).device
+            if device not in shared:
+                shared[device] = Projections(*widest, self.rank, self.seed).to(device)
+            delta = VectorBased(site.d_in, site.d_out, shared[device], self.initial, self.dropout)
+            planned.append((site, delta))
+        return planned
