@@ -24,7 +24,7 @@ PIECES = ("adapter", "prefix", "lora")
 
 
 class Gate(nn.Module):
-    """mean over the words of σ(w · z + b): how far a piece is let in for this text (Section 3.2).
+    """mean over the words of σ(w · z + b): how far a piece is let in for this text.
 
     z (B, T, d) → (B, 1, 1), between 0 and 1
     """
