@@ -98,7 +98,7 @@ class UniPELT(Method):
     learning_rate = 5e-4
     identity_at_start = False
 
-    pieces: tuple[str, ...] = PIECES
+    pieces: tuple[str, ...] = ("adapter", "prefix", "lora")
     bottleneck: int = 48
     length: int = 10
     hidden: int | None = 512
