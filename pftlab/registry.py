@@ -22,6 +22,8 @@ _WHERE = {
     "parallel": "adapter.parallel:ParallelAdapter",
     "compacter": "adapter.compacter:Compacter",
     "compacter_plus_plus": "adapter.compacter:CompacterPlusPlus",
+    "adapter_plus": "adapter.adapter_plus:AdapterPlus",
+    "mad_x": "adapter.mad_x:MADX",
     "prompt_tuning": "prompt.prompt_tuning:PromptTuning",
     "prefix_tuning": "prompt.prefix_tuning:PrefixTuning",
     "p_tuning_v2": "prompt.p_tuning_v2:PTuningV2",

@@ -184,6 +184,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "parallel": {"bottleneck": 4},
     "compacter": {"bottleneck": 8},
     "compacter_plus_plus": {"bottleneck": 8},
+    "adapter_plus": {"bottleneck": 4},
+    "mad_x": {"bottleneck": 4},
     "prompt_tuning": {"length": 3},
     "prefix_tuning": {"length": 3, "hidden": 8},
     "p_tuning_v2": {"length": 3},

@@ -473,6 +473,20 @@ def _matches(
     return found
 
 
+def word_scores(model: nn.Module) -> Site | None:
+    """The input of the layer that scores every word, "word_scores"; None: the model has none.
+
+    It is no part of the base model, and so in no table.
+    """
+    host: Any = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if host is None:
+        return None
+    path = next(path for path, module in model.named_modules() if module is host)
+    width, config = host.in_features, config_of(model)
+    place = Place(path, INPUT)
+    return Site("word_scores", None, None, path, host, place, width, width, config, model)
+
+
 def is_conv1d(module: nn.Module) -> bool:
     """Whether this is GPT-2's Conv1D, a linear map that stores its weight as (in, out)."""
     return hasattr(module, "nx") and hasattr(module, "nf")

@@ -17,7 +17,7 @@ from ..core import BadValue, Delta, Method, PeftFormat, Site
 class Rotation(Delta):
     """h + W (R x − x), so that the host computes W R x + b: x turned, the bias as it was.
 
-    R = (I + Q)(I − Q)⁻¹ with Q = −Qᵀ is orthogonal (Cayley, Eq. 3), in blocks on the diagonal.
+    R = (I + Q)(I − Q)⁻¹ with Q = −Qᵀ is orthogonal (Cayley), in blocks on the diagonal.
     Q = 0 at first: the base. Q is stored as its upper triangles, (blocks, b (b − 1) / 2).
     x (..., d_in), h (..., d_out)
     """

@@ -24,7 +24,7 @@ PIECES = ("adapter", "prefix", "lora")
 
 
 class Gate(nn.Module):
-    """mean over the words of σ(w · z + b): how far a piece is let in for this text (Section 3.2).
+    """mean over the words of σ(w · z + b): how far a piece is let in for this text.
 
     z (B, T, d) → (B, 1, 1), between 0 and 1
     """
@@ -98,7 +98,7 @@ class UniPELT(Method):
     learning_rate = 5e-4
     identity_at_start = False
 
-    pieces: tuple[str, ...] = PIECES
+    pieces: tuple[str, ...] = ("adapter", "prefix", "lora")
     bottleneck: int = 48
     length: int = 10
     hidden: int | None = 512

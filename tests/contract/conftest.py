@@ -35,7 +35,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if target == "-":
         terminalreporter.write_line(table(found))
     else:
-        Path(target).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        Path(target).write_text(
+            json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def table(found: dict[str, dict[str, str]]) -> str:

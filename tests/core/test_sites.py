@@ -11,7 +11,12 @@ from transformers import T5Config, T5ForConditionalGeneration
 import pftlab as pft
 from pftlab.core import Delta
 from pftlab.core.delta import plant
-from pftlab.core.sites import ARCHITECTURES, norm_parameters, with_cross_attention
+from pftlab.core.sites import (
+    ARCHITECTURES,
+    norm_parameters,
+    with_cross_attention,
+    word_scores,
+)
 
 BASES = ("bert", "roberta", "distilbert", "electra", *("gpt2", "opt", "gpt_neox"), "llama", "t5")
 
@@ -184,3 +189,12 @@ def test_a_site_without_a_weight_says_so(name: str, reason: str) -> None:
     site = pft.sites(tiny("bert"), (name,))[0]
     with pytest.raises(pft.Refused, match=f"(?i){reason}"):
         site.weight  # noqa: B018
+
+
+def test_the_layer_that_scores_words_is_found_outside_the_base() -> None:
+    for name in ("gpt2", "gpt_neox", "roberta-words", "t5"):
+        model = tiny(name)
+        site = word_scores(model)
+        assert site is not None and site.host is model.get_output_embeddings()
+        assert (model.get_submodule(site.path), site.d_out) == (site.host, 32)
+    assert word_scores(tiny("gpt2-classification")) is None

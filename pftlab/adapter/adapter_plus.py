@@ -1,0 +1,62 @@
+"""Adapter+: the plain adapter with its pitfalls removed.
+
+Steitz and Roth (2024), Adapters Strike Back, https://arxiv.org/abs/2406.06820. The paper adapts
+vision transformers; the adapter stands at the same place here.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Delta, Method, Site
+from .bottleneck import Bottleneck, check_activation
+
+
+class ScaledBottleneck(Bottleneck):
+    """h + s ⊙ (U φ(D h + d) + u): every channel learns how much of the change it takes.
+
+    s (width,), 1 at first; h (..., width)
+    """
+
+    def __init__(self, width: int, bottleneck: int, activation: str, std: float):
+        super().__init__(width, bottleneck, activation, std)
+        self.s = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return h + self.s * self.change(h)
+
+
+@dataclass(frozen=True)
+class AdapterPlus(Method):
+    """A small adapter behind each block's residual sum, with a trained scale for every channel.
+
+    Args:
+        bottleneck: m, the width of the middle (paper: 8).
+        activation: the non-linearity.
+        std: deviation of the initial weights, that of Houlsby's adapters as in the paper.
+        at: the blocks, behind everything that they do.
+        layers: numbers of the layers to adapt; None: all.
+    """
+
+    name = "adapter_plus"
+    title = "Adapter+"
+    family = "adapter"
+    paper = "Steitz and Roth (2024), Adapters Strike Back"
+    url = "https://arxiv.org/abs/2406.06820"
+    year = 2024
+    learning_rate = 1e-3
+    identity_at_start = False
+
+    bottleneck: int = 8
+    activation: str = "gelu"
+    std: float = 1e-2
+    at: tuple[str, ...] = ("block",)
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_activation(self.activation)
+
+    def delta(self, site: Site) -> Delta:
+        return ScaledBottleneck(site.d_out, self.bottleneck, self.activation, self.std)
