@@ -26,7 +26,7 @@ class Decomposed(LowRank):
 
     def __init__(self, weight: Tensor, rank: int, alpha: float, dropout: float):
         super().__init__(weight.shape[1], weight.shape[0], rank, alpha, dropout)
-        self.m = nn.Parameter(lengths(weight))
+        self.m = nn.Parameter(lengths(weight.detach()))
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         W, bias = self.base_weight.to(self.m.dtype), self.base_bias
@@ -43,7 +43,6 @@ class Decomposed(LowRank):
 
 def lengths(weight: Tensor) -> Tensor:
     """The length of each row of `weight` (d_out, d_in), in 32 bits at least: (d_out,)."""
-    weight = weight.detach()
     return torch.linalg.vector_norm(weight.float() if weight.element_size() < 4 else weight, dim=1)
 
 
@@ -67,7 +66,7 @@ class DoRA(LoRA):
         tensors=LoRA.peft.tensors | {"m": "lora_magnitude_vector"},
         options=LoRA.peft.options | {"use_dora": (True,)},
         fused=LoRA.peft.fused | {"m": "rows"},
-        neutral={"m": lambda host: lengths(Slice().weight(host))},
+        neutral={"m": lambda host: lengths(Slice().weight(host).detach())},
     )
 
     def delta(self, site: Site) -> Delta:
