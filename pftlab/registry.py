@@ -36,6 +36,7 @@ _WHERE = {
     "loha": "low_rank.loha:LoHa",
     "lokr": "low_rank.lokr:LoKr",
     "vera": "low_rank.vera:VeRA",
+    "delta_lora": "low_rank.delta_lora:DeltaLoRA",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",

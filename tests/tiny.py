@@ -192,6 +192,7 @@ SMALL: dict[str, dict[str, Any]] = {
     **{n: {"rank": 2} for n in ("rslora", "lora_plus", "lora_fa", "dora", "pissa", "olora")},
     **{n: {"rank": 2} for n in ("loha", "lokr")},
     "vera": {"rank": 8},
+    "delta_lora": {"rank": 2},
     "random_mask": {"density": 0.02},
     "fish_mask": {"density": 0.02, "samples": 4},
     "lt_sft": {"density": 0.02, "full_steps": 1},
