@@ -37,6 +37,7 @@ _WHERE = {
     "lokr": "low_rank.lokr:LoKr",
     "vera": "low_rank.vera:VeRA",
     "delta_lora": "low_rank.delta_lora:DeltaLoRA",
+    "adalora": "low_rank.adalora:AdaLoRA",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",

@@ -193,6 +193,7 @@ SMALL: dict[str, dict[str, Any]] = {
     **{n: {"rank": 2} for n in ("loha", "lokr")},
     "vera": {"rank": 8},
     "delta_lora": {"rank": 2},
+    "adalora": {"rank": 2, "start_rank": 3},
     "random_mask": {"density": 0.02},
     "fish_mask": {"density": 0.02, "samples": 4},
     "lt_sft": {"density": 0.02, "full_steps": 1},
