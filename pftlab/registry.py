@@ -38,6 +38,8 @@ _WHERE = {
     "vera": "low_rank.vera:VeRA",
     "delta_lora": "low_rank.delta_lora:DeltaLoRA",
     "adalora": "low_rank.adalora:AdaLoRA",
+    "qlora": "low_rank.qlora:QLoRA",
+    "galore": "low_rank.galore:GaLore",
     "bitfit": "sparse.bitfit:BitFit",
     "random_mask": "sparse.mask:RandomMask",
     "fish_mask": "sparse.fish_mask:FishMask",

@@ -194,6 +194,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "vera": {"rank": 8},
     "delta_lora": {"rank": 2},
     "adalora": {"rank": 2, "start_rank": 3},
+    "qlora": {"rank": 2},
+    "galore": {"rank": 2},
     "random_mask": {"density": 0.02},
     "fish_mask": {"density": 0.02, "samples": 4},
     "lt_sft": {"density": 0.02, "full_steps": 1},
