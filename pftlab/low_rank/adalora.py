@@ -50,9 +50,15 @@ class SVDUpdate(Delta):
         return h + self.scale * (self.dropout(x) @ (Lambda[:, None] * self.Q).T @ self.P.T)
 
     def far_from_orthogonal(self) -> Tensor:
-        """‖Pᵀ P − I‖ + ‖Q Qᵀ − I‖ in the Frobenius norm, Eq. 4 (there squared)."""
-        unit = torch.eye(len(self.Lambda), device=self.P.device, dtype=self.P.dtype)
-        return (self.P.T @ self.P - unit).norm() + (self.Q @ self.Q.T - unit).norm()
+        """‖Pᵀ P − I‖ + ‖Q Qᵀ − I‖ in the Frobenius norm, Eq. 4 (there squared).
+
+        Of the triplets that are left: those that are not have no part in anything any more, and
+        in no checkpoint. PEFT goes on to push them, and the others away from them.
+        """
+        left = slice(None) if self.kept is None else self.kept
+        P, Q = self.P[:, left], self.Q[left]
+        unit = torch.eye(len(Q), device=Q.device, dtype=Q.dtype)
+        return (P.T @ P - unit).norm() + (Q @ Q.T - unit).norm()
 
     def observe(self, beta1: float, beta2: float) -> None:
         """Average the sensitivity I = |w ∂L/∂w| of each entry and its uncertainty, Eqs. 8 to 10."""

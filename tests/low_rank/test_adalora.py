@@ -71,6 +71,22 @@ def test_the_penalty_is_the_mean_distance_of_all_factors() -> None:
     assert how.extra_loss(model).item() == pytest.approx(0.3 * sum(distances).item() / 8, rel=1e-5)
 
 
+def test_what_is_pruned_has_no_part_in_the_penalty() -> None:
+    how = method(orthogonality=1.0)
+    model = how.attach(tiny("bert"))
+    perturb(model)
+    deltas = how._deltas(model)
+    for delta in deltas:
+        delta.keep(torch.tensor([True, False, True, False]), forever=True)
+    left = [d.P[:, ::2] for d in deltas] + [d.Q[::2].T for d in deltas]
+    expected = torch.stack([(f.T @ f - torch.eye(2)).norm() for f in left]).mean()
+    penalty = how.extra_loss(model)
+    assert penalty.item() == pytest.approx(expected.item(), rel=1e-5)
+    (model(**data()).loss + penalty).backward()
+    assert deltas[0].P.grad[:, ::2].abs().min() > 0
+    assert not any(d.P.grad[:, 1::2].any() or d.Lambda.grad[1::2].any() for d in deltas)
+
+
 def test_scores_follow_the_paper() -> None:
     """Both moving averages and the score of each triplet, with plain numbers."""
     how = method(beta1=0.7, beta2=0.6)
