@@ -269,6 +269,7 @@ def _attach_peft(
             "attached already. Load it into the plain base."
         )
     method.attach(model, name)
+    form.fit(model, name, config)
     used = form.fill(model, name, method, tensors) | {form.head + key for key in head}
     if rest := sorted(tensors.keys() - used):
         raise BadCheckpoint(

@@ -150,6 +150,12 @@ class PeftFormat:
             )
         return method
 
+    def fit(self, model: nn.Module, name: str, config: Mapping[str, Any]) -> None:
+        """Let what is attached as `name` take on the shapes that the data decided; see Delta.fit.
+
+        `fill` follows.
+        """
+
     @torch.no_grad()
     def fill(
         self, model: nn.Module, name: str, method: Method, tensors: Mapping[str, Tensor]
@@ -173,8 +179,8 @@ class PeftFormat:
                         f"{tuple(joined.shape)} here. It was trained on another model."
                     )
                 for index, (_, delta) in enumerate(parts):
-                    own = delta.get_parameter(ours)
-                    own.copy_(self._slice(ours, parts, index, tensors[key]).reshape(own.shape))
+                    part = self._slice(ours, parts, index, tensors[key])
+                    delta.unpack({ours: part.reshape(delta.pack()[ours].shape)})
                 used.add(key)
         return used
 
@@ -193,7 +199,7 @@ class PeftFormat:
 
     def _join(self, ours: str, parts: Parts) -> Tensor:
         """The tensor `ours` of the slices of one module, as one."""
-        tensors = [delta.get_parameter(ours).detach() for _, delta in parts]
+        tensors = [delta.pack()[ours] for _, delta in parts]
         site = parts[0][0]
         if site.place.parts == 1:
             return tensors[0]

@@ -34,6 +34,13 @@ class WeightDelta(Delta):
     def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
         raise NotImplementedError
 
+    def shown(self, weight: Tensor) -> Any:
+        """What the module finds in the place of its parameter; `weight` is what it found before.
+
+        Override it for a weight that is never to be a tensor while the module computes.
+        """
+        return rewrite(self, weight)
+
 
 def parameter_sites(model: nn.Module, wanted: Callable[[str, nn.Parameter], bool]) -> list[Site]:
     """One site for each distinct base parameter for which `wanted(name, parameter)` holds.
@@ -90,7 +97,7 @@ def _show(name: str, leaf: str, module: nn.Module, args: tuple) -> None:
     frozen = module._parameters[leaf]
     assert frozen is not None
     current = module.__dict__.get(leaf, frozen)  # what a delta planted before has made of it
-    module.__dict__[leaf] = rewrite(delta, current)
+    module.__dict__[leaf] = delta.shown(current)
 
 
 def rewrite(delta: WeightDelta, weight: Tensor) -> Tensor:

@@ -1,0 +1,146 @@
+"""GaLore: Memory-Efficient LLM Training by Gradient Low-Rank Projection.
+
+Zhao, Zhang, Chen, Wang, Anandkumar and Tian (2024), https://arxiv.org/abs/2403.03507
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core import BadValue, Delta, Method, Site, planted
+from ..core.sites import OUTPUT, sites, widths
+from ..core.weights import WeightDelta, parameter_sites
+
+
+class Projected(WeightDelta):
+    """W₀ + C + α P R: a full weight of which the optimiser sees low-rank coordinates R alone.
+
+    R's gradient is that of the weight, projected: Pᵀ G (without α, which scales the step). So
+    Adam on R is Algorithm 2. Every T steps what R has done is added to C, R begins again at zero,
+    and P becomes the r first singular vectors of the gradient. C is given to the optimiser as
+    well, so that its gradient, G, is summed over processes; but it is taken away before a step.
+
+    Adam's moments outlive a projector, as in the authors' code. They mean something else under the
+    next one, and depend on the signs of the singular vectors, which are arbitrary.
+
+    The smaller side is projected: P (m, r), R (r, n) if m < n, else P (n, r), R (m, r), R Pᵀ.
+    """
+
+    P: Tensor
+
+    def __init__(self, weight: Tensor, rank: int, scale: float):
+        super().__init__()
+        rows, columns = weight.shape
+        if rank > min(rows, columns):
+            raise BadValue(
+                f"A {rows} × {columns} gradient has rank {min(rows, columns)} at most, so "
+                f"projecting it to rank {rank} saves nothing. Choose a smaller rank."
+            )
+        self.left, self.scale = rows < columns, scale
+        new = weight.detach().new_zeros
+        self.C = nn.Parameter(new(rows, columns))
+        self.R = nn.Parameter(new(rank, columns) if self.left else new(rows, rank))
+        self.register_buffer("P", new(min(rows, columns), rank))
+
+    def step_so_far(self) -> Tensor:
+        """P R, or R Pᵀ: (m, n)."""
+        return self.P @ self.R if self.left else self.R @ self.P.T
+
+    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+        step = self.step_so_far()
+        constant = (self.scale - 1) * step.detach()  # so that α is no factor of the gradient
+        return weight + self.C + step + constant
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Choose P anew by the gradient G that C has got, and project G with it."""
+        assert self.C.grad is not None and self.R.grad is not None, "this follows a backward pass"
+        self.C.add_(self.scale * self.step_so_far())
+        self.R.zero_()
+        u, _, vh = torch.linalg.svd(self.C.grad, full_matrices=False)
+        rank = self.P.shape[1]
+        self.P.copy_(u[:, :rank] if self.left else vh[:rank].T)
+        self.R.grad.copy_(self.P.T @ self.C.grad if self.left else self.C.grad @ self.P)
+
+
+@dataclass(frozen=True)
+class GaLore(Method):
+    """Train every weight, but let the optimiser remember a projection of each gradient only.
+
+    No parameter-efficient method: the base changes in full and in the end by full rank. Its
+    counterpoint: what is small is the optimiser's state, for a matrix (m, n) with m ≤ n two
+    moments of (r, n) and a projector (m, r) instead of two moments of (m, n). The linear maps of
+    the layers are projected, all else is trained as it is. A checkpoint is larger than the base:
+    for each projected weight it holds its change, P and R, so that training can go on.
+
+    Here W stays frozen, so the change costs as much memory as W; the paper rewrites W in place.
+
+    Args:
+        rank: r, of the projected gradient.
+        alpha: the projected step is scaled by it (the authors: 4 in fine-tuning, 0.25 in
+            pretraining).
+        interval: T, steps between two choices of the projector.
+        at: the sites of the linear maps to project; None: all.
+        layers: numbers of the layers to project; None: all.
+    """
+
+    name = "galore"
+    title = "GaLore"
+    family = "low_rank"
+    paper = "Zhao et al. (2024), GaLore: Memory-Efficient LLM Training by Gradient Projection"
+    url = "https://arxiv.org/abs/2403.03507"
+    year = 2024
+    learning_rate = 1e-4
+    mergeable = True
+
+    rank: int = 8
+    alpha: float = 4.0
+    interval: int = 200
+    at: tuple[str, ...] | None = None
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.interval < 1:
+            raise BadValue(f"interval={self.interval}: the projector is kept for at least a step.")
+
+    def sites(self, model: nn.Module) -> list[Site]:
+        chosen = {
+            f"{site.path}.weight"
+            for site in sites(model, self.at, self.layers)
+            if site.place == site.place._replace(port=OUTPUT, x="")
+            and widths(site.host) is not None
+            and not isinstance(site.host, nn.Embedding)
+        }
+        return parameter_sites(model, lambda name, _: name in chosen)
+
+    def delta(self, site: Site) -> Delta:
+        return Projected(site.host.get_parameter("weight"), self.rank, self.alpha)
+
+    def trains(self, model: nn.Module) -> Iterable[str]:
+        projected = {site.name for site in self.sites(model)}
+        return [
+            name
+            for name, _ in model.named_parameters()
+            if name not in projected and ".pft_" not in f".{name}"
+        ]
+
+    def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
+        """The change is not pulled to zero by weight decay: P R is but the last part of it."""
+        own = [p for delta in self._deltas(model) for p in delta.parameters()]
+        taken = {id(p) for p in own}
+        others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+        return [{"params": others, "lr": lr}, {"params": own, "lr": lr, "weight_decay": 0.0}]
+
+    def after_backward(self, model: nn.Module, step: int, total_steps: int) -> None:
+        for delta in self._deltas(model):
+            if (step - 1) % self.interval == 0:
+                delta.refresh()
+            delta.C.grad = None  # the optimiser leaves alone what has no gradient
+
+    def _deltas(self, model: nn.Module) -> list[Projected]:
+        found = {id(d): d for *_, d in planted(model, self.attached_as(model))}
+        return [delta for delta in found.values() if isinstance(delta, Projected)]

@@ -1,0 +1,104 @@
+"""Weights in four bits: NormalFloat with double quantisation, as in QLoRA.
+
+Dettmers, Pagnoni, Holtzman and Zettlemoyer (2023), https://arxiv.org/abs/2305.14314, Section 3.
+The bytes are those of bitsandbytes, but for a few scales: its kernel for the CPU rounds some that
+lie near the middle of two codes to the farther one.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+BLOCK = 64  # weights that share one scale
+OUTER_BLOCK = 256  # scales that share one scale of their own
+#: The 16 values, Appendix E: quantiles of a normal distribution, as far apart in probability as
+#: can be, with an exact zero; divided by the largest. `tests/low_rank/test_nf4.py` derives them.
+NORMAL_FLOAT = (
+    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+    *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
+    *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+    *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+)
+
+
+class FourBits(NamedTuple):
+    """A tensor in four bits for each entry.
+
+    Attributes:
+        codes: (n / 2,) bytes; each holds two places in `NORMAL_FLOAT`, the first in the high half.
+        scales: (n / 64,) bytes: the largest absolute value of each block, itself quantised.
+        outer: (n / 64 / 256,) in 32 bits: the scale of each block of scales.
+        offset: (): the mean of the scales, which was subtracted so that they lie around zero.
+    """
+
+    codes: Tensor
+    scales: Tensor
+    outer: Tensor
+    offset: Tensor
+
+
+def quantise(values: Tensor) -> FourBits:
+    """`values`, of any shape, in four bits; the last block is filled up with zeros."""
+    places, largest = _by_blocks(values, _normal_float(values.device), BLOCK)
+    offset = largest.mean()
+    scales, outer = _by_blocks(largest - offset, dynamic_code(values.device), OUTER_BLOCK)
+    return FourBits(places[::2] << 4 | places[1::2], scales[: len(largest)], outer, offset)
+
+
+def dequantise(bits: FourBits, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """The tensor of `shape` that `bits` stand for, Eq. 6: computed in 32 bits, then rounded."""
+    codes, scales, outer, offset = bits
+    of_scale = outer.repeat_interleave(OUTER_BLOCK)[: len(scales)]
+    largest = dynamic_code(codes.device)[scales.int()] * of_scale + offset
+    places = torch.stack([codes >> 4, codes & 15], dim=-1).view(-1, BLOCK)
+    values = _normal_float(codes.device)[places.int()] * largest[:, None]
+    size = torch.Size(shape).numel()
+    return values.flatten()[:size].view(shape).to(dtype)
+
+
+def dynamic_code(device: torch.device) -> Tensor:
+    """256 values in [-1, 1], dense near zero: a sign, a power of ten and a linear fraction.
+
+    The power takes one bit for each step, in unary, and leaves the others to the fraction
+    (Dettmers, 2016, https://arxiv.org/abs/1511.04561).
+    """
+    positive = []
+    for power in range(7):
+        edges = torch.linspace(0.1, 1, 2**power + 1)
+        positive.append(10.0 ** (power - 6) * ((edges[:-1] + edges[1:]) / 2))
+    found = torch.cat(positive)
+    return torch.cat([-found, found, torch.tensor([0.0, 1.0])]).sort().values.to(device)
+
+
+def _normal_float(device: torch.device) -> Tensor:
+    return torch.tensor(NORMAL_FLOAT, device=device)
+
+
+def _by_blocks(values: Tensor, code: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """(place in `code` of each value divided by its block's largest, the largest of each block)."""
+    flat = values.detach().flatten().float()
+    blocks = torch.nn.functional.pad(flat, (0, -len(flat) % block)).view(-1, block)
+    largest = blocks.abs().amax(dim=1)
+    scaled = (blocks * (1 / largest.clamp(min=1e-38))[:, None]).clamp(-1, 1)
+    places = torch.bucketize(scaled, (code[:-1] + code[1:]) / 2)
+    return places.to(torch.uint8).flatten(), largest
+
+
+class Product(Function):
+    """x Wᵀ with W (d_out, d_in) in four bits.
+
+    W is made anew in the backward pass: between the two nothing but its bytes is kept.
+    """
+
+    @staticmethod
+    def forward(ctx, x, codes, scales, outer, offset, shape):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(codes, scales, outer, offset)
+        ctx.shape = shape
+        return x @ dequantise(FourBits(codes, scales, outer, offset), shape, x.dtype).T
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        weight = dequantise(FourBits(*ctx.saved_tensors), ctx.shape, gradient.dtype)
+        return gradient @ weight, None, None, None, None, None
