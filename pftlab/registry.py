@@ -15,6 +15,8 @@ _WHERE = {
     "linear_probe": "finetune.linear_probe:LinearProbe",
     "top_layers": "finetune.top_layers:TopLayers",
     "frozen_bottom": "finetune.frozen_bottom:FrozenBottom",
+    "gradual_unfreezing": "finetune.gradual_unfreezing:GradualUnfreezing",
+    "discriminative": "finetune.discriminative:DiscriminativeLearningRates",
     "houlsby": "adapter.houlsby:Houlsby",
     "pfeiffer": "adapter.pfeiffer:Pfeiffer",
     "residual": "adapter.residual:ResidualAdapter",
