@@ -25,6 +25,7 @@ _WHERE = {
     "compacter": "adapter.compacter:Compacter",
     "compacter_plus_plus": "adapter.compacter:CompacterPlusPlus",
     "prompt_tuning": "prompt.prompt_tuning:PromptTuning",
+    "p_tuning": "prompt.p_tuning:PTuning",
     "prefix_tuning": "prompt.prefix_tuning:PrefixTuning",
     "p_tuning_v2": "prompt.p_tuning_v2:PTuningV2",
     "llama_adapter": "prompt.llama_adapter:LLaMAAdapter",

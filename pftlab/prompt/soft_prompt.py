@@ -1,0 +1,115 @@
+"""Vectors among the embedded words: what the shallow prompts of this family share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core import BadCheckpoint, BadValue, Method, PeftFormat, planted
+from ..core.sequence import Prompt
+from ..core.sites import config_of
+
+OURS = "pftlab."  # in front of the tensors of a file that PEFT does not read
+
+
+class SoftPrompt(Prompt):
+    """[P; X]: n trainable vectors P beside the embedded words X (Section 2 of Lester et al.).
+
+    P (n, d), embedded words (B, T, d)
+    """
+
+    def __init__(self, vectors: Tensor, position: int | tuple[int, ...] | None):
+        super().__init__()
+        self.length, self.position = len(vectors), position
+        self.P = nn.Parameter(vectors)
+
+    def vectors(self) -> Tensor:
+        """The prompt (n, d) as the model reads it."""
+        return self.P
+
+    def forward(self, embedded: Tensor) -> Tensor:  # type: ignore[override]
+        return self.vectors().expand(len(embedded), -1, -1)
+
+
+def check_position(position: int | tuple[int, ...] | None, length: int) -> None:
+    """Raise BadValue unless `position` can be the place of a prompt of `length` vectors."""
+    if isinstance(position, tuple) and len(position) != length:
+        raise BadValue(
+            f"position has {len(position)} places for {length} vectors. Give each vector its place."
+        )
+    if isinstance(position, int) and position < 0:
+        raise BadValue(
+            f"position={position}: a number of words is at least 0. To count from the end, give "
+            "each vector its place in a tuple."
+        )
+
+
+@dataclass(frozen=True)
+class PromptFormat(PeftFormat):
+    """PEFT's prompt is one table of vectors; it stands in front of everything, [CLS] included.
+
+    In an encoder-decoder model PEFT keeps a second prompt for the decoder, which it never reads.
+    What made the vectors is not in PEFT's file. Ours holds it beside them, where PEFT does not
+    look, so that training can go on.
+
+    Attributes:
+        key: of the table.
+        read_as: fields of the method that PEFT's file is read as.
+    """
+
+    key: str = "prompt_embeddings"
+    read_as: tuple[tuple[str, Any], ...] = ()
+
+    def write(
+        self, model: nn.Module, name: str, method: Method
+    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        prompt, config = _prompt(model, name), config_of(model)
+        if prompt.position != 0:
+            return None
+        vectors = prompt.vectors().detach()
+        copies = 2 if config.is_encoder_decoder else 1
+        shape = {
+            "token_dim": vectors.shape[1],
+            "num_layers": config.num_hidden_layers,
+            "num_attention_heads": config.num_attention_heads,
+            "num_transformer_submodules": copies,
+        }
+        made_by = {OURS + n: t for n, t in prompt.pack().items() if n != "P"}
+        if made_by:
+            made_by[f"{OURS}P"] = prompt.P.detach()
+        return shape, {self.key: vectors.repeat(copies, 1), **made_by}
+
+    def read(
+        self,
+        cls: type[Method],
+        model: nn.Module,
+        config: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> Method:
+        return cls(length=config["num_virtual_tokens"], position=0, **dict(self.read_as))  # type: ignore[call-arg]
+
+    def fill(
+        self, model: nn.Module, name: str, method: Method, tensors: Mapping[str, Tensor]
+    ) -> set[str]:
+        prompt = _prompt(model, name)
+        if self.key not in tensors:
+            raise BadCheckpoint(f"The file has no {self.key}. It is not complete.")
+        ours = {k.removeprefix(OURS): t for k, t in tensors.items() if k.startswith(OURS)}
+        packed = ours or {"P": tensors[self.key][: prompt.length]}
+        own = prompt.pack()
+        if missing := sorted(own.keys() - packed.keys()):
+            raise BadCheckpoint(f"The file has no {OURS}{missing[0]}. It is not complete.")
+        for n, tensor in own.items():
+            if tensor.shape != packed[n].shape:
+                raise BadCheckpoint(
+                    f"The prompt has shape {tuple(packed[n].shape)} in the file and "
+                    f"{tuple(tensor.shape)} here. It was trained on another model."
+                )
+        prompt.unpack({n: packed[n] for n in own})
+        return {self.key, *(OURS + n for n in ours)}
+
+
+def _prompt(model: nn.Module, name: str) -> SoftPrompt:
+    (prompt,) = (delta for *_, delta in planted(model, name) if isinstance(delta, SoftPrompt))
+    return prompt
