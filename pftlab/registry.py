@@ -26,6 +26,7 @@ _WHERE = {
     "compacter_plus_plus": "adapter.compacter:CompacterPlusPlus",
     "prompt_tuning": "prompt.prompt_tuning:PromptTuning",
     "p_tuning": "prompt.p_tuning:PTuning",
+    "multitask_prompt_tuning": "prompt.multitask_prompt_tuning:MultitaskPromptTuning",
     "prefix_tuning": "prompt.prefix_tuning:PrefixTuning",
     "p_tuning_v2": "prompt.p_tuning_v2:PTuningV2",
     "llama_adapter": "prompt.llama_adapter:LLaMAAdapter",

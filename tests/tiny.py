@@ -186,6 +186,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "compacter_plus_plus": {"bottleneck": 8},
     "prompt_tuning": {"length": 3},
     "p_tuning": {"length": 3, "hidden": 8},
+    "multitask_prompt_tuning": {"length": 3, "tasks": 2, "rank": 2},
     "prefix_tuning": {"length": 3, "hidden": 8},
     "p_tuning_v2": {"length": 3},
     "llama_adapter": {"length": 3},

@@ -64,21 +64,25 @@ class PromptFormat(PeftFormat):
     def write(
         self, model: nn.Module, name: str, method: Method
     ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        prompt, config = _prompt(model, name), config_of(model)
+        prompt = prompt_of(model, name)
         if prompt.position != 0:
             return None
-        vectors = prompt.vectors().detach()
-        copies = 2 if config.is_encoder_decoder else 1
-        shape = {
-            "token_dim": vectors.shape[1],
-            "num_layers": config.num_hidden_layers,
-            "num_attention_heads": config.num_attention_heads,
-            "num_transformer_submodules": copies,
-        }
+        copies = 2 if config_of(model).is_encoder_decoder else 1
         made_by = {OURS + n: t for n, t in prompt.pack().items() if n != "P"}
         if made_by:
             made_by[f"{OURS}P"] = prompt.P.detach()
-        return shape, {self.key: vectors.repeat(copies, 1), **made_by}
+        table = prompt.vectors().detach().repeat(copies, 1)
+        return self.shape(model, prompt), {self.key: table, **made_by}
+
+    def shape(self, model: nn.Module, prompt: SoftPrompt) -> dict[str, Any]:
+        """What PEFT's configuration says of the model."""
+        config = config_of(model)
+        return {
+            "token_dim": prompt.P.shape[1],
+            "num_layers": config.num_hidden_layers,
+            "num_attention_heads": config.num_attention_heads,
+            "num_transformer_submodules": 2 if config.is_encoder_decoder else 1,
+        }
 
     def read(
         self,
@@ -92,14 +96,23 @@ class PromptFormat(PeftFormat):
     def fill(
         self, model: nn.Module, name: str, method: Method, tensors: Mapping[str, Tensor]
     ) -> set[str]:
-        prompt = _prompt(model, name)
+        prompt = prompt_of(model, name)
         if self.key not in tensors:
             raise BadCheckpoint(f"The file has no {self.key}. It is not complete.")
         ours = {k.removeprefix(OURS): t for k, t in tensors.items() if k.startswith(OURS)}
         packed = ours or {"P": tensors[self.key][: prompt.length]}
+        self.copy(prompt, packed)
+        return {self.key, *(OURS + n for n in ours)}
+
+    def copy(self, prompt: SoftPrompt, packed: Mapping[str, Tensor]) -> None:
+        """Copy `packed` into the prompt.
+
+        Raises:
+            BadCheckpoint: a tensor is missing or has another shape.
+        """
         own = prompt.pack()
         if missing := sorted(own.keys() - packed.keys()):
-            raise BadCheckpoint(f"The file has no {OURS}{missing[0]}. It is not complete.")
+            raise BadCheckpoint(f"The file has no {missing[0]} of the prompt. It is not complete.")
         for n, tensor in own.items():
             if tensor.shape != packed[n].shape:
                 raise BadCheckpoint(
@@ -107,9 +120,9 @@ class PromptFormat(PeftFormat):
                     f"{tuple(tensor.shape)} here. It was trained on another model."
                 )
         prompt.unpack({n: packed[n] for n in own})
-        return {self.key, *(OURS + n for n in ours)}
 
 
-def _prompt(model: nn.Module, name: str) -> SoftPrompt:
+def prompt_of(model: nn.Module, name: str) -> SoftPrompt:
+    """The prompt that is attached as `name`."""
     (prompt,) = (delta for *_, delta in planted(model, name) if isinstance(delta, SoftPrompt))
     return prompt
