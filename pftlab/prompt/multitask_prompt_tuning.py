@@ -5,19 +5,15 @@ that distil the shared prompt from a teacher for each source task (Section 3.2) 
 prompt is learnt from the tasks' own labels, as in Hugging Face PEFT.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import BadCheckpoint, BadValue, Method, Site, planted
-from ..core.sites import config_of
+from ..core import BadValue, Site, planted
 from .prompt_tuning import PromptTuning
-from .soft_prompt import PromptFormat, SoftPrompt, prompt_of
-
-COLUMNS, ROWS = "prefix_task_cols", "prefix_task_rows"
+from .soft_prompt import MultitaskFormat, SoftPrompt
 
 
 class MultitaskPrompt(SoftPrompt):
@@ -57,58 +53,6 @@ class MultitaskPrompt(SoftPrompt):
                 "each row, or a single one for all."
             )
         return self.vectors().expand(len(embedded), -1, -1)
-
-
-@dataclass(frozen=True)
-class MultitaskFormat(PromptFormat):
-    """PEFT's form: the table of the prompt, and all tasks' columns u and rows v in one tensor.
-
-    In an encoder-decoder model PEFT's has a second half, in front of the decoder's words, which
-    ours has not.
-    """
-
-    def write(
-        self, model: nn.Module, name: str, method: Method
-    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        prompt = prompt_of(model, name)
-        if prompt.position != 0 or config_of(model).is_encoder_decoder:
-            return None
-        assert isinstance(prompt, MultitaskPrompt)
-        tensors = {
-            self.key: prompt.P.detach(),
-            COLUMNS: torch.stack([u.detach() for u in prompt.u]),
-            ROWS: torch.stack([v.detach() for v in prompt.v]),
-        }
-        return self.shape(model, prompt), tensors
-
-    def read(
-        self,
-        cls: type[Method],
-        model: nn.Module,
-        config: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> Method:
-        if ROWS not in tensors:
-            raise BadCheckpoint(f"The file has no {ROWS}. It is not complete.")
-        if config_of(model).is_encoder_decoder:
-            raise BadCheckpoint(
-                "This MULTITASK_PROMPT_TUNING checkpoint puts vectors in front of the decoder's "
-                "words too. Load it with Hugging Face PEFT."
-            )
-        (tasks, rank), n = tensors[ROWS].shape[:2], config["num_virtual_tokens"]
-        return MultitaskPromptTuning(length=n, start="normal", position=0, tasks=tasks, rank=rank)
-
-    def fill(
-        self, model: nn.Module, name: str, method: Method, tensors: Mapping[str, Tensor]
-    ) -> set[str]:
-        prompt = prompt_of(model, name)
-        if missing := {self.key, COLUMNS, ROWS} - tensors.keys():
-            raise BadCheckpoint(f"The file has no {min(missing)}. It is not complete.")
-        packed = {"P": tensors[self.key]}
-        packed |= {f"u.{k}": u for k, u in enumerate(tensors[COLUMNS])}
-        packed |= {f"v.{k}": v for k, v in enumerate(tensors[ROWS])}
-        self.copy(prompt, packed)
-        return {self.key, COLUMNS, ROWS}
 
 
 @dataclass(frozen=True)

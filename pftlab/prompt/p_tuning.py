@@ -34,7 +34,8 @@ class EncodedPrompt(SoftPrompt):
             raise BadValue("`anchors` holds ids beyond this model's vocabulary. Use its tokenizer.")
         self.anchors = method.anchors
         self.words = (words,)  # a tuple hides it from nn.Module: it stays the base's alone
-        self.recurrent, self.mlp = nn.Identity(), nn.Sequential()
+        self.recurrent: nn.Module = nn.Identity()
+        self.mlp = nn.Sequential()
         if method.encoder == "lstm":
             m = method.hidden or d // 2
             self.recurrent = nn.LSTM(
@@ -53,10 +54,11 @@ class EncodedPrompt(SoftPrompt):
         trained = self.mlp(encoded)[0]
         if not self.anchors:
             return trained
-        rows, n = [], 0
+        rows: list[Tensor] = []
+        slot = iter(trained)
         for anchor in self.anchors:
             if anchor is None:
-                rows, n = [*rows, trained[n]], n + 1
+                rows.append(next(slot))
             else:
                 word = torch.tensor([anchor], device=trained.device)
                 rows.append(self.words[0](word)[0].to(trained.dtype))

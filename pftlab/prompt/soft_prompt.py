@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..core import BadCheckpoint, BadValue, Method, PeftFormat, planted
 from ..core.sequence import Prompt
 from ..core.sites import config_of
 
+COLUMNS, ROWS = "prefix_task_cols", "prefix_task_rows"  # of PEFT's multitask prompts
 OURS = "pftlab."  # in front of the tensors of a file that PEFT does not read
 
 
@@ -120,6 +122,59 @@ class PromptFormat(PeftFormat):
                     f"{tuple(tensor.shape)} here. It was trained on another model."
                 )
         prompt.unpack({n: packed[n] for n in own})
+
+
+@dataclass(frozen=True)
+class MultitaskFormat(PromptFormat):
+    """PEFT's form: the table of the prompt, and all tasks' columns u and rows v in one tensor.
+
+    In an encoder-decoder model PEFT's has a second half, in front of the decoder's words, which
+    ours has not.
+    """
+
+    def write(
+        self, model: nn.Module, name: str, method: Method
+    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        prompt: Any = prompt_of(model, name)
+        if prompt.position != 0 or config_of(model).is_encoder_decoder:
+            return None
+        tensors = {
+            self.key: prompt.P.detach(),
+            COLUMNS: torch.stack([u.detach() for u in prompt.u]),
+            ROWS: torch.stack([v.detach() for v in prompt.v]),
+        }
+        return self.shape(model, prompt), tensors
+
+    def read(
+        self,
+        cls: type[Method],
+        model: nn.Module,
+        config: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> Method:
+        if ROWS not in tensors:
+            raise BadCheckpoint(f"The file has no {ROWS}. It is not complete.")
+        if config_of(model).is_encoder_decoder:
+            raise BadCheckpoint(
+                "This MULTITASK_PROMPT_TUNING checkpoint puts vectors in front of the decoder's "
+                "words too. Load it with Hugging Face PEFT."
+            )
+        (tasks, rank), n = tensors[ROWS].shape[:2], config["num_virtual_tokens"]
+        return cls(  # type: ignore[call-arg]
+            length=n, start="normal", position=0, tasks=tasks, rank=rank
+        )
+
+    def fill(
+        self, model: nn.Module, name: str, method: Method, tensors: Mapping[str, Tensor]
+    ) -> set[str]:
+        prompt = prompt_of(model, name)
+        if missing := {self.key, COLUMNS, ROWS} - tensors.keys():
+            raise BadCheckpoint(f"The file has no {min(missing)}. It is not complete.")
+        packed = {"P": tensors[self.key]}
+        packed |= {f"u.{k}": u for k, u in enumerate(tensors[COLUMNS])}
+        packed |= {f"v.{k}": v for k, v in enumerate(tensors[ROWS])}
+        self.copy(prompt, packed)
+        return {self.key, COLUMNS, ROWS}
 
 
 def prompt_of(model: nn.Module, name: str) -> SoftPrompt:
