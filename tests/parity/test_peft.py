@@ -49,17 +49,29 @@ def config(kind: str, name: str) -> Any:
         outputs = ["k_proj", "v_proj"] if name == "qwen2" else targets
         both = None if inputs is None else [*(outputs or []), *inputs]
         return peft.IA3Config(target_modules=both, feedforward_modules=inputs, task_type=task)
+    if kind == "adaption_prompt":
+        return peft.AdaptionPromptConfig(adapter_len=3, adapter_layers=1, task_type=task)
+    if kind == "prefix_tuning":
+        width = {"token_dim": 32} if name == "electra" else {}
+        return peft.PrefixTuningConfig(num_virtual_tokens=3, task_type=task, **width)
     width = {"electra": 16, "distilbert": 32}.get(name)  # PEFT does not find these itself
     shape = {"token_dim": width, "num_layers": 2, "num_attention_heads": 4} if width else {}
     return peft.PromptTuningConfig(num_virtual_tokens=3, task_type=task, **shape)
 
 
-def cells(kinds: tuple[str, ...] = ("lora", "ia3", "prompt_tuning")) -> Any:
+KINDS = ("lora", "ia3", "prompt_tuning", "prefix_tuning", "adaption_prompt")
+
+
+def cells(kinds: tuple[str, ...] = KINDS) -> Any:
     """Every method × model on which PEFT works."""
     broken = {  # PEFT: the labels of a tagger, and the padding of a decoder's classifier
         ("prompt_tuning", "bert-tagging"),
         ("prompt_tuning", "gpt2-classification"),
         ("prompt_tuning", "llama-classification"),
+        # and where its method is another one: see the docstrings of the forms
+        ("prefix_tuning", "t5"),
+        ("prefix_tuning", "distilbert"),
+        *(("adaption_prompt", name) for name in ALL if name != "llama"),
     }
     pairs = [(kind, name) for kind in kinds for name in ALL if (kind, name) not in broken]
     return pytest.mark.parametrize(("kind", "name"), pairs)
@@ -148,6 +160,10 @@ def our(kind: str, name: str) -> Any:
         return pft.LoRA(rank=3, alpha=5.0)
     if kind == "ia3":
         return pft.IA3()
+    if kind == "prefix_tuning":
+        return pft.PrefixTuning(length=3, hidden=8)
+    if kind == "adaption_prompt":
+        return pft.LLaMAAdapter(length=3, gate="plain", layers=(1,))
     return pft.PromptTuning(length=3, position=0 if name in ENCODERS else None)
 
 
@@ -197,6 +213,44 @@ def test_a_prompt_behind_cls_is_saved_in_our_own_form(tmp_path: Path) -> None:
     pft.save(model, tmp_path)
     assert "peft_type" not in json.loads((tmp_path / "adapter_config.json").read_text())
     assert torch.equal(logits(pft.load(tiny("bert"), tmp_path), "bert"), logits(model, "bert"))
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (pft.PrefixTuning(length=3, hidden=8), "t5"),
+        (pft.PrefixTuning(length=3, hidden=8), "distilbert"),
+        (pft.PrefixTuning(length=3, hidden=8, shift_positions=False), "llama"),
+        (pft.PrefixTuning(length=3, hidden=None, layers=(1,)), "llama"),
+        (pft.LLaMAAdapter(length=3), "llama"),
+        (pft.LLaMAAdapter(length=3, gate="plain"), "gpt2"),
+        (pft.LLaMAAdapter(length=3, gate="plain"), "llama-classification"),
+        (pft.LLaMAAdapter(length=3, gate="plain", layers=(0,)), "llama"),
+    ],
+)
+def test_what_peft_cannot_say_is_saved_in_our_own_form(
+    method: Any, name: str, tmp_path: Path
+) -> None:
+    model = method.attach(tiny(name))
+    perturb(model)
+    pft.save(model, tmp_path)
+    assert "peft_type" not in json.loads((tmp_path / "adapter_config.json").read_text())
+    assert torch.equal(logits(pft.load(tiny(name), tmp_path), name), logits(model, name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("prefix_tuning", "t5", "decoder's self-attention alone"),
+        ("adaption_prompt", "gpt2", "in a way of its own"),
+    ],
+)
+def test_what_we_cannot_say_of_peft_is_refused(
+    kind: str, name: str, message: str, tmp_path: Path
+) -> None:
+    peft.get_peft_model(tiny(name), config(kind, name)).save_pretrained(tmp_path)
+    with pytest.raises(pft.BadCheckpoint, match=message):
+        pft.load(tiny(name), tmp_path)
 
 
 @pytest.mark.parametrize(
