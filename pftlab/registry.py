@@ -20,6 +20,7 @@ _WHERE = {
     "houlsby": "adapter.houlsby:Houlsby",
     "pfeiffer": "adapter.pfeiffer:Pfeiffer",
     "residual": "adapter.residual:ResidualAdapter",
+    "adapter_fusion": "adapter.adapter_fusion:AdapterFusion",
     "adapter_drop": "adapter.adapter_drop:AdapterDrop",
     "parallel": "adapter.parallel:ParallelAdapter",
     "compacter": "adapter.compacter:Compacter",

@@ -180,6 +180,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "houlsby": {"bottleneck": 4},
     "pfeiffer": {"bottleneck": 4},
     "residual": {"bottleneck": 4},
+    "adapter_fusion": {"bottlenecks": (4, 3)},
     "adapter_drop": {"bottleneck": 4},
     "parallel": {"bottleneck": 4},
     "compacter": {"bottleneck": 8},
