@@ -195,7 +195,7 @@ def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
         if mask is not None:
             kwargs["attention_mask"] = _join(mask, mask.new_ones(len(mask), n), at, order)
         if positions is not None and order is not None:
-            kwargs["position_ids"] = _renumbered(positions, order)
+            kwargs["position_ids"] = _renumbered(positions, tokens, order)
         elif positions is not None:
             new = torch.arange(at, at + n, device=positions.device) + prompt.offset
             new = new.expand(len(positions), n)
@@ -233,13 +233,17 @@ def _order(places: tuple[int, ...], mask: Tensor) -> Tensor:
     return torch.cat(keys, 1).argsort(1)
 
 
-def _renumbered(positions: Tensor, order: Tensor) -> Tensor:
+def _renumbered(positions: Tensor, mask: Tensor, order: Tensor) -> Tensor:
     """Positions (B, T + n) in the sequence with prompt: vectors move what follows them on."""
-    length = positions.shape[1]
+    length = mask.shape[1]
+    positions = positions.expand(len(order), -1)
     vector = (order >= length).long()
     before = vector.cumsum(1) - vector  # vectors in front of each entry
-    tokens = torch.arange(order.shape[1], device=order.device) - before  # tokens in front of it
-    return positions.expand(len(order), -1).gather(1, tokens.clamp(max=length - 1)) + before
+    here = torch.arange(order.shape[1], device=order.device) - before  # the token that it is in
+    # front of, or that it is itself; a vector behind all words comes after the last one
+    last = (vector > 0) & (mask.long().gather(1, here.clamp(max=length - 1)) * (here < length) == 0)
+    old = positions.gather(1, (here - last.long()).clamp(0, length - 1)) + last.long()
+    return old + before
 
 
 def _join(sequence: Tensor, inserted: Tensor, at: int, order: Tensor | None = None) -> Tensor:

@@ -6,12 +6,11 @@ models of several tasks train one prompt, which is then saved and loaded for eac
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
-from ..core import BadValue, planted
-from .prefix import Prefix, ReparametrisedPrefix
+from ..core import BadValue
+from .prefix import prefixes_of
 from .prefix_tuning import PrefixTuning
 
 
@@ -57,7 +56,7 @@ def share_prompt(first: nn.Module, *others: nn.Module) -> None:
     Raises:
         BadValue: a model carries no prompt, or one of another shape. No model has changed then.
     """
-    prompts = [_prefixes(model) for model in (first, *others)]
+    prompts = [prefixes_of(model) for model in (first, *others)]
     shapes = [[(type(p), [t.shape for t in p.parameters()]) for p in found] for found in prompts]
     if not prompts[0] or any(shape != shapes[0] for shape in shapes):
         raise BadValue(
@@ -70,8 +69,3 @@ def share_prompt(first: nn.Module, *others: nn.Module) -> None:
                 setattr(its, name, parameter)
             for name, network in mine.named_children():
                 setattr(its, name, network)
-
-
-def _prefixes(model: nn.Module) -> list[Any]:
-    kinds = (Prefix, ReparametrisedPrefix)
-    return [delta for *_, delta in planted(model) if isinstance(delta, kinds)]

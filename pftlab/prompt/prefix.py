@@ -107,7 +107,7 @@ class PrefixFormat(PeftFormat):
     def write(
         self, model: nn.Module, name: str, method: Method
     ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        prefixes, config = _prefixes(model, name), config_of(model)
+        prefixes, config = prefixes_of(model, name), config_of(model)
         whole = len(prefixes) == len(sites(model, ("attention.keys_values",)))
         cached = "past_key_values" in signature(model.base_model.forward).parameters  # type: ignore[union-attr]
         if config.is_encoder_decoder or not (cached and whole and method.shift_positions):  # type: ignore[attr-defined]
@@ -147,7 +147,7 @@ class PrefixFormat(PeftFormat):
     ) -> set[str]:
         if self.key not in tensors:
             raise BadCheckpoint(f"The file has no {self.key}. It is not complete.")
-        prefixes, table = _prefixes(model, name), tensors[self.key]
+        prefixes, table = prefixes_of(model, name), tensors[self.key]
         heads, n, width = prefixes[0].prefix()[0].shape
         if table.shape != (n, len(prefixes) * 2 * heads * width):
             raise BadCheckpoint(
@@ -166,7 +166,7 @@ class PrefixFormat(PeftFormat):
         return {self.key}
 
 
-def _prefixes(model: nn.Module, name: str) -> list[Any]:
-    """The prefixes that are attached as `name`, from the first layer up."""
+def prefixes_of(model: nn.Module, name: str | None = None) -> list[Any]:
+    """The prefixes that are attached as `name`, or as whatever, from the first layer up."""
     kinds = (Prefix, ReparametrisedPrefix)
     return [delta for *_, delta in planted(model, name) if isinstance(delta, kinds)]
