@@ -16,13 +16,13 @@ from .layers import from_the_top
 
 @dataclass(frozen=True)
 class DiscriminativeLearningRates(Method):
-    """Full fine-tuning in which layer l of L learns at lr · factor^(L − l).
+    """Full fine-tuning in which layer l of L learns at lr / divisor^(L − l).
 
     The run's rate holds for the top layer, for what lies above it and for the head; the embeddings
     count as layer 0. Attached beside GradualUnfreezing it is the paper's way of fine-tuning.
 
     Args:
-        factor: from one layer to the next lower one (paper: 1/2.6).
+        divisor: of the rate, from one layer to the next lower one (paper: 2.6).
     """
 
     name = "discriminative"
@@ -34,14 +34,14 @@ class DiscriminativeLearningRates(Method):
     learning_rate = 1e-4
     mergeable = True
 
-    factor: float = 1 / 2.6
+    divisor: float = 2.6
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.factor <= 1:
+        if self.divisor < 1:
             raise BadValue(
-                f"factor={self.factor}: each lower layer learns at this share of the rate above "
-                "it, greater than 0 and at most 1."
+                f"divisor={self.divisor}: a lower layer learns no faster than the one above it, so "
+                "that this is at least 1."
             )
 
     def trains(self, model: nn.Module) -> Iterable[str]:
@@ -51,7 +51,7 @@ class DiscriminativeLearningRates(Method):
         return [
             {
                 "params": [model.get_parameter(name) for name in names],
-                "lr": lr * self.factor**below,
+                "lr": lr / self.divisor**below,
             }
             for below, names in enumerate(from_the_top(model))
         ]

@@ -95,7 +95,7 @@ def test_only_the_attention_is_trained_and_the_file_needs_no_other(tmp_path: Pat
     for _ in range(10):
         loss = model(**batch("bert"), labels=torch.tensor([0, 1])).loss
         (loss + pft.attached(model)["adapter_fusion"].extra_loss(model)).backward()
-        losses.append(float(loss))
+        losses.append(loss.item())
         optimiser.step()
         optimiser.zero_grad()
     assert losses[-1] < losses[0]

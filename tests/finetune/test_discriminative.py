@@ -1,4 +1,4 @@
-"""Discriminative learning rates: lr · factor^(L − l) for layer l of L."""
+"""Discriminative learning rates: lr / 2.6^(L − l) for layer l of L."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_beside_gradual_unfreezing_as_in_the_paper() -> None:
     assert torch.is_tensor(model.bert.encoder.layer[1].output.dense.weight.grad)
 
 
-def test_impossible_factor() -> None:
-    for factor in (0, -1, 1.5):
-        with pytest.raises(pft.BadValue, match="at most 1"):
-            pft.DiscriminativeLearningRates(factor=factor)
+def test_impossible_divisor() -> None:
+    for divisor in (0, -1, 0.5):
+        with pytest.raises(pft.BadValue, match="at least 1"):
+            pft.DiscriminativeLearningRates(divisor=divisor)
