@@ -4,10 +4,10 @@ Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classific
 https://arxiv.org/abs/1801.06146, Section 3.3
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..core import BadValue, Method
 from .layers import from_the_top
@@ -66,6 +66,12 @@ class GradualUnfreezing(Method):
         if self.phase_steps is None:
             return self.start + (step - 1) * phases // total_steps
         return min(groups, self.start + (step - 1) // self.phase_steps)
+
+    def before_training(
+        self, model: nn.Module, batches: Callable[[], Iterator[dict[str, Tensor]]], total_steps: int
+    ) -> None:
+        # An error in the middle of a step of a run before this one has left layers closed.
+        self._ask(model, from_the_top(model), True)
 
     def before_step(self, model: nn.Module, step: int, total_steps: int) -> None:
         groups = from_the_top(model)

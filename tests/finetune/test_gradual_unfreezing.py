@@ -58,6 +58,16 @@ def test_closed_layers_do_not_move_and_are_not_differentiated() -> None:
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
 
 
+def test_a_new_run_after_an_error_in_a_step_trains_everything() -> None:
+    method = pft.GradualUnfreezing()
+    model = method.attach(tiny("bert"))
+    method.before_step(model, 1, 3)
+    assert not all(p.requires_grad for p in model.parameters())
+    method.before_training(model, lambda: iter(()), 3)
+    (group,) = method.parameter_groups(model, 1e-3)
+    assert {id(p) for p in group["params"]} == {id(p) for p in model.parameters()}
+
+
 @pytest.mark.parametrize(
     ("options", "steps", "expected"),
     [
