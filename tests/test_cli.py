@@ -199,6 +199,9 @@ def test_methods_are_read_from_text() -> None:
     assert make(*parse(words[0])) == pft.LoRA(rank=4, alpha=8.0)
     assert make(*parse("lora:at=ffn.up+ffn.down")) == pft.LoRA(at=("ffn.up", "ffn.down"))
     assert make(*parse("bitfit:layers=none")) == pft.BitFit()
+    for text, position in (("0", 0), ("1,1,-1", (1, 1, -1)), ("none", None)):
+        how = make(*parse(f"prompt_tuning:length=3,position={text}"))
+        assert how == pft.PromptTuning(length=3, position=position)
     assert split_methods("pfeiffer:at=attention,ffn,full") == ["pfeiffer:at=attention,ffn", "full"]
     assert make(*parse("houlsby:at=attention,ffn,layer_norm=false")) == pft.Houlsby(
         layer_norm=False

@@ -1,7 +1,7 @@
 """AdapterDrop: On the Efficiency of Adapters in Transformers.
 
 Rücklé, Geigle, Glockner, Beck, Pfeiffer, Reimers and Gurevych (2021),
-https://arxiv.org/abs/2010.11918
+https://arxiv.org/abs/2010.11918. What several tasks gain from it is in shared_trunk.py.
 """
 
 from dataclasses import dataclass

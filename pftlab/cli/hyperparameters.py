@@ -27,6 +27,11 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in _words(text))
 
 
+def _number_or_numbers(text: str) -> int | tuple[int, ...]:
+    numbers = _numbers(text)
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 READERS: dict[str, tuple[Callable[[str], Any], str, str]] = {  # type → reader, letters, words
     "int": (int, "N", "a whole number"),
     "float": (float, "X", "a number"),
@@ -34,6 +39,11 @@ READERS: dict[str, tuple[Callable[[str], Any], str, str]] = {  # type → reader
     "bool": (_truth, "true|false", "true or false"),
     "tuple[str, ...]": (_words, "A,B", "words with commas between them"),
     "tuple[int, ...]": (_numbers, "1,2", "whole numbers with commas between them"),
+    "int | tuple[int, ...]": (
+        _number_or_numbers,
+        "N|1,2",
+        "a whole number, or several with commas between them",
+    ),
 }
 OPTIONAL = " | None"
 

@@ -116,6 +116,18 @@ def load(
     return model
 
 
+def contents(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `save` wrote into `folder`: its header ("methods", "head", "base") and its tensors.
+
+    Raises:
+        BadCheckpoint: the folder has no checkpoint that PFT Lab wrote, or a damaged one.
+    """
+    _, tensors, ours = _open(Path(folder))
+    if not ours:
+        raise BadCheckpoint(f"{str(folder)!r} was not saved by PFT Lab. Load it and save it again.")
+    return ours, tensors
+
+
 def describe(model: nn.Module) -> dict[str, dict[str, Any]]:
     """The attached methods as data: name → {"method": …, and every hyper-parameter}."""
     return {

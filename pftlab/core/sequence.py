@@ -27,11 +27,15 @@ class Prompt(Delta):
     Attributes:
         length: n, the number of vectors.
         position: how many tokens stay in front of the prompt; None: one where classification
-            reads the first token ([CLS] keeps its place), else none.
+            reads the first token ([CLS] keeps its place), else none. A tuple has a place for each
+            vector, in any order: how many tokens stay in front of it or, below zero, how many stay
+            behind it (-1: all but the closing [SEP] are in front). Padding is not counted.
     """
 
     length: int
-    position: int | None = None
+    position: int | tuple[int, ...] | None = None
+    places: tuple[int, ...] | None = None  # of each vector, unless they stand in one block
+    tokens_at: Tensor | None = None  # (B, T): where the tokens are in the sequence with prompt
     limit: int | None
     offset: int
     names: tuple[str, ...]
@@ -96,7 +100,8 @@ def hook(site: Site, name: str, delta: Delta) -> list[Any]:
     """Register the hooks that insert the prompt `name` of the stack and take it out again.
 
     Raises:
-        BadValue: the prompt leaves no room for text.
+        BadValue: the prompt leaves no room for text, or a vector has no place.
+        Refused: a place is counted from an end that moves.
     """
     if isinstance(delta, PositionShift):
         return _hook_shift(site, name, delta)
@@ -113,6 +118,20 @@ def hook(site: Site, name: str, delta: Delta) -> list[Any]:
     reads_first = table.first_token_is_read
     if delta.position is None:
         delta.position = int(reads_first)
+    if isinstance(delta.position, tuple):
+        if len(delta.position) != delta.length:
+            raise BadValue(
+                f"position has {len(delta.position)} places for {delta.length} vectors. "
+                "Give each vector its place."
+            )
+        if min(delta.position) < 0 and not reads_first and decoder is None:
+            raise Refused(
+                f"A {type(model).__name__} reads from left to right and adds words at the end: a "
+                "place counted from there would move with each. Count all places from the front."
+            )
+        delta.places = delta.position
+    elif delta.position and not reads_first:  # such models are padded on the left
+        delta.places = (delta.position,) * delta.length
     # A prompt in front of [CLS] is kept for a head that reads position 0: this is what Hugging
     # Face PEFT's checkpoints were trained with.
     classifies = "ForSequenceClassification" in type(model).__name__
@@ -124,7 +143,7 @@ def hook(site: Site, name: str, delta: Delta) -> list[Any]:
         # the prompt inserted last leaves first
         hooks.append(stack.register_forward_hook(partial(_remove, name), prepend=True))
     if decoder is not None:
-        widen = partial(_widen_encoder_mask, delta.length)
+        widen = partial(_widen_encoder_mask, delta.length, delta.places)
         hooks.append(decoder.register_forward_pre_hook(widen, with_kwargs=True))
     return hooks
 
@@ -222,37 +241,98 @@ def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
                 f"{prompt.limit} positions of this model. Shorten the text or the prompt."
             )
         vectors = prompt(embedded).to(embedded.dtype)
-        kwargs["inputs_embeds"] = _join(embedded, vectors, at)
+        order = None
+        if prompt.places is not None:
+            tokens = embedded.new_ones(embedded.shape[:2]) if mask is None else mask
+            order = _order(prompt.places, tokens)
+            prompt.tokens_at = order.argsort(1)[:, : embedded.shape[1]]
+        kwargs["inputs_embeds"] = _join(embedded, vectors, at, order)
         if (types := kwargs.get("token_type_ids")) is not None:
-            kwargs["token_type_ids"] = _join(types, types[:, :1].expand(-1, n), at)
+            kwargs["token_type_ids"] = _join(types, types[:, :1].expand(-1, n), at, order)
         if mask is not None:
-            kwargs["attention_mask"] = _join(mask, mask.new_ones(len(mask), n), at)
-        if positions is not None:
+            kwargs["attention_mask"] = _join(mask, mask.new_ones(len(mask), n), at, order)
+        if positions is not None and order is not None:
+            kwargs["position_ids"] = _renumbered(positions, tokens, order)
+        elif positions is not None:
             new = torch.arange(at, at + n, device=positions.device) + prompt.offset
             new = new.expand(len(positions), n)
             shifted = torch.cat([positions[:, :at], positions[:, at:] + n], 1)
             kwargs["position_ids"] = _join(shifted, new, at)
     else:
         if mask is not None:
-            kwargs["attention_mask"] = torch.cat([mask.new_ones(len(mask), n), mask], 1)
+            seen = int(cache.get_seq_length()) - n
+            old, new = mask[:, :seen], mask[:, seen:]
+            kwargs["attention_mask"] = torch.cat([_widened(old, n, prompt.places), new], 1)
         if positions is not None:
             kwargs["position_ids"] = positions + n
     return (), kwargs
 
 
-def _join(sequence: Tensor, inserted: Tensor, at: int) -> Tensor:
-    """`sequence` (B, T, …) with `inserted` (B, n, …) behind its first `at` entries."""
-    return torch.cat([sequence[:, :at], inserted.to(sequence.dtype), sequence[:, at:]], dim=1)
+def _order(places: tuple[int, ...], mask: Tensor) -> Tensor:
+    """Where each entry of the sequence with the prompt comes from.
+
+    Args:
+        places: of each of the n vectors, as in `Prompt.position`.
+        mask: (B, T), which tokens are no padding.
+
+    Returns:
+        (B, T + n): numbers of tokens (0 to T - 1) and of vectors (T to T + n - 1).
+    """
+    n, length = len(places), mask.shape[1]
+    counts = mask.long().sum(1, keepdim=True)  # (B, 1)
+    first = mask.long().argmax(1, keepdim=True)
+    place = torch.tensor(places, device=mask.device)
+    front = torch.where(place < 0, counts + place, place.expand(len(mask), n))
+    front = first + torch.minimum(front.clamp(min=0), counts)  # columns in front of each vector
+    # each token is followed by room for the vectors that stand behind it, in their order
+    keys = [torch.arange(length, device=mask.device).expand(len(mask), -1) * (n + 1) + n,
+            front * (n + 1) + torch.arange(n, device=mask.device)]  # fmt: skip
+    return torch.cat(keys, 1).argsort(1)
+
+
+def _renumbered(positions: Tensor, mask: Tensor, order: Tensor) -> Tensor:
+    """Positions (B, T + n) in the sequence with prompt: vectors move what follows them on."""
+    length = mask.shape[1]
+    positions = positions.expand(len(order), -1)
+    vector = (order >= length).long()
+    before = vector.cumsum(1) - vector  # vectors in front of each entry
+    here = torch.arange(order.shape[1], device=order.device) - before  # the token that it is in
+    # front of, or that it is itself; a vector behind all words comes after the last one
+    last = (vector > 0) & (mask.long().gather(1, here.clamp(max=length - 1)) * (here < length) == 0)
+    old = positions.gather(1, (here - last.long()).clamp(0, length - 1)) + last.long()
+    return old + before
+
+
+def _join(sequence: Tensor, inserted: Tensor, at: int, order: Tensor | None = None) -> Tensor:
+    """`sequence` (B, T, …) with `inserted` (B, n, …): behind its first `at` entries, or mixed."""
+    inserted = inserted.to(sequence.dtype)
+    if order is None:
+        return torch.cat([sequence[:, :at], inserted, sequence[:, at:]], dim=1)
+    return _take(torch.cat([sequence.expand(len(order), *sequence.shape[1:]), inserted], 1), order)
+
+
+def _take(sequence: Tensor, where: Tensor) -> Tensor:
+    """The entries `where` (B, m) of `sequence` (B, T, …)."""
+    return sequence.gather(1, where.view(*where.shape, *[1] * (sequence.dim() - 2)).expand(
+        *where.shape, *sequence.shape[2:]))  # fmt: skip
+
+
+def _widened(mask: Tensor, n: int, places: tuple[int, ...] | None) -> Tensor:
+    """The mask (B, T) of tokens with that of the prompt: in front, or at its places."""
+    order = None if places is None else _order(places, mask)
+    return _join(mask, mask.new_ones(len(mask), n), 0, order)
 
 
 def _remove(name: str, stack: nn.Module, args: tuple, output: Any) -> Any:
     prompt: Any = getattr(stack, name)
     if not prompt.active or not prompt.inserted:
         return None
-    start, stop = prompt.position, prompt.position + prompt.length
+    start, tokens_at, prompt.tokens_at = prompt.position, prompt.tokens_at, None
 
     def cut(h: Tensor) -> Tensor:
-        return torch.cat([h[:, :start], h[:, stop:]], dim=1)
+        if tokens_at is not None:
+            return _take(h, tokens_at)
+        return torch.cat([h[:, :start], h[:, start + prompt.length :]], dim=1)
 
     if isinstance(output, tuple):
         return (cut(output[0]), *output[1:])
@@ -263,12 +343,10 @@ def _remove(name: str, stack: nn.Module, args: tuple, output: Any) -> Any:
 
 
 def _widen_encoder_mask(
-    n: int, decoder: nn.Module, args: tuple, kwargs: dict
+    n: int, places: tuple[int, ...] | None, decoder: nn.Module, args: tuple, kwargs: dict
 ) -> tuple[tuple, dict] | None:
     """The decoder attends to the prompt's positions of the encoder's output as well."""
     states, mask = kwargs.get("encoder_hidden_states"), kwargs.get("encoder_attention_mask")
     if states is None or mask is None or mask.shape[-1] == states.shape[1]:
         return None
-    return args, kwargs | {
-        "encoder_attention_mask": torch.cat([mask.new_ones(len(mask), n), mask], dim=1)
-    }
+    return args, kwargs | {"encoder_attention_mask": _widened(mask, n, places)}

@@ -1,4 +1,4 @@
-"""Which parameters lie above a given layer: shared by the methods that train the upper layers."""
+"""Which parameters belong to which layer: shared by the methods that treat layers differently."""
 
 from torch import nn
 
@@ -32,6 +32,26 @@ def above(model: nn.Module, first: int) -> list[str]:
         and ".pft_" not in f".{name}"
         and not any(name.startswith(prefix) for prefix in below)
     ]
+
+
+def from_the_top(model: nn.Module) -> list[list[str]]:
+    """Names of all parameters of the model, layer by layer, from the top down.
+
+    The first group is what lies above the layers, a head included, with the top layer; the last
+    one is the embeddings. In an encoder-decoder model both stacks count alike.
+    """
+    depth = 1 + max(site.layer or 0 for site in sites(model, ("block",)))
+    base = model.base_model  # type: ignore[attr-defined]
+    inside = {id(p) for p in base.parameters()}
+    ours = {n: p for n, p in model.named_parameters() if ".pft_" not in f".{n}"}
+    groups = [[n for n, p in ours.items() if id(p) not in inside]]
+    for layer in range(depth - 1, -1, -1):
+        seen = {n for group in groups for n in group}
+        groups.append([n for n in above(model, layer) if n not in seen])
+    top = groups.pop(0)
+    groups[0] = [*groups[0], *top]
+    seen = {n for group in groups for n in group}
+    return [*groups, [n for n in ours if n not in seen]]
 
 
 def _embeddings(model: nn.Module, blocks: list[str]) -> list[str]:

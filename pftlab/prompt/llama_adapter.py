@@ -3,29 +3,36 @@
 Zhang, Han, Liu, Gao, Zhou, Hu, Yan, Lu, Li and Qiao (2023), https://arxiv.org/abs/2303.16199
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import Delta, Method, Refused, Site
+from ..core import BadCheckpoint, BadValue, Delta, Method, PeftFormat, Refused, Site
 from ..core.attention import KeysValues
-from ..core.sites import sites
+from ..core.method import record_of
+from ..core.sites import config_of, sites
+
+PEFT_MODELS = ("llama", "mistral")  # GPT-2's in PEFT leaves out the attention's output projection
 
 
 class ZeroInitAttention(KeysValues):
     """softmax(q Kᵀ) V + tanh(g) softmax(q K_Pᵀ) V_P: a prompt behind a gate (Eq. 5 to 8).
 
     K_P and V_P are the layer's own frozen projections of the prompt P, without rotary positions.
-    The gate is 0 at first, one number for each head: training starts at the base.
-    P (n, d_model), g (query heads,)
+    The gate is 0 at first, one number for each head: training starts at the base. PEFT has one
+    number for all heads, without tanh.
+    P (n, d_model), g (query heads,) or (1,)
     """
 
-    def __init__(self, length: int, d_model: int, heads: int, key: Site, value: Site):
+    def __init__(self, site: Site, length: int, gate: str, key: Site, value: Site):
         super().__init__()
-        self.P = nn.Parameter(torch.randn(length, d_model))
-        self.gate = nn.Parameter(torch.zeros(heads))
+        config: Any = site.config
+        self.P = nn.Parameter(torch.randn(length, config.hidden_size))
+        self.gate = nn.Parameter(torch.zeros(config.num_attention_heads if gate == "tanh" else 1))
+        self.kind = gate
         self.key_value_heads = key.key_value_heads
         # Tuples hide the frozen projections from nn.Module, so that they stay the base's alone.
         self.projections: tuple[Any, Any] = (key, value)
@@ -37,7 +44,8 @@ class ZeroInitAttention(KeysValues):
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         scores = torch.softmax(scale * query.to(keys.dtype) @ keys.mT, dim=-1)
         prompted = (scores @ values).transpose(1, 2)  # (B, T, heads, d)
-        return output + torch.tanh(self.gate)[:, None] * prompted
+        gate = torch.tanh(self.gate) if self.kind == "tanh" else self.gate
+        return output + gate[:, None] * prompted
 
     def _project(self, site: Site) -> Tensor:
         """The prompt's keys or values, (key-value heads, n, width)."""
@@ -52,11 +60,54 @@ class ZeroInitAttention(KeysValues):
 
 
 @dataclass(frozen=True)
+class AdaptionPromptFormat(PeftFormat):
+    """PEFT counts the layers with a prompt from the top, and trains no head."""
+
+    def write(
+        self, model: nn.Module, name: str, method: Method
+    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        chosen = method.sites(model)
+        upper = sites(model, method.at)[-len(chosen) :]
+        fits = config_of(model).model_type in PEFT_MODELS and chosen == upper
+        if not fits or method.gate != "plain" or record_of(model).head:  # type: ignore[attr-defined]
+            return None
+        written = super().write(model, name, method)
+        assert written, "attention is no fused projection"
+        tensors = {k: t[None] if k.endswith("prompt") else t for k, t in written[1].items()}
+        return {"target_modules": "self_attn", "adapter_layers": len(chosen)}, tensors
+
+    def read(
+        self,
+        cls: type[Method],
+        model: nn.Module,
+        config: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> Method:
+        if config_of(model).model_type not in PEFT_MODELS:
+            raise BadCheckpoint(
+                f"PEFT reads an ADAPTION_PROMPT checkpoint of a {type(model).__name__} in a way of "
+                "its own. Load it with Hugging Face PEFT."
+            )
+        paths = {path for path, _, _ in self._keys(tensors)}
+        found = sites(model, ("attention.keys_values",))
+        layers = tuple(s.layer for s in found if s.path in paths and s.layer is not None)
+        if not paths or len(layers) != len(paths):
+            raise BadCheckpoint(
+                f"The checkpoint adapts {len(paths)} attentions, of which this "
+                f"{type(model).__name__} has {len(layers)}. It was trained on another model."
+            )
+        every = len(layers) == len(found)
+        return cls(length=config["adapter_len"], gate="plain", layers=None if every else layers)  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True)
 class LLaMAAdapter(Method):
     """A prompt for the upper layers, let in by gates that start closed.
 
     Args:
         length: n, the number of prompt vectors of each layer (paper: 10).
+        gate: "tanh": of one number for each head, as in the authors' code; "plain": one number for
+            each layer, as in Hugging Face PEFT.
         layers: numbers of the layers that get a prompt; None: all. The paper takes the upper 30 of
             32.
         at: self-attention.
@@ -69,10 +120,21 @@ class LLaMAAdapter(Method):
     url = "https://arxiv.org/abs/2303.16199"
     year = 2023
     learning_rate = 9e-3
+    peft = AdaptionPromptFormat(
+        "ADAPTION_PROMPT",
+        tensors={"P": "adaption_prompt", "gate": "adaption_gate"},
+        fields={"length": "adapter_len"},
+    )
 
     length: int = 10
+    gate: str = "tanh"
     layers: tuple[int, ...] | None = None
     at: tuple[str, ...] = ("attention.keys_values",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gate not in ("tanh", "plain"):
+            raise BadValue(f'gate={self.gate!r}: choose "tanh" or "plain".')
 
     def delta(self, site: Site) -> Delta:
         kind = site.name.rpartition(".")[0]
@@ -80,7 +142,4 @@ class LLaMAAdapter(Method):
         mine = [s for s in both if s.path.startswith(f"{site.path}.")]
         if len(mine) != 2:
             raise Refused(f"{site.path} has no key and value projection of its own.")
-        config: Any = site.config
-        return ZeroInitAttention(
-            self.length, config.hidden_size, config.num_attention_heads, mine[0], mine[1]
-        )
+        return ZeroInitAttention(site, self.length, self.gate, mine[0], mine[1])

@@ -13,7 +13,7 @@ from ..core import BadValue, Delta, Method, Refused, Site
 from ..core.delta import plant, planted, uproot
 from ..core.sequence import PositionShift
 from ..core.sites import sites, with_cross_attention
-from .prefix import Prefix, Recorder, Reparametrisation, ReparametrisedPrefix, shape
+from .prefix import Prefix, PrefixFormat, Recorder, Reparametrisation, ReparametrisedPrefix, shape
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class PrefixTuning(Method):
     year = 2021
     learning_rate = 5e-3
     identity_at_start = False
+    peft = PrefixFormat(
+        "PREFIX_TUNING", fields={"length": "num_virtual_tokens"}, head="base_model."
+    )
 
     length: int = 10
     hidden: int | None = 512

@@ -7,89 +7,17 @@ answers for the prompt as well, and training then includes the first word, predi
 vector.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..core import BadCheckpoint, BadValue, Method, PeftFormat, Site, planted
-from ..core.sequence import Prompt
-from ..core.sites import config_of
+from ..core import BadValue, Method, Site
+from .soft_prompt import PromptFormat, SoftPrompt, check_position
 
 STARTS = ("uniform", "normal", "vocabulary", "tokens")
-
-
-class SoftPrompt(Prompt):
-    """[P; X]: n trainable vectors P beside the embedded words X (Section 2).
-
-    P (n, d), embedded words (B, T, d)
-    """
-
-    def __init__(self, vectors: Tensor, position: int | None):
-        super().__init__()
-        self.length, self.position = len(vectors), position
-        self.P = nn.Parameter(vectors)
-
-    def forward(self, embedded: Tensor) -> Tensor:  # type: ignore[override]
-        return self.P.expand(len(embedded), -1, -1)
-
-
-@dataclass(frozen=True)
-class PromptFormat(PeftFormat):
-    """PEFT's prompt is one table of vectors; it stands in front of everything, [CLS] included.
-
-    In an encoder-decoder model PEFT keeps a second prompt for the decoder, which it never reads.
-    """
-
-    key: str = "prompt_embeddings"
-
-    def write(
-        self, model: nn.Module, name: str, method: Method
-    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        prompt, config = _prompt(model, name), config_of(model)
-        if prompt.position:
-            return None
-        copies = 2 if config.is_encoder_decoder else 1
-        shape = {
-            "token_dim": prompt.P.shape[1],
-            "num_layers": config.num_hidden_layers,
-            "num_attention_heads": config.num_attention_heads,
-            "num_transformer_submodules": copies,
-            "prompt_tuning_init": "RANDOM",
-        }
-        return shape, {self.key: prompt.P.detach().repeat(copies, 1)}
-
-    def read(
-        self,
-        cls: type[Method],
-        model: nn.Module,
-        config: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> Method:
-        return PromptTuning(length=config["num_virtual_tokens"], start="normal", position=0)
-
-    def fill(
-        self, model: nn.Module, name: str, method: Method, tensors: Mapping[str, Tensor]
-    ) -> set[str]:
-        prompt = _prompt(model, name)
-        if self.key not in tensors:
-            raise BadCheckpoint(f"The file has no {self.key}. It is not complete.")
-        vectors = tensors[self.key][: prompt.length]
-        if prompt.P.shape != vectors.shape:
-            raise BadCheckpoint(
-                f"The prompt has shape {tuple(vectors.shape)} in the file and "
-                f"{tuple(prompt.P.shape)} here. It was trained on another model."
-            )
-        with torch.no_grad():
-            prompt.P.copy_(vectors)
-        return {self.key}
-
-
-def _prompt(model: nn.Module, name: str) -> SoftPrompt:
-    (prompt,) = (delta for *_, delta in planted(model, name) if isinstance(delta, SoftPrompt))
-    return prompt
 
 
 @dataclass(frozen=True)
@@ -107,7 +35,8 @@ class PromptTuning(Method):
             averaged. Made by `from_text` and `from_labels`.
         position: how many words stay in front of the prompt. None: one where classification
             reads the first word ([CLS] keeps its place and position), else none. 0 on such a
-            model lets the classifier read the first vector, as PEFT does.
+            model lets the classifier read the first vector, as PEFT does. A tuple gives each
+            vector its place: that many words in front of it, or behind it where below zero.
         at: the sequence of embedded words; the encoder's in an encoder-decoder model.
     """
 
@@ -120,14 +49,17 @@ class PromptTuning(Method):
     learning_rate = 3e-2
     identity_at_start = False
     peft = PromptFormat(
-        "PROMPT_TUNING", fields={"length": "num_virtual_tokens"}, head="base_model."
+        "PROMPT_TUNING",
+        fields={"length": "num_virtual_tokens"},
+        head="base_model.",
+        read_as=(("start", "normal"),),
     )
 
     length: int = 20
     start: str = "vocabulary"
     population: int = 5000
     tokens: tuple[tuple[int, ...], ...] = ()
-    position: int | None = None
+    position: int | tuple[int, ...] | None = None
     at: tuple[str, ...] = ("sequence",)
 
     def __post_init__(self) -> None:
@@ -141,8 +73,7 @@ class PromptTuning(Method):
                 f"tokens holds {len(self.tokens)} groups of ids for length={self.length} vectors; "
                 "give one group, which is not empty, for each vector."
             )
-        if self.position is not None and self.position < 0:
-            raise BadValue(f"position={self.position}: a number of words is at least 0.")
+        check_position(self.position, self.length)
         if self.population < 1:
             raise BadValue(f"population={self.population}: draw from at least 1 word.")
 

@@ -24,7 +24,10 @@ REFUSED = {
 }
 #: methods that cannot keep an item of the contract, and why
 RANDOM_GATES = "its gates are drawn anew when a block is computed again"
-EXCEPTIONS = {("checkpointing", "diff_pruning"): RANDOM_GATES}
+EXCEPTIONS = {
+    ("checkpointing", "diff_pruning"): RANDOM_GATES,
+    ("compiling", "p_tuning"): "torch.compile takes no recurrent networks",
+}
 #: architectures for what does not differ from one to the next, or takes long
 FEW = ("bert", "gpt2", "llama", "t5")
 

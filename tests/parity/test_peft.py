@@ -81,6 +81,11 @@ def config(kind: str, name: str) -> Any:
         return peft.LNTuningConfig(target_modules=norms, task_type=task)
     if kind in LOW_RANK:
         return low_rank_config(kind, name)
+    if kind == "adaption_prompt":
+        return peft.AdaptionPromptConfig(adapter_len=3, adapter_layers=1, task_type=task)
+    if kind == "prefix_tuning":
+        width = {"token_dim": 32} if name == "electra" else {}
+        return peft.PrefixTuningConfig(num_virtual_tokens=3, task_type=task, **width)
     width = {"electra": 16, "distilbert": 32}.get(name)  # PEFT does not find these itself
     shape = {"token_dim": width, "num_layers": 2, "num_attention_heads": 4} if width else {}
     return peft.PromptTuningConfig(num_virtual_tokens=3, task_type=task, **shape)
@@ -104,10 +109,11 @@ def low_rank_config(kind: str, name: str) -> Any:
     return peft.LoKrConfig(r=1, alpha=5, decompose_both=name == "bert", **common)
 
 
+PROMPTS = ("prompt_tuning", "prefix_tuning", "adaption_prompt")
 OTHERS = ("ia3", "oft", "oft_neumann", "fourierft", "layer_norm")
 
 
-def cells(kinds: tuple[str, ...] = ("lora", "prompt_tuning", *LOW_RANK, *OTHERS)) -> Any:
+def cells(kinds: tuple[str, ...] = ("lora", *LOW_RANK, *PROMPTS, *OTHERS)) -> Any:
     """Every method × model on which PEFT works."""
     broken = {  # PEFT: the labels of a tagger, and the padding of a decoder's classifier
         ("prompt_tuning", "bert-tagging"),
@@ -115,6 +121,10 @@ def cells(kinds: tuple[str, ...] = ("lora", "prompt_tuning", *LOW_RANK, *OTHERS)
         ("prompt_tuning", "llama-classification"),
         # PEFT: a rotation in front of GPT-2's Conv1D
         *((kind, name) for kind in ("oft", "oft_neumann") for name in ALL if "gpt2" in name),
+        # and where its method is another one: see the docstrings of the forms
+        ("prefix_tuning", "t5"),
+        ("prefix_tuning", "distilbert"),
+        *(("adaption_prompt", name) for name in ALL if name != "llama"),
     }
     for kind in ("olora", "loha", "lokr"):  # PEFT does not have them for Conv1D, or wrongly
         broken |= {(kind, "gpt2"), (kind, "gpt2-classification")}
@@ -226,6 +236,10 @@ def our(kind: str, name: str) -> Any:
         at = ("attention.query_key_value",) if whole else ("attention.query", "attention.value")
         options = {"vera": {"rank": 5, "seed": 3}, "lokr": {"rank": 1, "alpha": 5.0}}
         return pft.METHODS[kind](at=at, **options.get(kind, {"rank": 3, "alpha": 5.0}))
+    if kind == "prefix_tuning":
+        return pft.PrefixTuning(length=3, hidden=8)
+    if kind == "adaption_prompt":
+        return pft.LLaMAAdapter(length=3, gate="plain", layers=(1,))
     return pft.PromptTuning(length=3, position=0 if name in ENCODERS else None)
 
 
@@ -310,6 +324,44 @@ def test_a_prompt_behind_cls_is_saved_in_our_own_form(tmp_path: Path) -> None:
     pft.save(model, tmp_path)
     assert "peft_type" not in json.loads((tmp_path / "adapter_config.json").read_text())
     assert torch.equal(logits(pft.load(tiny("bert"), tmp_path), "bert"), logits(model, "bert"))
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (pft.PrefixTuning(length=3, hidden=8), "t5"),
+        (pft.PrefixTuning(length=3, hidden=8), "distilbert"),
+        (pft.PrefixTuning(length=3, hidden=8, shift_positions=False), "llama"),
+        (pft.PrefixTuning(length=3, hidden=None, layers=(1,)), "llama"),
+        (pft.LLaMAAdapter(length=3), "llama"),
+        (pft.LLaMAAdapter(length=3, gate="plain"), "gpt2"),
+        (pft.LLaMAAdapter(length=3, gate="plain"), "llama-classification"),
+        (pft.LLaMAAdapter(length=3, gate="plain", layers=(0,)), "llama"),
+    ],
+)
+def test_what_peft_cannot_say_is_saved_in_our_own_form(
+    method: Any, name: str, tmp_path: Path
+) -> None:
+    model = method.attach(tiny(name))
+    perturb(model)
+    pft.save(model, tmp_path)
+    assert "peft_type" not in json.loads((tmp_path / "adapter_config.json").read_text())
+    assert torch.equal(logits(pft.load(tiny(name), tmp_path), name), logits(model, name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("prefix_tuning", "t5", "decoder's self-attention alone"),
+        ("adaption_prompt", "gpt2", "in a way of its own"),
+    ],
+)
+def test_what_we_cannot_say_of_peft_is_refused(
+    kind: str, name: str, message: str, tmp_path: Path
+) -> None:
+    peft.get_peft_model(tiny(name), config(kind, name)).save_pretrained(tmp_path)
+    with pytest.raises(pft.BadCheckpoint, match=message):
+        pft.load(tiny(name), tmp_path)
 
 
 @pytest.mark.parametrize(
