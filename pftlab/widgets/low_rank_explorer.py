@@ -1,0 +1,106 @@
+"""How well a matrix of low rank reconstructs a measured change of weights."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets
+
+from ..core.errors import BadValue
+from ..plots import GREY, canvas, style
+from .figure import InteractiveFigure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CORNER = 32  # rows and columns of the part that is drawn
+
+
+class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
+    """Singular values of ΔW, the reconstruction at rank r, the energy kept, the parameters used.
+
+    The best approximation of rank r, in the Frobenius norm, is the sum of the first r terms of
+    the singular value decomposition (Eckart and Young, 1936).
+
+    Args:
+        changes: name → ΔW (d_out, d_in), a tensor or an array: how a training changed a weight.
+        rank: r, to begin with.
+
+    Raises:
+        BadValue: a change is no matrix, or is zero.
+    """
+
+    matrices = traitlets.Dict().tag(sync=True)
+    name = traitlets.Unicode().tag(sync=True)
+    rank = traitlets.Int(8).tag(sync=True)
+
+    def __init__(self, changes: Mapping[str, Any], rank: int = 8):
+        matrices = {name: _decompose(name, change) for name, change in changes.items()}
+        if not matrices:
+            raise BadValue("There are no changes to show. Give at least one name and matrix.")
+        super().__init__(matrices=matrices, name=next(iter(matrices)), rank=rank)
+
+    def energy(self) -> float:
+        """The share of the squared norm that rank r keeps: Σ_{i ≤ r} σᵢ² / Σ σᵢ²."""
+        squares = np.square(self.matrices[self.name]["values"])
+        return float(squares[: self.rank].sum() / squares.sum())
+
+    def error(self) -> float:
+        """‖ΔW − ΔWᵣ‖ / ‖ΔW‖, in the Frobenius norm."""
+        return float(np.sqrt(max(0.0, 1 - self.energy())))
+
+    def parameters(self) -> int:
+        """Of B (d_out, r) and A (r, d_in)."""
+        return self.rank * sum(self.matrices[self.name]["shape"])
+
+    def table(self) -> list[dict[str, Any]]:
+        values = self.matrices[self.name]["values"]
+        kept = np.cumsum(np.square(values)) / np.sum(np.square(values))
+        size = sum(self.matrices[self.name]["shape"])
+        return [
+            {"rank": r, "value": v, "energy": float(e), "parameters": r * size}
+            for r, (v, e) in enumerate(zip(values, kept, strict=True), 1)
+        ]
+
+    def figure(self) -> "Figure":
+        rows = self.table()
+        with style():
+            figure, axes = canvas(7.2, 3.4)
+            axes.grid(True)
+            axes.plot([r["rank"] for r in rows], [100 * r["energy"] for r in rows], color="#009e73")
+            axes.axvline(self.rank, color=GREY, linestyle="--")
+            axes.set_xlabel("rank")
+            axes.set_ylabel("energy kept, %")
+            axes.set_title(f"{self.name}: rank {self.rank} keeps {100 * self.energy():.1f} %")
+        return figure
+
+    def describe(self) -> str:
+        return f"{', '.join(self.matrices)}, rank {self.rank}"
+
+
+def _decompose(name: str, change: Any) -> dict[str, Any]:
+    """Singular values of a matrix, and what the drawn corner needs, as JSON can hold it.
+
+    left (CORNER, k), right (CORNER, k): rows of U √σ and V √σ, so that left · rightᵀ is the corner.
+    """
+    if hasattr(change, "detach"):
+        change = change.detach().float().cpu().numpy()
+    matrix = np.asarray(change, dtype=np.float64)
+    if matrix.ndim != 2 or not np.isfinite(matrix).all() or not matrix.any():
+        raise BadValue(
+            f"{name!r} has the shape {matrix.shape}; give a matrix of numbers that is not all zero."
+        )
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    # of each pair of vectors, the sign that makes a rerun on another machine give the same
+    signs = np.sign(left[np.abs(left).argmax(0), np.arange(len(values))])
+    root = np.sqrt(values) * signs
+    return {
+        "shape": list(matrix.shape),
+        "values": [float(f"{v:.6g}") for v in values],
+        "left": _rounded(left[:CORNER] * root),
+        "right": _rounded(right.T[:CORNER] * root),
+    }
+
+
+def _rounded(matrix: np.ndarray) -> list[list[float]]:
+    return [[float(f"{v:.3g}") for v in row] for row in matrix]
