@@ -166,8 +166,8 @@ def learning_curves(runs: Mapping[str, "Run"], title: str = "") -> "Figure":
         axes.grid(True)
         for number, (name, run) in enumerate(runs.items()):
             steps, losses = zip(*run.losses, strict=True)
-            style = ("-", "--", ":", "-.")[number // len(colours) % 4]
-            axes.plot(steps, losses, style, color=colours[number % len(colours)], label=name)
+            dashes = ("-", "--", ":", "-.")[number // len(colours) % 4]
+            axes.plot(steps, losses, dashes, color=colours[number % len(colours)], label=name)
         axes.set_xlabel("step")
         axes.set_ylabel("training loss")
         axes.legend(frameon=False, labelcolor=GREY)
@@ -214,6 +214,7 @@ def canvas(width: float, height: float) -> "tuple[Figure, Any]":
 
 
 def style() -> AbstractContextManager[None]:
+    """The look of the book, for as long as the block lasts."""
     from matplotlib import rc_context
 
     return rc_context(STYLE)  # type: ignore[arg-type]

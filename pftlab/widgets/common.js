@@ -1,11 +1,19 @@
 // What all interactive figures share. It stands in front of each widget's own script, in one
 // module: nothing here may be exported, and nothing may be loaded.
 
+// What is said about a mark stands below the drawing: above, it would move the mark away from the
+// finger that points at it.
+const HINT = "Point at a mark, or go through them with the arrow keys, to read about it.";
 const SVG = "http://www.w3.org/2000/svg";
 // JupyterLab takes the arrow keys from every focused element that is no text field, unless that
 // element itself says otherwise.
 const KEEPS_KEYS = "data-lm-suppress-shortcuts";
-let numbered = 0;
+
+/** A name that nothing else on the page has; every figure is a module of its own. */
+function unique() {
+  globalThis.pftNamed = (globalThis.pftNamed ?? 0) + 1;
+  return `pft-${globalThis.pftNamed}`;
+}
 
 // Elements
 
@@ -36,7 +44,7 @@ function frame(root, name, title) {
 // Controls: each has a visible label, and a `show` that brings it to a state without a signal.
 
 function choice(parent, label, options, change) {
-  const id = `pft-${++numbered}`;
+  const id = unique();
   const field = html(parent, "div", { class: "pft-field" });
   html(field, "label", { for: id }, label);
   const select = html(field, "select", { id });
@@ -51,7 +59,7 @@ function choice(parent, label, options, change) {
 
 /** A slider over `low` … `high`; `say` makes the words for a position. */
 function slider(parent, label, { low, high, step = 1 }, say, change) {
-  const id = `pft-${++numbered}`;
+  const id = unique();
   const field = html(parent, "div", { class: "pft-field pft-wide" });
   html(field, "label", { for: id }, label);
   const input = html(field, "input", { id, type: "range", min: low, max: high, step });

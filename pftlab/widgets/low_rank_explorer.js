@@ -16,11 +16,11 @@ function render({ model, el }) {
   const [before, after] = ["ΔW", "its reconstruction"].map((words) => {
     const figure = html(pictures, "div");
     html(figure, "p", { class: "pft-small" }, words);
-    const canvas = html(figure, "canvas", { width: 32, height: 32, role: "img", "aria-label": words });
+    const canvas = html(figure, "canvas", { width: 24, height: 24, role: "img", "aria-label": words });
     canvas.style.width = canvas.style.height = "148px";
     return canvas;
   });
-  html(box, "p", { class: "pft-small" }, "The first 32 rows and columns; orange is positive, blue negative, strength is size.");
+  html(box, "p", { class: "pft-small" }, "The first 24 rows and columns; orange is positive, blue negative, strength is size.");
   const fill = table(box, "Data table");
 
   const now = () => matrices[model.get("name")];
@@ -50,13 +50,13 @@ function render({ model, el }) {
     svg(picture, "path", { class: "pft-edge", "stroke-dasharray": "5 4", d: `M${across(r + 0.5)},${at.top}V${at.bottom}` });
   }
 
-  /** left · rightᵀ over the first r terms. */
+  /** left · diag(values) · rightᵀ over the first r terms. */
   function product(r) {
-    const { left, right } = now();
+    const { left, right, values } = now(), unit = model.get("unit") ** 2;
     return left.map((a) => right.map((b) => {
       let sum = 0;
-      for (let i = 0; i < r; i++) sum += a[i] * b[i];
-      return sum;
+      for (let i = 0; i < r; i++) sum += a[i] * values[i] * b[i];
+      return sum * unit;
     }));
   }
   function heat(canvas, matrix, scale) {

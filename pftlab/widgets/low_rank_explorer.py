@@ -13,7 +13,8 @@ from .figure import InteractiveFigure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CORNER = 32  # rows and columns of the part that is drawn
+CORNER = 24  # rows and columns of the part that is drawn
+UNIT = 1e-4  # in which the entries of singular vectors are sent
 
 
 class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
@@ -31,6 +32,7 @@ class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
     """
 
     matrices = traitlets.Dict().tag(sync=True)
+    unit = traitlets.Float(UNIT).tag(sync=True)
     name = traitlets.Unicode().tag(sync=True)
     rank = traitlets.Int(8).tag(sync=True)
 
@@ -81,7 +83,8 @@ class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
 def _decompose(name: str, change: Any) -> dict[str, Any]:
     """Singular values of a matrix, and what the drawn corner needs, as JSON can hold it.
 
-    left (CORNER, k), right (CORNER, k): rows of U √σ and V √σ, so that left · rightᵀ is the corner.
+    left (CORNER, k), right (CORNER, k): rows of U and V in whole units, so that the corner is
+    left · diag(values) · rightᵀ · UNIT².
     """
     if hasattr(change, "detach"):
         change = change.detach().float().cpu().numpy()
@@ -93,14 +96,9 @@ def _decompose(name: str, change: Any) -> dict[str, Any]:
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
     # of each pair of vectors, the sign that makes a rerun on another machine give the same
     signs = np.sign(left[np.abs(left).argmax(0), np.arange(len(values))])
-    root = np.sqrt(values) * signs
     return {
         "shape": list(matrix.shape),
         "values": [float(f"{v:.6g}") for v in values],
-        "left": _rounded(left[:CORNER] * root),
-        "right": _rounded(right.T[:CORNER] * root),
+        "left": np.rint(left[:CORNER] * signs / UNIT).astype(int).tolist(),
+        "right": np.rint(right.T[:CORNER] * signs / UNIT).astype(int).tolist(),
     }
-
-
-def _rounded(matrix: np.ndarray) -> list[list[float]]:
-    return [[float(f"{v:.3g}") for v in row] for row in matrix]

@@ -45,6 +45,8 @@ function render({ model, el }) {
     svg(sign, "path", { d: "M0,7H28", stroke: `var(--pft-${colour})`, "stroke-width": 2.5, "stroke-dasharray": dashes });
     html(entry, "span", {}, name);
   }
+  const told = spoken(box);
+  told.textContent = HINT;
   const fill = table(box, "Data table");
 
   function scaled() {
@@ -92,7 +94,7 @@ function render({ model, el }) {
         marks.push(g);
       });
     }
-    reachable(marks, (key) => (note.textContent = marks.find((m) => m.dataset.key === key).getAttribute("aria-label")), (key) => {
+    reachable(marks, (key) => (told.textContent = marks.find((m) => m.dataset.key === key).getAttribute("aria-label")), (key) => {
       const [name, block] = key.split(" ");
       model.set("format", name);
       assign(model, "block", Number(block));

@@ -50,8 +50,8 @@ export function count(model, method, settings) {
 
 /** Numbers a token that one layer keeps for the backward pass. */
 function kept(model, method, settings) {
-  const { width, query, keys, inner, gated } = model;
-  const always = 2 * width + 2 * query + 2 * keys + (gated ? 3 : 1) * inner;
+  const { width, query, keys, inner } = model;
+  const always = 2 * width + 2 * query + 2 * keys + model.middle * inner;
   const middle = settings.bottleneck ?? 0;
   if (method === "full") return always + 2 * width + inner;
   if (method === "lora") {
@@ -124,6 +124,8 @@ function render({ model, el }) {
       { width: 14, height: 14, fill: `var(--pft-${part})` });
     html(entry, "span", {}, words);
   }
+  const told = spoken(box);
+  told.textContent = HINT;
   html(box, "p", { class: "pft-small" },
     "Activations are those of the layers alone, for attention that does not store its scores, "
     + "without dropout and checkpointing. With 4 bits, full fine-tuning still has 16.");
@@ -181,7 +183,7 @@ function render({ model, el }) {
       svg(bar, "text", { x: x(from) + 6, y: y + 34 }, bytes(from));
     });
     const marks = [...picture.querySelectorAll("g")];
-    reachable(marks, (i) => (note.textContent = marks[i].getAttribute("aria-label")));
+    reachable(marks, (i) => (told.textContent = marks[i].getAttribute("aria-label")));
   }
 
   function draw() {

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 import traitlets
 
 from ..core import Method
@@ -133,7 +134,8 @@ class ParameterCounter(InteractiveFigure, script="parameter_counter.js"):
         Raises:
             PftError: the method does not go with this model.
         """
-        return count(self.chosen().attach(blank(self.base)))
+        with torch.device("meta"):  # what is planted takes no memory either
+            return count(self.chosen().attach(blank(self.base)))
 
     def memory(self) -> dict[str, dict[str, float]]:
         """Bytes of a training step, by what they are: with the method, and with full fine-tuning.

@@ -39,7 +39,7 @@ function render({ model, el }) {
   function paint(picture, width) {
     const left = Math.max(0, (width - WIDE) / 2);
     const shift = svg(picture, "g", { transform: `translate(${left} 0) scale(${Math.min(1, width / WIDE)})` });
-    const id = `pft-${++numbered}`;
+    const id = unique();
     for (const [kind, colour] of [["plain", "edge"], ["lit", "strong"]]) {
       const marker = svg(svg(shift, "defs"), "marker", { id: `${id}-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse", orient: "auto" });
       svg(marker, "path", { d: "M0,0L8,4L0,8z", fill: `var(--pft-${colour})` });

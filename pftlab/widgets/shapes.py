@@ -40,6 +40,7 @@ def shapes(name: str) -> dict[str, Any]:
         raise Refused(f"The layers of {name} differ in width; the formulas want equal layers.")
     widths = {place: list(next(iter(found[place]))) for place in linear}
     layers = len(sites(model, ("block",)))
+    activation = getattr(model.config, "activation_function", "")
     parameters = dict(model.named_parameters())
     base = f"{model.base_model_prefix}."
     biases = [p for n, p in parameters.items() if n.startswith(base) and n.endswith(".bias")]
@@ -51,7 +52,7 @@ def shapes(name: str) -> dict[str, Any]:
         "query": widths["attention.query"][1],
         "keys": widths["attention.key"][1],
         "inner": widths["ffn.down"][0],
-        "gated": "ffn.gate" in have,
+        "middle": 3 if "ffn.gate" in have else 4 if activation == "gelu_new" else 1,
         "sites": widths,
         "linear": layers * sum(d_in * d_out for d_in, d_out in widths.values()),
         "norms": sum(parameters[n].numel() for n in norm_parameters(model)),
@@ -63,10 +64,11 @@ def kept(shape: dict[str, Any], method: str, settings: dict[str, Any]) -> int:
     """Numbers for each token that one layer keeps for the backward pass.
 
     An estimate: attention that does not store its scores, no dropout. A frozen linear map needs
-    nothing of its own; a trained one, or a delta beside it, needs its input.
+    nothing of its own; a trained one, or a delta beside it, needs its input. A gated activation
+    keeps three tensors of the inner width, GPT-2's approximation of GELU four, others one.
     """
     width, keys, inner = shape["width"], shape["keys"], shape["inner"]
-    always = 2 * width + 2 * shape["query"] + 2 * keys + (3 if shape["gated"] else 1) * inner
+    always = 2 * width + 2 * shape["query"] + 2 * keys + shape["middle"] * inner
     middle = settings.get("bottleneck", 0)
     if method == "full":
         return always + 2 * width + inner

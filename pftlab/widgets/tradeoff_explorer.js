@@ -39,6 +39,8 @@ function render({ model, el }) {
   const note = spoken(box);
   const plot = html(box, "div", { class: "pft-plot" });
   const plane = drawing(plot, "Methods: cost across, score upwards", 360, paint);
+  const told = spoken(box);
+  told.textContent = HINT;
   html(box, "p", { class: "pft-small" },
     "Bars: 95 % confidence intervals over seeds. Line: the Pareto front, which nothing beats in both. "
     + "Faint: beyond the budget. Choose a point to see its runs.");
@@ -131,7 +133,7 @@ function render({ model, el }) {
       return g;
     });
     label(picture, at, order.map((p) => ({ point: p, x: x(p), y: up(mean(p)) })), new Set([top, ...edge]));
-    reachable(marksDrawn, (key) => (note.textContent = tell(points.find((p) => p.key === key))),
+    reachable(marksDrawn, (key) => (told.textContent = tell(points.find((p) => p.key === key))),
       (key) => assign(model, "opened", key === model.get("opened") ? "" : key));
   }
 
@@ -189,7 +191,7 @@ function render({ model, el }) {
       cheapest(shown).map((p) => [p.name, grouped(p.trainable), percent(p.share), short(p.seconds), bytes(p.memory),
         score(mean(p)), p.runs.length > 1 ? score(half(p)) : "–", p.runs.length]));
     const keys = (list) => list.map((point) => point.key).join(" ");
-    Object.assign(box.dataset, { visible: keys(cheapest(shown)), affordable: keys(cheapest(within)), front: keys(front()), best: top?.key ?? "" });
+    Object.assign(box.dataset, { budget: model.get("budget") ?? "", visible: keys(cheapest(shown)), affordable: keys(cheapest(within)), front: keys(front()), best: top?.key ?? "" });
     open();
     plane.redraw();
   }
