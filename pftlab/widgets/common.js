@@ -260,6 +260,9 @@ function bytes(number) {
   return `${Math.round(number)} B`;
 }
 
+/** The numbers of the rows of text that Python's `packed` made. */
+const unpacked = (rows) => rows.map((row) => row.split(" ").map(Number));
+
 const percent = (share) => `${Number((100 * share).toPrecision(3))} %`;
 
 /** The text cut into lines of about `most` characters, at spaces. */

@@ -6,9 +6,11 @@ and the widget's own script are put one behind the other when the class is made.
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..core.errors import Unavailable
 from ..plots import save_image
@@ -29,6 +31,16 @@ HERE = Path(__file__).parent
 def source(*names: str) -> str:
     """The files of this folder with these names, one behind the other."""
     return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+def packed(rows: Iterable[Iterable[float]]) -> list[str]:
+    """A text for each row of numbers: a notebook keeps it on one line, not on one a number."""
+    return [" ".join(f"{number:.5g}" for number in row) for row in rows]
+
+
+def unpacked(rows: Iterable[str]) -> np.ndarray:
+    """The numbers of `packed`, (rows, columns)."""
+    return np.array([[float(number) for number in row.split()] for row in rows])
 
 
 class InteractiveFigure(anywidget.AnyWidget):

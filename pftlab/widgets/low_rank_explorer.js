@@ -1,7 +1,8 @@
 // A measured change of weights, and what a matrix of rank r keeps of it.
 
 function render({ model, el }) {
-  const matrices = model.get("matrices");
+  const matrices = Object.fromEntries(Object.entries(model.get("matrices")).map(([name, { shape, values, left, right }]) =>
+    [name, { shape, values: unpacked(values)[0], left: unpacked(left), right: unpacked(right) }]));
   const box = frame(el, "pft-low-rank", "How much of ΔW a low rank keeps");
   const fields = html(box, "div", { class: "pft-fields" });
   const which = choice(fields, "ΔW of", Object.keys(matrices).map((name) => [name, name]), (name) => {

@@ -8,7 +8,7 @@ import traitlets
 
 from ..core.errors import BadValue
 from ..plots import GREY, canvas, style
-from .figure import InteractiveFigure
+from .figure import InteractiveFigure, packed, unpacked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,9 +42,13 @@ class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
             raise BadValue("There are no changes to show. Give at least one name and matrix.")
         super().__init__(matrices=matrices, name=next(iter(matrices)), rank=rank)
 
+    def values(self) -> np.ndarray:
+        """The singular values of the chosen ΔW, largest first (k,)."""
+        return unpacked(self.matrices[self.name]["values"])[0]
+
     def energy(self) -> float:
         """The share of the squared norm that rank r keeps: Σ_{i ≤ r} σᵢ² / Σ σᵢ²."""
-        squares = np.square(self.matrices[self.name]["values"])
+        squares = np.square(self.values())
         return float(squares[: self.rank].sum() / squares.sum())
 
     def error(self) -> float:
@@ -56,11 +60,11 @@ class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
         return self.rank * sum(self.matrices[self.name]["shape"])
 
     def table(self) -> list[dict[str, Any]]:
-        values = self.matrices[self.name]["values"]
+        values = self.values()
         kept = np.cumsum(np.square(values)) / np.sum(np.square(values))
         size = sum(self.matrices[self.name]["shape"])
         return [
-            {"rank": r, "value": v, "energy": float(e), "parameters": r * size}
+            {"rank": r, "value": float(v), "energy": float(e), "parameters": r * size}
             for r, (v, e) in enumerate(zip(values, kept, strict=True), 1)
         ]
 
@@ -71,6 +75,7 @@ class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
             axes.grid(True)
             axes.plot([r["rank"] for r in rows], [100 * r["energy"] for r in rows], color="#009e73")
             axes.axvline(self.rank, color=GREY, linestyle="--")
+            axes.set_ylim(0, 104)
             axes.set_xlabel("rank")
             axes.set_ylabel("energy kept, %")
             axes.set_title(f"{self.name}: rank {self.rank} keeps {100 * self.energy():.1f} %")
@@ -81,7 +86,7 @@ class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
 
 
 def _decompose(name: str, change: Any) -> dict[str, Any]:
-    """Singular values of a matrix, and what the drawn corner needs, as JSON can hold it.
+    """Singular values of a matrix, and what the drawn corner needs, packed.
 
     left (CORNER, k), right (CORNER, k): rows of U and V in whole units, so that the corner is
     left · diag(values) · rightᵀ · UNIT².
@@ -98,7 +103,7 @@ def _decompose(name: str, change: Any) -> dict[str, Any]:
     signs = np.sign(left[np.abs(left).argmax(0), np.arange(len(values))])
     return {
         "shape": list(matrix.shape),
-        "values": [float(f"{v:.6g}") for v in values],
-        "left": np.rint(left[:CORNER] * signs / UNIT).astype(int).tolist(),
-        "right": np.rint(right.T[:CORNER] * signs / UNIT).astype(int).tolist(),
+        "values": packed([values]),
+        "left": packed(np.rint(left[:CORNER] * signs / UNIT)),
+        "right": packed(np.rint(right.T[:CORNER] * signs / UNIT)),
     }

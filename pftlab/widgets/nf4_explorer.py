@@ -11,7 +11,7 @@ import traitlets
 
 from ..core.errors import BadValue
 from ..plots import GREY, canvas, style
-from .figure import InteractiveFigure
+from .figure import InteractiveFigure, packed, unpacked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,12 +59,16 @@ class NF4Explorer(InteractiveFigure, script="nf4_explorer.js"):
         flat = np.asarray(weights, dtype=np.float64).reshape(-1)[:SAMPLE]
         if len(flat) < SAMPLE or not np.isfinite(flat).all():
             raise BadValue(f"There are {len(flat)} weights; give a matrix of at least {SAMPLE}.")
-        super().__init__(weights=[float(f"{w:.4g}") for w in flat], **chosen)
+        super().__init__(weights=packed(flat.reshape(-1, 64)), **chosen)
+
+    def values(self) -> np.ndarray:
+        """The weights (SAMPLE,)."""
+        return unpacked(self.weights).reshape(-1)
 
     def quantised(self, format: str | None = None, block: int | None = None) -> np.ndarray:
         """The weights after the way to four bits and back (SAMPLE,)."""
         levels = np.array(LEVELS[format or self.format])
-        blocks = np.array(self.weights).reshape(-1, block or self.block)
+        blocks = self.values().reshape(-1, block or self.block)
         largest = np.abs(blocks).max(1, keepdims=True)
         largest[largest == 0] = 1
         nearest = np.abs((blocks / largest)[..., None] - levels).argmin(-1)
@@ -72,7 +76,7 @@ class NF4Explorer(InteractiveFigure, script="nf4_explorer.js"):
 
     def error(self, format: str | None = None, block: int | None = None) -> float:
         """‖W − W'‖ / ‖W‖."""
-        weights = np.array(self.weights)
+        weights = self.values()
         difference = np.linalg.norm(weights - self.quantised(format, block))
         return float(difference / (np.linalg.norm(weights) or 1))
 
@@ -103,4 +107,4 @@ class NF4Explorer(InteractiveFigure, script="nf4_explorer.js"):
         return figure
 
     def describe(self) -> str:
-        return f"{len(self.weights)} weights, {self.format}, blocks of {self.block}"
+        return f"{SAMPLE} weights, {self.format}, blocks of {self.block}"

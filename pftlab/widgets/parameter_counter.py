@@ -22,6 +22,7 @@ MODELS = (
     "bert-base", "bert-large", "roberta-large", "gpt2", "gpt2-xl", "llama-7b", "llama-13b",
     "llama-3.1-8b", "mistral-7b", "llama-3.1-70b", "gpt3",
 )  # fmt: skip
+STATE = {"optimiser": ("AdamW's state", MEMORY["optimiser"][1])}  # moments, and copies in 32 bits
 _POWERS = [2**k for k in range(11)]
 # method → hyper-parameter → the values to choose from, and their words where they are no numbers
 CONTROLS: dict[str, dict[str, dict[str, Any]]] = {
@@ -162,19 +163,20 @@ class ParameterCounter(InteractiveFigure, script="parameter_counter.js"):
         return [{"training": name, **parts} for name, parts in self.memory().items()]
 
     def figure(self) -> "Figure":
-        rows = self.memory()
+        rows, counted = self.memory(), self.count()
         with style():
             figure, axes = canvas(7.2, 2.4)
             axes.grid(True, axis="x")
             ends = [0.0] * len(rows)
-            for part, (name, colour) in MEMORY.items():
+            for part, (name, colour) in (MEMORY | STATE).items():
                 widths = [parts[part] / 2**30 for parts in rows.values()]
                 axes.barh(range(len(rows)), widths, left=ends, color=colour, label=name)
                 ends = [end + width for end, width in zip(ends, widths, strict=True)]
             axes.set_yticks(range(len(rows)), list(rows))
             axes.invert_yaxis()
             axes.set_xlabel("GiB (estimate)")
-            axes.set_title(f"{self.base}: {self.count()}")
+            title = METHODS[self.method].title
+            axes.set_title(f"{self.base}: {title} trains {counted.percent:.3g} % of the parameters")
             figure.legend(loc="outside lower center", ncols=4, frameon=False)
         return figure
 

@@ -129,6 +129,8 @@ class PlacementExplorer(InteractiveFigure, script="placement_explorer.js"):
                 rows, colLabels=["method", *CHOICES], loc="center", cellLoc="left",
                 colWidths=[0.34, 0.2, 0.14, 0.17, 0.15],
             )  # fmt: skip
+            shown.auto_set_font_size(False)
+            shown.set_fontsize(9)
             shown.scale(1, 1.5)
             for (row, _), cell in shown.get_celld().items():
                 chosen = row and here == DESIGNS[row - 1]

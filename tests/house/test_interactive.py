@@ -34,6 +34,7 @@ from pftlab.widgets import (
     PlacementExplorer,
     TradeoffExplorer,
 )
+from pftlab.widgets.figure import unpacked
 from pftlab.widgets.nf4_explorer import BLOCKS, LEVELS
 from pftlab.widgets.parameter_counter import CONTROLS
 from pftlab.widgets.placement_explorer import CHOICES
@@ -358,8 +359,8 @@ def compare_low_rank(page: Any, explorer: LowRankExplorer) -> None:
     assert float(shown["energy"]) == pytest.approx(explorer.energy(), abs=1e-9)
     assert float(shown["error"]) == pytest.approx(explorer.error(), abs=1e-6)
     assert int(shown["parameters"]) == explorer.parameters()
-    left, right = np.array(matrix["left"][0]), np.array(matrix["right"][0])
-    terms = left * right * matrix["values"] * explorer.unit**2
+    left, right = (unpacked(matrix[side])[0] for side in ("left", "right"))
+    terms = left * right * explorer.values() * explorer.unit**2
     corner = float(terms[: explorer.rank].sum())
     assert float(shown["corner"]) == pytest.approx(corner, abs=1e-9)
 
@@ -370,7 +371,7 @@ def compare_low_rank(page: Any, explorer: LowRankExplorer) -> None:
 def test_errors_are_those_of_python(page: Any, figures: Any) -> None:
     explorer = figures["nf4"]
     pairs = list(product(LEVELS, BLOCKS))
-    given = [[list(explorer.weights), list(LEVELS[name]), block] for name, block in pairs]
+    given = [[explorer.values().tolist(), list(LEVELS[name]), block] for name, block in pairs]
     expected = [explorer.error(name, block) for name, block in pairs]
     assert script(page, explorer, "error", given) == pytest.approx(expected)
 

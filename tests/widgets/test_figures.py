@@ -30,6 +30,7 @@ from pftlab.widgets import (
     PlacementExplorer,
     TradeoffExplorer,
 )
+from pftlab.widgets.figure import unpacked
 from pftlab.widgets.nf4_explorer import BLOCKS, LEVELS
 from pftlab.widgets.placement_explorer import CHOICES, DESIGNS
 from pftlab.widgets.shapes import kept, shapes
@@ -273,8 +274,8 @@ def test_energy_is_that_of_the_best_reconstruction(rank: int) -> None:
     assert explorer.error() == pytest.approx(error, abs=1e-5)
     assert explorer.parameters() == rank * 76
     matrix = explorer.matrices["query"]
-    left, right = (np.array(matrix[side])[:, :rank] * 1e-4 for side in ("left", "right"))
-    corner = left * matrix["values"][:rank] @ right.T
+    left, right = (unpacked(matrix[side])[:, :rank] * 1e-4 for side in ("left", "right"))
+    corner = left * explorer.values()[:rank] @ right.T
     assert np.allclose(corner, near[:24, :24], atol=2e-3)
 
 
