@@ -89,7 +89,7 @@ function toggle(parent, label, change) {
 function table(parent, title) {
   const details = html(parent, "details", { class: "pft-data" });
   html(details, "summary", {}, title);
-  const scroll = html(details, "div", { class: "pft-scroll", tabindex: 0, role: "region", "aria-label": title });
+  const scroll = html(details, "div", { class: "pft-scroll", tabindex: 0, role: "group", "aria-label": title });
   scroll.setAttribute(KEEPS_KEYS, "true");
   const inside = html(scroll, "table");
   return (head, rows) => {

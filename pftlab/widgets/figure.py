@@ -6,7 +6,7 @@ and the widget's own script are put one behind the other when the class is made.
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,9 @@ def unpacked(rows: Iterable[str]) -> np.ndarray:
 class InteractiveFigure(anywidget.AnyWidget):
     """Base class: `class Name(InteractiveFigure, script="name.js")`.
 
+    A notebook stores the state of a figure with the keys of its dictionaries sorted. Where an order
+    is meant, the state has a list.
+
     Subclasses draw the same state as a still `figure`, which printed pages and viewers without
     scripts show, and list its data as a `table`.
     """
@@ -71,9 +74,7 @@ class InteractiveFigure(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"
 
-    def _repr_mimebundle_(
-        self, **options: Any
-    ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
         shown = super()._repr_mimebundle_(**options)
         if shown is None:
             return None

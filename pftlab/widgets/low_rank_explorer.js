@@ -5,7 +5,7 @@ function render({ model, el }) {
     [name, { shape, values: unpacked(values)[0], left: unpacked(left), right: unpacked(right) }]));
   const box = frame(el, "pft-low-rank", "How much of ΔW a low rank keeps");
   const fields = html(box, "div", { class: "pft-fields" });
-  const which = choice(fields, "ΔW of", Object.keys(matrices).map((name) => [name, name]), (name) => {
+  const which = choice(fields, "ΔW of", model.get("names").map((name) => [name, name]), (name) => {
     model.set("name", name);
     assign(model, "rank", Math.min(model.get("rank"), matrices[name].values.length));
   });
@@ -18,7 +18,7 @@ function render({ model, el }) {
     const figure = html(pictures, "div");
     html(figure, "p", { class: "pft-small" }, words);
     const canvas = html(figure, "canvas", { width: 24, height: 24, role: "img", "aria-label": words });
-    canvas.style.width = canvas.style.height = "148px";
+    canvas.style.width = canvas.style.height = "136px";
     return canvas;
   });
   html(box, "p", { class: "pft-small" }, "The first 24 rows and columns; orange is positive, blue negative, strength is size.");

@@ -33,6 +33,7 @@ class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
 
     matrices = traitlets.Dict().tag(sync=True)
     unit = traitlets.Float(UNIT).tag(sync=True)
+    names: traitlets.List[str] = traitlets.List().tag(sync=True)
     name = traitlets.Unicode().tag(sync=True)
     rank = traitlets.Int(8).tag(sync=True)
 
@@ -40,7 +41,8 @@ class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
         matrices = {name: _decompose(name, change) for name, change in changes.items()}
         if not matrices:
             raise BadValue("There are no changes to show. Give at least one name and matrix.")
-        super().__init__(matrices=matrices, name=next(iter(matrices)), rank=rank)
+        names = list(matrices)
+        super().__init__(matrices=matrices, names=names, name=names[0], rank=rank)
 
     def values(self) -> np.ndarray:
         """The singular values of the chosen ΔW, largest first (k,)."""
@@ -82,7 +84,7 @@ class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
         return figure
 
     def describe(self) -> str:
-        return f"{', '.join(self.matrices)}, rank {self.rank}"
+        return f"{'; '.join(self.names)}, rank {self.rank}"
 
 
 def _decompose(name: str, change: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ export function error(weights, levels, block) {
 }
 
 function render({ model, el }) {
-  const weights = unpacked(model.get("weights")).flat(), levels = model.get("levels"), names = Object.keys(levels);
+  const weights = unpacked(model.get("weights")).flat(), levels = model.get("levels"), names = model.get("names");
   const blocks = Array.from({ length: 9 }, (_, k) => 2 ** (k + 4));
   const errors = Object.fromEntries(names.map((name) => [name, blocks.map((block) => error(weights, levels[name], block))]));
   const box = frame(el, "pft-nf4", "Four bits a weight");

@@ -48,8 +48,9 @@ class NF4Explorer(InteractiveFigure, script="nf4_explorer.js"):
         BadValue: there are too few weights.
     """
 
-    weights = traitlets.List().tag(sync=True)
+    weights: traitlets.List[Any] = traitlets.List().tag(sync=True)
     levels = traitlets.Dict({name: list(values) for name, values in LEVELS.items()}).tag(sync=True)
+    names: traitlets.List[str] = traitlets.List(list(LEVELS)).tag(sync=True)
     format = traitlets.Enum(tuple(LEVELS), "NF4").tag(sync=True)
     block = traitlets.Enum(BLOCKS, 64).tag(sync=True)
 

@@ -91,7 +91,7 @@ function render({ model, el }) {
   const settings = () => model.get("settings")[model.get("method")];
 
   const fields = html(box, "div", { class: "pft-fields" });
-  const base = choice(fields, "Model", Object.keys(models).map((name) => [name, `${name} (${short(models[name].total)})`]),
+  const base = choice(fields, "Model", model.get("order").map((name) => [name, `${name} (${short(models[name].total)})`]),
     (value) => assign(model, "base", value));
   const which = choice(fields, "Method", methods.map(({ name, title }) => [name, title]),
     (value) => assign(model, "method", value));
@@ -104,11 +104,11 @@ function render({ model, el }) {
   const length = slider(training, "Tokens in each", { low: 5, high: 13 }, (k) => `${2 ** k}`,
     (k) => assign(model, "length_of_text", 2 ** k));
 
-  const numbers = html(box, "dl", { class: "pft-numbers" });
+  const numbers = html(box, "div", { class: "pft-numbers" });
   const number = (name) => {
     const place = html(numbers, "div");
-    html(place, "dt", {}, name);
-    return [html(place, "dd"), html(html(place, "dd"), "small")];
+    html(place, "p", { class: "pft-small" }, name);
+    return [html(place, "p", { class: "pft-large" }), html(place, "p", { class: "pft-small" })];
   };
   const trainable = number("Trainable parameters");
   const file = number("Checkpoint");
@@ -140,7 +140,7 @@ function render({ model, el }) {
     for (const name of Object.keys(controls)) delete controls[name];
     const change = (name, value) => assign(model, "settings",
       { ...model.get("settings"), [made]: { ...settings(), [name]: value } });
-    for (const [name, { values, words }] of Object.entries(method().controls)) {
+    for (const { name, values, words } of method().controls) {
       const place = (value) => {
         const found = values.findIndex((each) => JSON.stringify(each) === JSON.stringify(value));
         if (found >= 0 || words) return found;

@@ -80,7 +80,8 @@ class ParameterCounter(InteractiveFigure, script="parameter_counter.js"):
     """
 
     models = traitlets.Dict().tag(sync=True)
-    methods = traitlets.List().tag(sync=True)
+    order: traitlets.List[str] = traitlets.List().tag(sync=True)  # of the models
+    methods: traitlets.List[Any] = traitlets.List().tag(sync=True)
     base = traitlets.Unicode().tag(sync=True)
     method = traitlets.Unicode().tag(sync=True)
     settings = traitlets.Dict().tag(sync=True)
@@ -106,12 +107,13 @@ class ParameterCounter(InteractiveFigure, script="parameter_counter.js"):
             settings[method][name] = chosen.pop(name)
         super().__init__(
             models={name: shapes(name) for name in models},
+            order=list(models),
             methods=[
                 {
                     "name": name,
                     "title": METHODS[name].title,
                     "family": METHODS[name].family,
-                    "controls": controls,
+                    "controls": [{"name": key, **control} for key, control in controls.items()],
                 }
                 for name, controls in CONTROLS.items()
             ],
@@ -145,7 +147,7 @@ class ParameterCounter(InteractiveFigure, script="parameter_counter.js"):
             PftError: the method does not go with this model.
         """
         shape, counted = self.models[self.base], self.count()
-        options = {
+        options: dict[str, Any] = {
             "precision": self.precision,
             "batch": self.batch,
             "length": self.length_of_text,

@@ -12,7 +12,8 @@ const PARTS = [ // [key, text, centre, top, width, height]
 ];
 
 function render({ model, el }) {
-  const choices = model.get("choices"), designs = model.get("designs"), names = Object.keys(choices);
+  const given = model.get("choices"), designs = model.get("designs"), names = given.map(([name]) => name);
+  const choices = Object.fromEntries(given.map(([name, options]) => [name, Object.fromEntries(options)]));
   const box = frame(el, "pft-placement", "One view of many methods");
   const fields = html(box, "div", { class: "pft-fields" });
   const selects = Object.fromEntries(names.map((name) => [name,
@@ -70,7 +71,7 @@ function render({ model, el }) {
       svg(g, "rect", { class: "pft-part", x: x - w / 2, y, width: w, height: h, rx: 4 });
       svg(g, "text", { x, y: y + h / 2 + 4, "text-anchor": "middle" }, text);
       if (key && !marks.some((mark) => mark.dataset.key === key)) {
-        put(null, g, { "data-key": key, role: "button", "aria-pressed": on, "aria-label": `Change the output of: ${choices.site[key]}` });
+        put(null, g, { "data-key": key, role: "button", "aria-pressed": on, "aria-label": `${text}: change the output h of ${choices.site[key]}` });
         marks.push(g);
       } else if (key) {
         g.addEventListener("click", () => assign(model, "site", key));

@@ -90,8 +90,12 @@ class PlacementExplorer(InteractiveFigure, script="placement_explorer.js"):
         **chosen: `site`, `function`, `form` and `composition` to begin with: keys of `CHOICES`.
     """
 
-    choices = traitlets.Dict(CHOICES).tag(sync=True)
-    designs = traitlets.List([design._asdict() for design in DESIGNS]).tag(sync=True)
+    choices: traitlets.List[Any] = traitlets.List(
+        [[name, [list(option) for option in options.items()]] for name, options in CHOICES.items()]
+    ).tag(sync=True)
+    designs: traitlets.List[Any] = traitlets.List([design._asdict() for design in DESIGNS]).tag(
+        sync=True
+    )
     site = traitlets.Enum(tuple(CHOICES["site"]), "projections").tag(sync=True)
     function = traitlets.Enum(tuple(CHOICES["function"]), "linear").tag(sync=True)
     form = traitlets.Enum(tuple(CHOICES["form"]), "parallel").tag(sync=True)

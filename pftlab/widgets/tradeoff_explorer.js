@@ -9,7 +9,7 @@ const STEPS = 100; // of the budget; the last one is no limit
 const score = (value) => (100 * value).toFixed(1);
 
 function render({ model, el }) {
-  const points = model.get("points"), commands = model.get("commands"), styles = model.get("styles");
+  const points = model.get("points"), commands = model.get("commands"), styles = Object.fromEntries(model.get("styles"));
   const box = frame(el, "pft-tradeoff", "Cost against score");
   const of = (name) => [...new Set(points.map((point) => point[name]))];
   const same = (list) => list.map((value) => [value, value]);

@@ -33,9 +33,9 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
         BadValue: there are no test scores among the results, or none for this base and task.
     """
 
-    points = traitlets.List().tag(sync=True)
-    commands = traitlets.List().tag(sync=True)
-    styles = traitlets.Dict().tag(sync=True)
+    points: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    commands: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    styles: traitlets.List[Any] = traitlets.List().tag(sync=True)
     base = traitlets.Unicode().tag(sync=True)
     task = traitlets.Unicode().tag(sync=True)
     metric = traitlets.Unicode().tag(sync=True)
@@ -77,7 +77,7 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
         super().__init__(
             points=points,
             commands=commands,
-            styles={f: {"name": FAMILIES[f][0], "marker": FAMILIES[f][2]} for f in there},
+            styles=[[f, {"name": FAMILIES[f][0], "marker": FAMILIES[f][2]}] for f in there],
             **(begin | chosen),
         )
 

@@ -6,6 +6,7 @@ figures' scripts, and must be what the same figure computes in Python.
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -89,7 +90,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     NotebookClient(notebook, timeout=200, kernel_name="python3").execute()
     for place in ("book", "book/_static"):
         (book / place).mkdir()
-    nbformat.write(notebook, book / "book" / "index.ipynb")
+    notebooks = runpy.run_path(str(ROOT / "tools" / "notebooks.py"))
+    nbformat.write(notebooks["normalise"](notebook), book / "book" / "index.ipynb")
     shutil.copytree(ROOT / "book" / "_static", book / "book" / "_static", dirs_exist_ok=True)
     shutil.copyfile(ROOT / "book" / "references.bib", book / "book" / "references.bib")
     shutil.copyfile(ROOT / "_config.yml", book / "_config.yml")
@@ -401,6 +403,21 @@ def compare_nf4(page: Any, explorer: NF4Explorer) -> None:
 
 
 # Everywhere else
+
+
+def test_the_order_is_the_one_that_was_given(page: Any, figures: Any) -> None:
+    """A stored notebook sorts the keys of dictionaries."""
+    labels = "box => [...box.querySelectorAll('label, legend')].map(label => label.textContent)"
+    first = page.locator(".pft-placement").evaluate(labels)[:4]
+    assert first == ["It changes h, the output of", "Function Δh", "Insertion", "Composition h ←"]
+    options = "select => [...select.options].map(option => option.value)"
+    for name, label, expected in (
+        ("counter", "Model", list(BASES)),
+        ("counter", "Method", list(CONTROLS)),
+        ("nf4", "Format", list(LEVELS)),
+    ):
+        control = page.locator(f".pft-{name}").get_by_label(label, exact=True)
+        assert control.evaluate(options) == expected
 
 
 def test_from_a_file_on_a_phone_in_the_dark(browser: Any, site: Path) -> None:
