@@ -8,7 +8,7 @@ white and on black.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,8 +66,14 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
     from .core.files import atomic_write
 
     path = Path(path)
-    with _style(), atomic_write(path) as temporary:
+    with style(), atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], metadata=UNDATED.get(path.suffix))
+
+
+def save_image(figure: "Figure", stream: BinaryIO) -> None:
+    """Write a figure to an open file as PNG; the same figure gives the same bytes."""
+    with style():
+        figure.savefig(stream, format="png", metadata=UNDATED[".png"])
 
 
 def tradeoff(rows: Sequence["Summary"], title: str = "") -> "Figure":
@@ -85,8 +91,8 @@ def tradeoff(rows: Sequence["Summary"], title: str = "") -> "Figure":
     counts = [row.trainable for row in rows if row.trainable]
     smallest, largest = min(counts, default=1), max(counts, default=10)
     zero = smallest / 6  # where on the log scale 0 is shown
-    with _style():
-        figure, axes = _canvas(7.2, 4.6)
+    with style():
+        figure, axes = canvas(7.2, 4.6)
         axes.grid(True)
         axes.set_xscale("log")
         axes.set_xlabel("trainable parameters, without the head")
@@ -101,7 +107,7 @@ def tradeoff(rows: Sequence["Summary"], title: str = "") -> "Figure":
                 x, y, yerr=half or None, fmt=marker, color=colour, markersize=7, capsize=3
             )
             used[family] = bars.lines[0]
-            points.append((x, y, half, _label(row, rows)))
+            points.append((x, y, half, label(row, rows)))
         axes.set_xlim(smallest / 4, largest * 4)
         if len(counts) < len(rows):
             axes.set_xlim(zero / 2, largest * 4)
@@ -109,10 +115,10 @@ def tradeoff(rows: Sequence["Summary"], title: str = "") -> "Figure":
         axes.margins(y=0.12)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_locator(LogLocator(base=10, numticks=8))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _short(x)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
         if len(counts) < len(rows):
             ticks = [tick for tick in axes.get_xticks() if zero * 2 < tick <= largest * 4]
-            axes.set_xticks([zero, *ticks], ["0", *map(_short, ticks)])
+            axes.set_xticks([zero, *ticks], ["0", *map(short, ticks)])
         figure.legend(
             [used[family] for family in FAMILIES if family in used],
             [FAMILIES[family][0] for family in FAMILIES if family in used],
@@ -129,10 +135,10 @@ def memory(rows: Sequence["Summary"], title: str = "") -> "Figure":
         rows: from `summarise`.
         title: above the axes; by default base and batch.
     """
-    with _style():
-        figure, axes = _canvas(7.2, 1.3 + 0.36 * len(rows))
+    with style():
+        figure, axes = canvas(7.2, 1.3 + 0.36 * len(rows))
         axes.grid(True, axis="x")
-        names = [_label(row, rows) for row in rows]
+        names = [label(row, rows) for row in rows]
         ends = [0.0] * len(rows)
         for part, (name, colour) in MEMORY.items():
             widths = [row.memory.get(part, 0) / 2**20 for row in rows]
@@ -155,13 +161,13 @@ def memory(rows: Sequence["Summary"], title: str = "") -> "Figure":
 def learning_curves(runs: Mapping[str, "Run"], title: str = "") -> "Figure":
     """Training loss over steps, one line for each run by name."""
     colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7a7a7a"]
-    with _style():
-        figure, axes = _canvas(7.2, 3.8)
+    with style():
+        figure, axes = canvas(7.2, 3.8)
         axes.grid(True)
         for number, (name, run) in enumerate(runs.items()):
             steps, losses = zip(*run.losses, strict=True)
-            style = ("-", "--", ":", "-.")[number // len(colours) % 4]
-            axes.plot(steps, losses, style, color=colours[number % len(colours)], label=name)
+            dashes = ("-", "--", ":", "-.")[number // len(colours) % 4]
+            axes.plot(steps, losses, dashes, color=colours[number % len(colours)], label=name)
         axes.set_xlabel("step")
         axes.set_ylabel("training loss")
         axes.legend(frameon=False, labelcolor=GREY)
@@ -179,13 +185,13 @@ def finding(rows: Sequence["Summary"]) -> str:
     lowest = min(rows, key=lambda row: row.mean)
     lean = [row for row in rows if 0 < row.percent < 5 and row is not best]
     text = (
-        f"Highest {best.metric}: {_label(best, rows)}, {100 * best.mean:.1f} % with {_share(best)}."
+        f"Highest {best.metric}: {label(best, rows)}, {100 * best.mean:.1f} % with {_share(best)}."
     )
     if lean and best.percent >= 5:
         second = max(lean, key=lambda row: row.mean)
         behind = 100 * (best.mean - second.mean)
         text += (
-            f" Best with under 5 %: {_label(second, rows)}, {100 * second.mean:.1f} % with "
+            f" Best with under 5 %: {label(second, rows)}, {100 * second.mean:.1f} % with "
             f"{_share(second)}, {behind:.1f} points behind"
         )
         if best.interval is not None and second.interval is not None:
@@ -193,11 +199,11 @@ def finding(rows: Sequence["Summary"]) -> str:
             text += f"; the 95 % intervals {'do not overlap' if apart else 'overlap'}"
         text += "."
     if lowest is not best:
-        text += f" Lowest: {_label(lowest, rows)}, {100 * lowest.mean:.1f} %."
+        text += f" Lowest: {label(lowest, rows)}, {100 * lowest.mean:.1f} %."
     return text
 
 
-def _canvas(width: float, height: float) -> "tuple[Figure, Any]":
+def canvas(width: float, height: float) -> "tuple[Figure, Any]":
     """A figure with one pair of axes, outside pyplot: nobody else knows it or must close it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -207,7 +213,8 @@ def _canvas(width: float, height: float) -> "tuple[Figure, Any]":
     return figure, figure.subplots()
 
 
-def _style() -> AbstractContextManager[None]:
+def style() -> AbstractContextManager[None]:
+    """The look of the book, for as long as the block lasts."""
     from matplotlib import rc_context
 
     return rc_context(STYLE)  # type: ignore[arg-type]
@@ -219,7 +226,7 @@ def _method(row: "Summary") -> Any:
     return METHODS[row.method]
 
 
-def _label(row: "Summary", rows: Sequence["Summary"]) -> str:
+def label(row: "Summary", rows: Sequence["Summary"]) -> str:
     """The method's title, with those hyper-parameters in which it differs from its namesakes."""
     title = _method(row).title
     same = [other for other in rows if other.method == row.method]
@@ -235,7 +242,7 @@ def _share(row: "Summary") -> str:
     return f"{row.percent:.2g} % of the parameters" if row.percent < 99 else "all parameters"
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     """1000 → "1 k"."""
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if number >= limit:

@@ -80,6 +80,7 @@ _LIU = "Liu et al. (2019), https://arxiv.org/abs/1907.11692, Table 9"
 _RADFORD = "Radford et al. (2019), Language Models are Unsupervised Multitask Learners, Table 2"
 _RAFFEL = "Raffel et al. (2020), https://arxiv.org/abs/1910.10683, Section 3.7"
 _TOUVRON = "Touvron et al. (2023), https://arxiv.org/abs/2302.13971, Table 2"
+_GRATTAFIORI = "Grattafiori et al. (2024), https://arxiv.org/abs/2407.21783, Table 3"
 _ROBERTA = {"max_position_embeddings": 514, "type_vocab_size": 1}
 
 # Vocabulary sizes are those of the released weights, which pad some of them.
@@ -124,10 +125,8 @@ SIZES: dict[str, Size] = {
     "llama-7b": _llama("llama", 32, 4096, 32, 32, 11008, 32000, _TOUVRON),
     "llama-13b": _llama("llama", 40, 5120, 40, 40, 13824, 32000, _TOUVRON),
     "llama-65b": _llama("llama", 80, 8192, 64, 64, 22016, 32000, _TOUVRON),
-    "llama-3.1-8b": _llama(
-        "llama", 32, 4096, 32, 8, 14336, 128256,
-        "Grattafiori et al. (2024), https://arxiv.org/abs/2407.21783, Table 3",
-    ),
+    "llama-3.1-8b": _llama("llama", 32, 4096, 32, 8, 14336, 128256, _GRATTAFIORI),
+    "llama-3.1-70b": _llama("llama", 80, 8192, 64, 8, 28672, 128256, _GRATTAFIORI),
     "mistral-7b": _llama(
         "mistral", 32, 4096, 32, 8, 14336, 32000,
         "Jiang et al. (2023), https://arxiv.org/abs/2310.06825, Table 1",

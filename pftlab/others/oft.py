@@ -87,6 +87,7 @@ class OFT(Method):
             "block_share": (False,),
             "bias": ("none",),
         },
+        conv1d=False,  # where PEFT fails
     )
 
     block: int = 32

@@ -344,6 +344,7 @@ def test_a_torn_line_is_reported_and_does_not_swallow_the_next(tmp_path: Path) -
         ("llama-7b", 6738, 1),
         ("llama-65b", 65_286, 1),
         ("llama-3.1-8b", 8030, 1),
+        ("llama-3.1-70b", 70_554, 1),
         ("mistral-7b", 7242, 1),
         ("qwen2-7b", 7616, 1),
     ],

@@ -18,7 +18,8 @@ ORDER = [
     {"bases", "tasks"},
     {"training"},
     {"experiments"},
-    {"exercises", "widgets", "plots"},
+    {"plots"},
+    {"exercises", "widgets"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

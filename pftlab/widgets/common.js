@@ -1,0 +1,277 @@
+// What all interactive figures share. It stands in front of each widget's own script, in one
+// module: nothing here may be exported, and nothing may be loaded.
+
+// What is said about a mark stands below the drawing: above, it would move the mark away from the
+// finger that points at it.
+const HINT = "Point at a mark, or go through them with the arrow keys, to read about it.";
+const SVG = "http://www.w3.org/2000/svg";
+// JupyterLab takes the arrow keys from every focused element that is no text field, unless that
+// element itself says otherwise.
+const KEEPS_KEYS = "data-lm-suppress-shortcuts";
+
+/** A name that nothing else on the page has; every figure is a module of its own. */
+function unique() {
+  globalThis.pftNamed = (globalThis.pftNamed ?? 0) + 1;
+  return `pft-${globalThis.pftNamed}`;
+}
+
+// Elements
+
+function put(parent, node, attributes, text) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text !== undefined) node.textContent = text;
+  parent?.append(node);
+  return node;
+}
+
+function html(parent, tag, attributes = {}, text) {
+  const node = document.createElement(tag);
+  if (["input", "select", "button", "summary"].includes(tag)) node.setAttribute(KEEPS_KEYS, "true");
+  return put(parent, node, attributes, text);
+}
+
+function svg(parent, tag, attributes = {}, text) {
+  return put(parent, document.createElementNS(SVG, tag), attributes, text);
+}
+
+/** The box of a widget, with its title; `name` is the class of the box. */
+function frame(root, name, title) {
+  const box = html(root, "div", { class: `pft-widget ${name}`, role: "group", "aria-label": title });
+  html(box, "p", { class: "pft-title" }, title);
+  return box;
+}
+
+// Controls: each has a visible label, and a `show` that brings it to a state without a signal.
+
+function choice(parent, label, options, change) {
+  const id = unique();
+  const field = html(parent, "div", { class: "pft-field" });
+  html(field, "label", { for: id }, label);
+  const select = html(field, "select", { id });
+  const fill = (given) => {
+    select.replaceChildren();
+    given.forEach(([value, text]) => html(select, "option", { value }, text));
+  };
+  fill(options);
+  select.addEventListener("change", () => change(select.value));
+  return { field, fill, show: (value) => (select.value = value) };
+}
+
+/** A slider over `low` … `high`; `say` makes the words for a position. */
+function slider(parent, label, { low, high, step = 1 }, say, change) {
+  const id = unique();
+  const field = html(parent, "div", { class: "pft-field pft-wide" });
+  html(field, "label", { for: id }, label);
+  const input = html(field, "input", { id, type: "range", min: low, max: high, step });
+  const output = html(field, "output", { for: id });
+  input.addEventListener("input", () => change(Number(input.value)));
+  const show = (position) => {
+    input.value = position;
+    output.textContent = say(Number(input.value));
+    input.setAttribute("aria-valuetext", output.textContent);
+  };
+  const limit = (least, most) => {
+    input.min = least;
+    input.max = most;
+  };
+  return { field, input, show, limit };
+}
+
+function toggle(parent, label, change) {
+  const field = html(parent, "label", { class: "pft-toggle" });
+  const input = html(field, "input", { type: "checkbox" });
+  html(field, "span", {}, label);
+  input.addEventListener("change", () => change(input.checked));
+  return { field, input, show: (on) => (input.checked = on) };
+}
+
+/** A folded table. `fill(head, rows)`: cells are text; a row may be an array with a `key`. */
+function table(parent, title) {
+  const details = html(parent, "details", { class: "pft-data" });
+  html(details, "summary", {}, title);
+  const scroll = html(details, "div", { class: "pft-scroll", tabindex: 0, role: "group", "aria-label": title });
+  scroll.setAttribute(KEEPS_KEYS, "true");
+  const inside = html(scroll, "table");
+  return (head, rows) => {
+    inside.replaceChildren();
+    const top = html(html(inside, "thead"), "tr");
+    head.forEach((text) => html(top, "th", { scope: "col" }, text));
+    const body = html(inside, "tbody");
+    for (const row of rows) {
+      const line = html(body, "tr");
+      row.forEach((text, i) => html(line, i ? "td" : "th", i ? {} : { scope: "row" }, text));
+    }
+  };
+}
+
+/** A line of text that screen readers read out when it changes. */
+function spoken(parent, name = "pft-note") {
+  return html(parent, "p", { class: name, role: "status" });
+}
+
+// Drawing
+
+/** A drawing as wide as its place. `draw(picture, width)` is called again when that changes. */
+function drawing(parent, label, height, draw, role = "group") {
+  const picture = svg(parent, "svg", { role, "aria-label": label, height, class: "pft-drawing" });
+  let width = 0;
+  const redraw = () => {
+    if (width < 40) return;
+    picture.setAttribute("viewBox", `0 0 ${width} ${picture.getAttribute("height")}`);
+    // what has the focus is drawn anew, and gets it back
+    const inside = picture.contains(document.activeElement);
+    const key = inside ? document.activeElement.dataset.key : undefined;
+    picture.replaceChildren();
+    draw(picture, width);
+    if (key !== undefined) picture.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+  };
+  const observer = new ResizeObserver(() => {
+    const now = Math.round(parent.clientWidth);
+    if (now === width) return;
+    width = now;
+    redraw();
+  });
+  observer.observe(parent);
+  return { picture, redraw, stop: () => observer.disconnect() };
+}
+
+const linear = (from, to) => (value) =>
+  to[0] + ((value - from[0]) / (from[1] - from[0] || 1)) * (to[1] - to[0]);
+const logarithmic = (from, to) => {
+  const scale = linear(from.map(Math.log10), to);
+  return (value) => scale(Math.log10(value));
+};
+
+/** Round numbers from `low` to `high`, about `wanted` of them. */
+function ticks(low, high, wanted = 5) {
+  const rough = (high - low) / wanted || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough * 0.999);
+  const found = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) found.push(i * step);
+  return found;
+}
+
+/** The powers of ten from `low` to `high`, at most `most`. */
+function powers(low, high, most = 6) {
+  const first = Math.ceil(Math.log10(low) - 1e-9), last = Math.floor(Math.log10(high) + 1e-9);
+  const step = Math.max(1, Math.ceil((last - first + 1) / most));
+  const found = [];
+  for (let k = first; k <= last; k += step) found.push(10 ** k);
+  return found;
+}
+
+/** Lines and numbers of both axes. `at` = { left, right, top, bottom } of the plane. */
+function axes(picture, at, across, up) {
+  for (const [value, text] of across.ticks) {
+    const x = across.scale(value);
+    svg(picture, "path", { class: "pft-grid", d: `M${x},${at.top}V${at.bottom}` });
+    svg(picture, "text", { x, y: at.bottom + 16, "text-anchor": "middle" }, text);
+  }
+  for (const [value, text] of up.ticks) {
+    const y = up.scale(value);
+    svg(picture, "path", { class: "pft-grid", d: `M${at.left},${y}H${at.right}` });
+    svg(picture, "text", { x: at.left - 6, y: y + 4, "text-anchor": "end" }, text);
+  }
+  const middle = (at.left + at.right) / 2;
+  svg(picture, "text", { x: middle, y: at.bottom + 34, "text-anchor": "middle" }, across.label);
+  if (up.label) {
+    const turned = `translate(13 ${(at.top + at.bottom) / 2}) rotate(-90)`;
+    svg(picture, "text", { transform: turned, "text-anchor": "middle" }, up.label);
+  }
+}
+
+/** The outline of a family's marker around (x, y). */
+function outline(shape, x, y, s = 6) {
+  switch (shape) {
+    case "s": return `M${x - s},${y - s}h${2 * s}v${2 * s}h${-2 * s}z`;
+    case "D": return `M${x},${y - s * 1.3}L${x + s * 1.3},${y}L${x},${y + s * 1.3}L${x - s * 1.3},${y}z`;
+    case "^": return `M${x},${y - s * 1.2}L${x + s * 1.2},${y + s}L${x - s * 1.2},${y + s}z`;
+    case "v": return `M${x},${y + s * 1.2}L${x + s * 1.2},${y - s}L${x - s * 1.2},${y - s}z`;
+    case "P": {
+      const t = s / 2.2;
+      return `M${x - t},${y - s}h${2 * t}v${s - t}h${s - t}v${2 * t}h${t - s}v${s - t}h${-2 * t}v${t - s}h${t - s}v${-2 * t}h${s - t}z`;
+    }
+    default: return `M${x - s},${y}a${s},${s} 0 1,0 ${2 * s},0a${s},${s} 0 1,0 ${-2 * s},0z`;
+  }
+}
+
+/**
+ * Makes marks reachable: one of them is in the tab order, the arrow keys lead to the others,
+ * and pointing or focusing tells about it; a click, Enter or the space bar opens it.
+ */
+function reachable(marks, tell, open) {
+  marks.forEach((mark, i) => {
+    mark.setAttribute("tabindex", i ? -1 : 0);
+    mark.setAttribute(KEEPS_KEYS, "true");
+    const act = () => tell(mark.dataset.key);
+    mark.addEventListener("mouseenter", act);
+    mark.addEventListener("focus", () => {
+      marks.forEach((other) => other.setAttribute("tabindex", other === mark ? 0 : -1));
+      act();
+    });
+    mark.addEventListener("click", () => open?.(mark.dataset.key));
+    mark.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: i + 1, ArrowDown: i + 1, ArrowLeft: i - 1, ArrowUp: i - 1, Home: 0, End: marks.length - 1 }[event.key];
+      if (to !== undefined) {
+        event.preventDefault();
+        marks[Math.min(marks.length - 1, Math.max(0, to))].focus();
+      } else if (open && (event.key === "Enter" || event.key === " ")) {
+        event.preventDefault();
+        open(mark.dataset.key);
+      }
+    });
+  });
+}
+
+// State
+
+function assign(model, name, value) {
+  model.set(name, value);
+  model.save_changes();
+}
+
+/** Draws now and whenever one of `names` changes; returns the way to end it. */
+function follow(model, names, draw, ...drawings) {
+  names.forEach((name) => model.on(`change:${name}`, draw));
+  draw();
+  return () => {
+    names.forEach((name) => model.off(`change:${name}`, draw));
+    drawings.forEach((each) => each.stop());
+  };
+}
+
+// Numbers
+
+const grouped = (number) => Math.round(number).toLocaleString("en-US");
+
+/** 1200000 → "1.2 M" */
+function short(number) {
+  for (const [limit, unit] of [[1e12, " T"], [1e9, " G"], [1e6, " M"], [1e3, " k"]]) {
+    if (number >= limit) return `${Number((number / limit).toPrecision(3))}${unit}`;
+  }
+  return `${Number(number.toPrecision(3))}`;
+}
+
+function bytes(number) {
+  for (const [limit, unit] of [[2 ** 40, " TiB"], [2 ** 30, " GiB"], [2 ** 20, " MiB"], [2 ** 10, " KiB"]]) {
+    if (number >= limit) return `${Number((number / limit).toPrecision(3))}${unit}`;
+  }
+  return `${Math.round(number)} B`;
+}
+
+/** The numbers of the rows of text that Python's `packed` made. */
+const unpacked = (rows) => rows.map((row) => row.split(" ").map(Number));
+
+const percent = (share) => `${Number((100 * share).toPrecision(3))} %`;
+
+/** The text cut into lines of about `most` characters, at spaces. */
+function lines(text, most) {
+  const found = [""];
+  for (const word of text.split(" ")) {
+    const last = found.length - 1;
+    if (found[last] && found[last].length + word.length + 1 > most) found.push(word);
+    else found[last] = found[last] ? `${found[last]} ${word}` : word;
+  }
+  return found;
+}

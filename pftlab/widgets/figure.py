@@ -1,0 +1,84 @@
+"""What the interactive figures have in common: one script, one look, a figure that stands still.
+
+A widget is sent to the browser as one file. There is no bundler and no network: the common module
+and the widget's own script are put one behind the other when the class is made.
+"""
+
+import base64
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import Unavailable
+from ..plots import save_image
+
+try:
+    import anywidget
+except ImportError as error:  # the package works without; the figures of the book do not
+    raise Unavailable(
+        "Interactive figures need anywidget. Install it with: pip install 'pftlab[book]'."
+    ) from error
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+
+
+def source(*names: str) -> str:
+    """The files of this folder with these names, one behind the other."""
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+def packed(rows: Iterable[Iterable[float]]) -> list[str]:
+    """A text for each row of numbers: a notebook keeps it on one line, not on one a number."""
+    return [" ".join(f"{number:.5g}" for number in row) for row in rows]
+
+
+def unpacked(rows: Iterable[str]) -> np.ndarray:
+    """The numbers of `packed`, (rows, columns)."""
+    return np.array([[float(number) for number in row.split()] for row in rows])
+
+
+class InteractiveFigure(anywidget.AnyWidget):
+    """Base class: `class Name(InteractiveFigure, script="name.js")`.
+
+    A notebook stores the state of a figure with the keys of its dictionaries sorted. Where an order
+    is meant, the state has a list.
+
+    Subclasses draw the same state as a still `figure`, which printed pages and viewers without
+    scripts show, and list its data as a `table`.
+    """
+
+    def __init_subclass__(cls, script: str = "", **options: Any) -> None:
+        if script:
+            cls._esm = source("common.js", script)
+            cls._css = source("common.css")
+        super().__init_subclass__(**options)
+
+    def figure(self) -> "Figure":
+        """What the reader sees now, as a matplotlib figure."""
+        raise NotImplementedError
+
+    def table(self) -> list[dict[str, Any]]:
+        """The data behind what the reader sees now, one dictionary a row."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """What it holds, in a few words that are the same in every run."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict, dict] | None:
+        shown = super()._repr_mimebundle_(**options)
+        if shown is None:
+            return None
+        data, metadata = shown
+        picture = io.BytesIO()
+        save_image(self.figure(), picture)
+        return {**data, "image/png": base64.b64encode(picture.getvalue()).decode()}, metadata

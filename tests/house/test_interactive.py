@@ -1,0 +1,445 @@
+"""The interactive figures in a built page: driven by keyboard and mouse, compared with Python.
+
+One small book holds all of them. A page has no kernel: what changes there is computed by the
+figures' scripts, and must be what the same figure computes in Python.
+"""
+
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import made_up
+import nbformat
+import numpy as np
+import pytest
+import torch
+from browser import launched, opened, served
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from test_site import nameless_controls
+
+import pftlab as pft
+from pftlab.core.method import detach
+from pftlab.experiments.sizes import blank
+from pftlab.widgets import (
+    LowRankExplorer,
+    NF4Explorer,
+    ParameterCounter,
+    PlacementExplorer,
+    TradeoffExplorer,
+)
+from pftlab.widgets.figure import unpacked
+from pftlab.widgets.nf4_explorer import BLOCKS, LEVELS
+from pftlab.widgets.parameter_counter import CONTROLS
+from pftlab.widgets.placement_explorer import CHOICES
+
+ROOT = Path(__file__).resolve().parents[2]
+BASES = ("bert-base", "gpt2", "llama-3.1-8b")
+pytestmark = pytest.mark.site
+
+SETUP = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+import numpy as np
+import made_up
+from pftlab.widgets import *
+normal = np.random.default_rng(0).normal
+"""
+FIGURES = {
+    "counter": f"ParameterCounter('bert-base', models={BASES!r})",
+    "tradeoff": "TradeoffExplorer(made_up.grid(), base='tiny', task='reviews')",
+    "placement": "PlacementExplorer()",
+    "low-rank": "LowRankExplorer({'query': normal(size=(40, 36)), 'value': normal(size=(8, 9))})",
+    "nf4": "NF4Explorer(normal(size=(64, 64)))",
+}
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    """The same figures in this process."""
+    normal = np.random.default_rng(0).normal
+    names = {
+        "ParameterCounter": ParameterCounter,
+        "TradeoffExplorer": TradeoffExplorer,
+        "PlacementExplorer": PlacementExplorer,
+        "LowRankExplorer": LowRankExplorer,
+        "NF4Explorer": NF4Explorer,
+        "made_up": made_up,
+        "normal": normal,
+    }
+    return {name: eval(code, names) for name, code in FIGURES.items()}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    book = tmp_path_factory.mktemp("figures")
+    cells = [new_markdown_cell("# Figures"), new_code_cell(SETUP)]
+    notebook = new_notebook(cells=cells + [new_code_cell(code) for code in FIGURES.values()])
+    notebook.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    NotebookClient(notebook, timeout=200, kernel_name="python3").execute()
+    for place in ("book", "book/_static"):
+        (book / place).mkdir()
+    notebooks = runpy.run_path(str(ROOT / "tools" / "notebooks.py"))
+    nbformat.write(notebooks["normalise"](notebook), book / "book" / "index.ipynb")
+    shutil.copytree(ROOT / "book" / "_static", book / "book" / "_static", dirs_exist_ok=True)
+    shutil.copyfile(ROOT / "book" / "references.bib", book / "book" / "references.bib")
+    shutil.copyfile(ROOT / "_config.yml", book / "_config.yml")
+    (book / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
+    tool = Path(sys.executable).with_name("jupyter-book")
+    command = [str(tool), "build", str(book), "-W", "-n", "--keep-going", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return book / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, site: Path) -> Iterator[Any]:
+    with (
+        served(site) as address,
+        opened(browser, f"{address}/book/index.html") as (page, seen),
+    ):
+        wait(page)
+        yield page
+        assert seen.none(), seen
+
+
+def wait(page: Any) -> None:
+    page.set_default_timeout(10_000)
+    for name in FIGURES:
+        page.wait_for_selector(f".pft-{name} svg.pft-drawing *", state="attached")
+
+
+def data(page: Any, name: str) -> dict[str, str]:
+    """The numbers that a figure wrote into its box."""
+    return page.locator(f".pft-{name}").evaluate("box => ({...box.dataset})")
+
+
+def press(page: Any, name: str, label: str, *keys: str) -> None:
+    """Send keys to the control with this label; each must keep the focus."""
+    control = page.locator(f".pft-{name}").get_by_label(label, exact=True)
+    control.focus()
+    for key in keys:
+        page.keyboard.press(key)
+    assert control.evaluate("node => node === document.activeElement")
+
+
+def choose(page: Any, name: str, label: str, value: str) -> None:
+    page.locator(f".pft-{name}").get_by_label(label, exact=True).select_option(value)
+
+
+def script(page: Any, figure: Any, function: str, given: list) -> list:
+    """What an exported function of a figure's script gives for each list of arguments."""
+    code = f"""async ([code, given]) => {{
+        const url = URL.createObjectURL(new Blob([code], {{ type: "text/javascript" }}));
+        const module = await import(url);
+        return given.map((each) => module.{function}(...each));
+    }}"""
+    return page.evaluate(code, [figure._esm, given])
+
+
+# All
+
+
+def test_every_control_has_a_name(page: Any) -> None:
+    assert nameless_controls(page) == []
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_data_table_has_the_rows_of_python(page: Any, figures: Any, name: str) -> None:
+    tables = page.locator(f".pft-{name} details.pft-data")
+    tables.last.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert tables.last.locator("tbody tr").count() == len(figures[name].table())
+    page.keyboard.press("Enter")
+
+
+# ParameterCounter
+
+
+def test_the_counter_follows_the_keyboard(page: Any, figures: Any) -> None:
+    counter = figures["counter"]
+    press(page, "counter", "Rank", "ArrowRight")
+    counter.settings = {**counter.settings, "lora": {**counter.settings["lora"], "rank": 16}}
+    compare_counter(page, counter)
+    press(page, "counter", "Tokens in each", "ArrowLeft", "ArrowLeft")
+    counter.length_of_text = 128
+    compare_counter(page, counter)
+
+
+def test_the_counter_follows_the_mouse(page: Any, figures: Any) -> None:
+    counter = figures["counter"]
+    for label, value, change in (
+        ("Model", "llama-3.1-8b", {"base": "llama-3.1-8b"}),
+        ("Frozen weights", "4", {"precision": "4"}),
+        ("Method", "prefix_tuning", {"method": "prefix_tuning"}),
+    ):
+        choose(page, "counter", label, value)
+        for name, chosen in change.items():
+            setattr(counter, name, chosen)
+        compare_counter(page, counter)
+    choose(page, "counter", "Method", "bitfit")
+    assert "nothing to train" in page.locator(".pft-counter [role=status]").first.inner_text()
+    bars = page.locator(".pft-counter svg g[data-key]")
+    bars.last.hover()
+    told = page.locator(".pft-counter [role=status]").last.inner_text()
+    assert told.startswith("Full fine-tuning: ")
+
+
+def compare_counter(page: Any, counter: ParameterCounter) -> None:
+    shown, counted = data(page, "counter"), counter.count()
+    assert (int(shown["trainable"]), int(shown["total"])) == (counted.trainable, counted.total)
+    assert f"{counted.trainable:,}" in page.locator(".pft-counter .pft-numbers").inner_text()
+    width = 4 if counter.precision == "32" else 2
+    assert int(shown["checkpoint"]) == width * counted.trainable
+    for ours, theirs in zip(counter.memory().values(), json.loads(shown["memory"]), strict=True):
+        assert theirs == pytest.approx(ours)
+
+
+def test_the_formulas_of_the_page_are_what_is_counted(page: Any, figures: Any) -> None:
+    """Over a grid of models, methods and hyper-parameters."""
+    counter, given, expected = figures["counter"], [], []
+    for base in BASES:
+        counter.base, model = base, blank(base)
+        for method, controls in CONTROLS.items():
+            counter.method = method
+            step = 4 if base == BASES[0] else 100
+            values = [c["values"][::step] + c["values"][-1:] for c in controls.values()]
+            for chosen in product(*values):
+                settings = dict(zip(controls, chosen, strict=True))
+                counter.settings = {**counter.settings, method: settings}
+                given.append([counter.models[base], method, settings])
+                try:
+                    with torch.device("meta"):
+                        counted = pft.count(counter.chosen().attach(model))
+                    detach(model)
+                except pft.BadValue:  # BitFit where there are no biases
+                    counted = pft.Count(0, 0, pft.count(model).total)
+                expected.append((counted.trainable, counted.total))
+    found = [(each["trainable"], each["total"]) for each in script(page, counter, "count", given)]
+    assert len(given) > 60
+    assert found == expected
+
+
+# TradeoffExplorer
+
+
+def compare_tradeoff(page: Any, explorer: TradeoffExplorer) -> None:
+    shown, best = data(page, "tradeoff"), explorer.best()
+    assert set(shown["visible"].split()) == {p["key"] for p in explorer.visible()}
+    assert set(shown["affordable"].split()) == {p["key"] for p in explorer.affordable()}
+    assert shown["front"].split() == [p["key"] for p in explorer.front()]
+    assert shown["best"] == (best["key"] if best else "")
+    marks = page.locator(".pft-tradeoff svg.pft-drawing g[data-key]")
+    assert marks.count() == len(explorer.visible())
+
+
+def test_the_budget_names_the_best_within_it(page: Any, figures: Any) -> None:
+    explorer = figures["tradeoff"]
+    compare_tradeoff(page, explorer)
+    press(page, "tradeoff", "Budget", "Home")
+    for _ in range(4):
+        explorer.budget = float(data(page, "tradeoff")["budget"])
+        compare_tradeoff(page, explorer)
+        said = page.locator(".pft-tradeoff > [role=status]").first.inner_text()
+        best = explorer.best()
+        assert best is not None and f": {best['name']}: accuracy" in said
+        assert f"{100 * best['scores']['accuracy'][0]:.1f} %" in said
+        press(page, "tradeoff", "Budget", "PageUp", "PageUp")
+    press(page, "tradeoff", "Budget", "End")
+    assert data(page, "tradeoff")["budget"] == ""
+    explorer.budget = None
+
+
+def test_families_tasks_scores_and_costs_are_chosen_with_the_mouse(page: Any, figures: Any) -> None:
+    explorer, box = figures["tradeoff"], page.locator(".pft-tradeoff")
+    box.get_by_label("low rank").click()
+    explorer.families = [family for family in explorer.families if family != "low_rank"]
+    compare_tradeoff(page, explorer)
+    for label, name, value in (
+        ("Task", "task", "pairs"),
+        ("Base", "base", "mini"),
+        ("Score", "metric", "f1"),
+        ("Cost", "cost", "seconds"),
+    ):
+        choose(page, "tradeoff", label, value)
+        setattr(explorer, name, value)
+        compare_tradeoff(page, explorer)
+
+
+def test_a_point_opens_the_runs_behind_it(page: Any, figures: Any) -> None:
+    explorer, box = figures["tradeoff"], page.locator(".pft-tradeoff")
+    marks = box.locator("svg.pft-drawing g[data-key]")
+    marks.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    order = sorted(explorer.visible(), key=lambda p: p[explorer.cost])
+    point = order[1]
+    runs = box.locator(".pft-behind")
+    assert point["name"] in runs.locator(".pft-title").inner_text()
+    assert runs.locator("tbody tr").count() == len(point["runs"])
+    first = runs.locator("tbody tr").first.inner_text()
+    assert f"{100 * point['runs'][0]['test']['f1']:.1f}" in first and "0123456789ab" in first
+    assert explorer.commands[point["runs"][0]["command"]] in runs.inner_text()
+    focused = "() => document.activeElement.dataset.key"
+    assert page.evaluate(focused) == point["key"], "the focus is where it was"
+    marks.nth(3).click()
+    assert order[3]["name"] in runs.locator(".pft-title").inner_text()
+    marks.nth(3).click()
+    assert runs.inner_text() == ""
+
+
+# PlacementExplorer
+
+
+def test_every_design_has_the_name_that_python_gives(page: Any, figures: Any) -> None:
+    explorer = figures["placement"]
+    labels = ("It changes h, the output of", "Function Δh", "Insertion", "Composition h ←")
+    for values in product(*CHOICES.values()):
+        for name, label, value in zip(CHOICES, labels, values, strict=True):
+            if getattr(explorer, name) != value:
+                choose(page, "placement", label, value)
+                setattr(explorer, name, value)
+        shown, design = data(page, "placement"), explorer.design()
+        assert shown["name"] == (design.name if design else "")
+        assert shown["nearest"].split("|") == [near.name for near in explorer.nearest()]
+        assert page.locator(".pft-placement svg .pft-lit").count() >= 2
+
+
+def test_the_drawing_and_the_names_choose(page: Any) -> None:
+    box = page.locator(".pft-placement")
+    box.get_by_role("button", name="Prefix tuning", exact=True).click()
+    assert data(page, "placement")["name"] == "Prefix tuning"
+    assert "pft.PrefixTuning()" in box.inner_text()
+    box.locator("svg [data-key=ffn]").first.click()
+    assert data(page, "placement")["name"] == ""
+    assert (
+        "Prefix tuning (with each attention head)"
+        in box.locator("[role=status]").first.inner_text()
+    )
+    box.locator("svg [data-key=ffn]").first.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    assert data(page, "placement")["name"] == "Prefix tuning"
+
+
+# LowRankExplorer
+
+
+def test_rank_is_chosen_by_keyboard(page: Any, figures: Any) -> None:
+    explorer = figures["low-rank"]
+    for keys, rank in ((("Home",), 0), (("ArrowRight",) * 3, 3), (("End",), 36)):
+        press(page, "low-rank", "Rank r", *keys)
+        explorer.rank = rank
+        compare_low_rank(page, explorer)
+    choose(page, "low-rank", "ΔW of", "value")
+    explorer.name, explorer.rank = "value", 8
+    compare_low_rank(page, explorer)
+    painted = """canvas => canvas.getContext("2d").getImageData(0, 0, 9, 8).data.some(v => v)"""
+    assert page.locator(".pft-low-rank canvas").last.evaluate(painted)
+
+
+def compare_low_rank(page: Any, explorer: LowRankExplorer) -> None:
+    shown, matrix = data(page, "low-rank"), explorer.matrices[explorer.name]
+    assert float(shown["energy"]) == pytest.approx(explorer.energy(), abs=1e-9)
+    assert float(shown["error"]) == pytest.approx(explorer.error(), abs=1e-6)
+    assert int(shown["parameters"]) == explorer.parameters()
+    left, right = (unpacked(matrix[side])[0] for side in ("left", "right"))
+    terms = left * right * explorer.values() * explorer.unit**2
+    corner = float(terms[: explorer.rank].sum())
+    assert float(shown["corner"]) == pytest.approx(corner, abs=1e-9)
+
+
+# NF4Explorer
+
+
+def test_errors_are_those_of_python(page: Any, figures: Any) -> None:
+    explorer = figures["nf4"]
+    pairs = list(product(LEVELS, BLOCKS))
+    given = [[explorer.values().tolist(), list(LEVELS[name]), block] for name, block in pairs]
+    expected = [explorer.error(name, block) for name, block in pairs]
+    assert script(page, explorer, "error", given) == pytest.approx(expected)
+
+
+def test_format_and_block_are_chosen(page: Any, figures: Any) -> None:
+    explorer = figures["nf4"]
+    press(page, "nf4", "Weights in a block", "ArrowRight", "ArrowRight")
+    choose(page, "nf4", "Format", "int4")
+    explorer.block, explorer.format = 256, "int4"
+    compare_nf4(page, explorer)
+    point = page.locator('.pft-nf4 svg g[data-key="fp4 16"]')
+    point.click()
+    explorer.block, explorer.format = 16, "fp4"
+    compare_nf4(page, explorer)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press(" ")
+    explorer.block = 32
+    compare_nf4(page, explorer)
+
+
+def compare_nf4(page: Any, explorer: NF4Explorer) -> None:
+    shown = data(page, "nf4")
+    assert float(shown["error"]) == pytest.approx(explorer.error())
+    assert float(shown["bits"]) == explorer.bits()
+    lines = page.locator(".pft-nf4 svg .pft-level").count()
+    assert lines == int(shown["levels"]) == len(LEVELS[explorer.format])
+
+
+# Everywhere else
+
+
+def test_the_order_is_the_one_that_was_given(page: Any, figures: Any) -> None:
+    """A stored notebook sorts the keys of dictionaries."""
+    labels = "box => [...box.querySelectorAll('label, legend')].map(label => label.textContent)"
+    first = page.locator(".pft-placement").evaluate(labels)[:4]
+    assert first == ["It changes h, the output of", "Function Δh", "Insertion", "Composition h ←"]
+    options = "select => [...select.options].map(option => option.value)"
+    for name, label, expected in (
+        ("counter", "Model", list(BASES)),
+        ("counter", "Method", list(CONTROLS)),
+        ("nf4", "Format", list(LEVELS)),
+    ):
+        control = page.locator(f".pft-{name}").get_by_label(label, exact=True)
+        assert control.evaluate(options) == expected
+
+
+def test_from_a_file_on_a_phone_in_the_dark(browser: Any, site: Path) -> None:
+    address = f"{site.as_uri()}/book/index.html"
+    phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark", "has_touch": True}
+    with opened(browser, address, **phone) as (page, seen):
+        wait(page)
+        assert page.locator("html").get_attribute("data-theme") == "dark"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        colour = "box => getComputedStyle(box).backgroundColor"
+        for name in FIGURES:
+            box = page.locator(f".pft-{name}")
+            assert box.evaluate(colour) == "rgb(28, 33, 38)"
+            assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+        page.locator(".pft-tradeoff svg.pft-drawing g[data-key]").first.tap()
+        assert page.locator(".pft-tradeoff .pft-behind tbody tr").count() == 5
+        assert seen.none(), seen
+
+
+def test_what_is_chosen_lasts_while_the_colours_change(page: Any) -> None:
+    before = {name: data(page, name) for name in FIGURES}
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_timeout(100)
+    assert {name: data(page, name) for name in FIGURES} == before
+    page.evaluate("document.documentElement.dataset.theme = 'light'")

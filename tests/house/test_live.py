@@ -1,0 +1,137 @@
+"""The interactive figures in JupyterLab: what the reader chooses and what Python holds are one."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from browser import launched, opened
+from nbformat.v4 import new_code_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "figures"
+pytestmark = pytest.mark.site
+
+SHOW = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+import numpy as np
+import made_up
+from IPython.display import display
+from pftlab.widgets import *
+normal = np.random.default_rng(0).normal
+counter = ParameterCounter('bert-base', models=('bert-base', 'gpt2'))
+tradeoff = TradeoffExplorer(made_up.grid(1), base='tiny', task='reviews')
+placement = PlacementExplorer()
+low_rank = LowRankExplorer({{'query': normal(size=(40, 36))}}, rank=5)
+nf4 = NF4Explorer(normal(size=(64, 64)))
+display(counter, tradeoff, placement, low_rank, nf4)
+"""
+ASK = """
+import json
+print('STATE', json.dumps([counter.settings['lora']['rank'], tradeoff.cost, placement.site,
+                           low_rank.rank, nf4.block]), 'END')
+"""
+TELL = """
+counter.base, tradeoff.families = 'gpt2', ['low_rank']
+placement.function, low_rank.rank, nf4.format = 'relu', 20, 'fp4'
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a notebook in JupyterLab."""
+    folder = tmp_path_factory.mktemp("lab")
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in (SHOW, ASK, TELL)])
+    notebook.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    nbformat.write(notebook, folder / "figures.ipynb")
+    settings = {f"JUPYTER_{kind}_DIR": str(folder / kind) for kind in ("CONFIG", "RUNTIME", "DATA")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"]
+    command += [f"--notebook-dir={folder}", f"--IdentityProvider.token={TOKEN}", "--ip=127.0.0.1"]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            command, stdout=log, stderr=log, env={**os.environ, **settings}, cwd=folder
+        )
+    try:
+        yield _address(folder / "log", server)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _address(log: Path, server: subprocess.Popen) -> str:
+    for _ in range(120):
+        found = re.search(r"http://127\.0\.0\.1:\d+/", log.read_text())
+        if found:
+            try:
+                urllib.request.urlopen(f"{found[0]}api?token={TOKEN}", timeout=5)
+                return f"{found[0]}lab/tree/figures.ipynb?token={TOKEN}"
+            except OSError:
+                pass
+        assert server.poll() is None, log.read_text()
+        time.sleep(0.5)
+    pytest.fail(log.read_text())
+
+
+def run(page: Any, number: int) -> None:
+    """Run a cell, and wait until it has been run."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Shift+Enter")
+    cell.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for()
+
+
+def test_python_and_the_page_are_one(lab: str) -> None:
+    with launched() as browser, opened(browser, lab) as (page, seen):
+        page.set_default_timeout(40_000)
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell .cm-content")
+        page.get_by_text("| Idle").wait_for()  # the kernel, in the line at the bottom
+        run(page, 0)
+        for name in ("counter", "tradeoff", "placement", "low-rank", "nf4"):
+            # Lab lays out what is in sight, and a figure is drawn when its width is known
+            page.locator(f".pft-{name}").scroll_into_view_if_needed()
+            page.locator(f".pft-{name} svg.pft-drawing *").first.wait_for(state="attached")
+
+        # what the reader chooses reaches Python, by keyboard and by mouse
+        for name, label in (
+            ("counter", "Rank"),
+            ("low-rank", "Rank r"),
+            ("nf4", "Weights in a block"),
+        ):
+            control = page.locator(f".pft-{name}").get_by_label(label, exact=True)
+            control.focus()
+            page.keyboard.press("ArrowRight")
+            assert control.evaluate("node => node === document.activeElement"), "Lab took the key"
+        page.locator(".pft-tradeoff").get_by_label("Cost", exact=True).select_option("memory")
+        page.locator(".pft-placement svg [data-key=attention]").click()
+        run(page, 1)
+        page.wait_for_selector("pre:has-text('END')")
+        said = page.locator("pre", has_text="END").last.inner_text()
+        state = json.loads(re.search(r"STATE (.*) END", said)[1])  # type: ignore[index]
+        assert state == [16, "memory", "attention", 6, 128]
+
+        # what is assigned in Python reaches the reader
+        run(page, 2)
+        page.wait_for_selector(".pft-nf4[data-levels='15']")
+        data = "box => ({...box.dataset})"
+        shown = {
+            name: page.locator(f".pft-{name}").evaluate(data)
+            for name in ("counter", "tradeoff", "placement", "low-rank")
+        }
+        assert int(shown["counter"]["trainable"]) == 12 * 2 * 16 * (768 + 768)
+        assert len(shown["tradeoff"]["visible"].split()) == 1
+        assert shown["placement"]["name"] == "Scaled parallel adapter beside attention"
+        assert int(shown["low-rank"]["parameters"]) == 20 * 76
+        assert not seen.outside, seen.outside

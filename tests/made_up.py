@@ -1,0 +1,60 @@
+"""Result lines for the figures to show; the numbers are made up, and of no meaning."""
+
+import random
+
+from pftlab.experiments.results import Result
+from pftlab.registry import METHODS
+
+BASES = ("tiny", "mini")
+TASKS = ("reviews", "pairs")
+# method → (trainable parameters, score)
+METHODS_SHOWN = {
+    "linear_probe": (0, 0.63),
+    "ia3": (1_400, 0.77),
+    "bitfit": (2_600, 0.766),
+    "lora": (7_400, 0.83),
+    "prompt_tuning": (2_560, 0.71),
+    "houlsby": (60_000, 0.8385),
+    "full": (999_230, 0.842),
+}
+
+
+def grid(seeds: int = 5) -> list[Result]:
+    """Every method on two bases and two tasks."""
+    draw = random.Random(0)
+    lines = []
+    for base in BASES:
+        for task in TASKS:
+            for method, (trainable, score) in METHODS_SHOWN.items():
+                for seed in range(seeds):
+                    lines.append(_line(base, task, method, trainable, score, seed, draw))
+    return lines
+
+
+def _line(
+    base: str, task: str, method: str, trainable: int, score: float, seed: int, draw: random.Random
+) -> Result:
+    accuracy = score + draw.gauss(-0.05 * (task == "pairs"), 0.01)
+    settings = {"rank": 8, "alpha": 16.0} if method == "lora" else {}
+    return Result(
+        key=f"{base} {task} {method} {seed}",
+        method=method,
+        hyperparameters=settings,
+        base={"name": base, "sha256": "0" * 64},
+        task={"name": task, "fingerprint": task, "metric": "accuracy", "train": 100,
+              "validation": 50, "test": 50},
+        training={"steps": 200, "batch_size": 16, "lr": METHODS[method].learning_rate},
+        seed=seed,
+        validation={"accuracy": accuracy},
+        test={"accuracy": accuracy, "f1": accuracy - draw.random() / 10},
+        parameters={"trainable": trainable, "head": 770, "total": 1_000_000 + trainable},
+        seconds=10 + trainable / 1e5 + draw.random(),
+        examples_per_second=100.0,
+        peak_memory_bytes=1 << 28,
+        device="a processor",
+        memory={"weights": 4 << 20, "gradients": 4 * trainable, "optimiser": 8 * trainable,
+                "activations": 3 << 20},
+        commit="0123456789abcdef",
+        date="2026-01-01T00:00:00+00:00",
+        command=f"pftlab compare --base {base} --task {task}",
+    )  # fmt: skip
