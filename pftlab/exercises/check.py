@@ -69,7 +69,8 @@ def examine(
     import torch
 
     seed = time.time_ns() % 2**31 if seed is None else seed
-    points, passed = 0, []
+    points = 0
+    passed: list[str] = []
 
     def result(state: str, message: str = "") -> Result:
         return Result(asked.name, state, points, asked.points, tuple(passed), message)

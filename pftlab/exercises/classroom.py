@@ -1,8 +1,9 @@
 r"""Hand out, collect, grade: no server, no account.
 
 `release` writes student copies of chapters: everything that holds an answer is left out (the
-cells `exercises` and `quiz`, and every folded block), and the exercises come from the data, each
-as statement, hints, a cell to write in (tagged "answer:NAME") and a cell that checks.
+cells `exercises` and `quiz`, and folded solutions elsewhere), and the exercises
+come from the data, each as statement, hints, a cell to write in (tagged "answer:NAME") and a cell that checks. An answer
+stands alone: it is run with `torch` and `math`, and without the other cells.
 
 `grade` reads all submissions before it runs the first. From each notebook it takes the cells
 tagged "answer:NAME" and nothing else: the check cells in a submission are never run, the
@@ -47,7 +48,8 @@ from .check import Result, examine
 from .model import Exercise
 
 LEFT_OUT = ("exercises", "quiz")  # identifiers of the cells that hold answers
-FOLDED = re.compile(r"<details.*?</details>\s*", re.DOTALL)
+FOLDED = re.compile(r"<details[^>]*>\s*<summary>\s*Solution.*?</details>\s*", re.DOTALL)
+DIRECTIVE = "{solution"  # of sphinx-exercise; such a cell is left out whole
 OUTPUT = 1 << 20  # bytes that a submission's result may have
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 
@@ -71,7 +73,7 @@ def release(names: Iterable[str], out: str | Path, book: str | Path = "book") ->
             ) from error
         cells = []
         for cell in notebook["cells"]:
-            if cell.get("id") in LEFT_OUT:
+            if cell.get("id") in LEFT_OUT or DIRECTIVE in "".join(cell["source"]):
                 continue
             text = FOLDED.sub("", "".join(cell["source"]))
             cell["source"] = text.splitlines(keepends=True)
@@ -96,7 +98,8 @@ def _cells(asked: Exercise) -> list[dict[str, Any]]:
     )
     text = (
         f"**{asked.title}** ({'★' * asked.stars}, {asked.minutes} minutes, {asked.points} points)"
-        f"\n\n{asked.statement}{hints}"
+        f"\n\n{asked.statement}\n\nWrite it so that it stands alone; `torch` and `math` are there."
+        f"{hints}"
     )
     checks = f'from pftlab.exercises import check\n\ncheck("{asked.name}", {asked.defines})'
 
