@@ -2,7 +2,8 @@ r"""Hand out, collect, grade: no server, no account.
 
 `release` writes student copies of chapters: everything that holds an answer is left out (the
 cells `exercises` and `quiz`, and folded solutions elsewhere), and the exercises
-come from the data, each as statement, hints, a cell to write in (tagged "answer:NAME") and a cell that checks. An answer
+come from the data, each as statement, hints,
+a cell to write in (tagged "answer:NAME") and a cell that checks. An answer
 stands alone: it is run with `torch` and `math`, and without the other cells.
 
 `grade` reads all submissions before it runs the first. From each notebook it takes the cells
