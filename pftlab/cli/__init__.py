@@ -78,6 +78,16 @@ Examples:
   pftlab compare --base minilm --task sst2 \\
       --methods linear_probe,bitfit,ia3,prompt_tuning,lora,houlsby,full --seeds 3
 """
+CLASSROOM = """\
+Hand out exercises without solutions, and grade what comes back. No server, no account.
+
+A submission runs in a process of its own with limits, which protects against mistakes and not
+against malice: grade strangers' code in a container. Grading again skips what is graded.
+
+Examples:
+  pftlab classroom release low_rank.lora --out handout/
+  pftlab classroom grade collected/ --out grades.csv
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,6 +185,21 @@ def _parser(card: MethodCard | None) -> argparse.ArgumentParser:
     sub.add_argument("--figure", type=Path, metavar="FILE",
                      help="write a figure here: .png, .svg or .pdf")  # fmt: skip
     _json_option(sub)
+
+    sub = command("classroom", commands.classroom, "hand out and grade exercises", CLASSROOM)
+    actions = sub.add_subparsers(dest="action", metavar="ACTION", required=True)
+    action = actions.add_parser("release", help="write student notebooks", allow_abbrev=False)
+    action.add_argument("chapters", nargs="+", help="such as low_rank.lora")
+    action.add_argument("--out", type=Path, required=True, help="folder for the notebooks")
+    action.add_argument("--book", type=Path, default=Path("book"), help="the book's sources")
+    action = actions.add_parser("grade", help="grade a folder", allow_abbrev=False)
+    action.add_argument("folder", type=Path, help="notebooks; a student is a file's name")
+    action.add_argument("--out", type=Path, default=Path("grades.csv"), metavar="FILE.csv")
+    action.add_argument("--seconds", type=float, default=60.0, help="for one submission")
+    action.add_argument("--megabytes", type=int, default=2048, help="of memory beside torch's")
+    action.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    _json_option(command("progress", commands.progress, "show your own progress"))
     return parser
 
 

@@ -266,3 +266,25 @@ def _task_of(given: argparse.Namespace) -> "Task":
 
 def _print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def classroom(given: argparse.Namespace) -> None:
+    """Release student notebooks, or grade them."""
+    from ..exercises.classroom import grade, release
+
+    if given.action == "release":
+        for path in release(given.chapters, given.out, given.book):
+            print(path)
+        return
+    rows = grade(given.folder, given.out, given.seconds, given.megabytes, quiet=given.quiet)
+    print(f"{len(rows)} submissions: {given.out}, reports in {given.out.with_suffix('')}")
+
+
+def progress(given: argparse.Namespace) -> None:
+    """Show what the learner has done."""
+    from ..exercises.progress import Progress, load_progress
+
+    if given.json:
+        _print_json(load_progress())
+    else:
+        print(Progress())
