@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from test_mutations import ALL, HERE
+from test_answers import ALL, HERE
 
 from pftlab.exercises import classroom
 from pftlab.exercises.classroom import grade, release
