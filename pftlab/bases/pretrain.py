@@ -22,8 +22,9 @@ word-by-word tokenised data sets have it.
 Both: AdamW, warm-up and a linear decay to zero (which makes a moving average of the weights
 superfluous), no dropout, bfloat16 with float32 weights, torch.compile, the corpus resident on the
 device. All sizes are trained side by side on the same batches: the teacher reads each batch once.
-A run that is killed resumes from its last checkpoint with the same batches, as each step seeds its
-own random numbers; on one CPU the result is the same to the bit, on a GPU up to the order of sums.
+Ctrl-C writes a checkpoint and ends. A run that ended early, or was killed, resumes from its last
+checkpoint with the same batches, as each step seeds its own random numbers; on one CPU the result
+is the same to the bit, on a GPU up to the order of sums.
 """
 
 import argparse
@@ -53,6 +54,7 @@ from transformers import (
 
 from pftlab.core.errors import BadCheckpoint, PftError
 from pftlab.core.files import atomic_write, check_writable
+from pftlab.core.interrupt import stop_on_interrupt
 
 from .corpus import (
     SEPARATOR,
@@ -96,8 +98,8 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(layers=4, width=128, heads=4, encoder_rate=1.5e-3, decoder_rate=4e-3),
-    "mini": Size(layers=6, width=256, heads=8, encoder_rate=1e-3, decoder_rate=2e-3),
+    "tiny": Size(layers=4, width=128, heads=4, encoder_rate=1.5e-3, decoder_rate=3e-3),
+    "mini": Size(layers=6, width=256, heads=8, encoder_rate=8e-4, decoder_rate=1.5e-3),
 }
 
 Batch = dict[str, Tensor]
@@ -480,6 +482,8 @@ def pretrain(
 ) -> Iterator[int]:
     """Train all students on the same batches; yield the step after every checkpoint.
 
+    Ctrl-C ends after the step at hand, with a checkpoint; the same call goes on from there.
+
     Args:
         students: name → model with its loss.
         rates: name → peak learning rate.
@@ -506,41 +510,42 @@ def pretrain(
     recent: dict[str, list[Tensor]] = {}
 
     bar = tqdm(range(first, steps), initial=first, total=steps, disable=not progress)
-    for step in bar:
-        seconds = time.perf_counter() - started
-        done = min(1.0, seconds / (60 * minutes)) if minutes else step / steps
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * learning_rate_factor(step, done)
-        batch = objective.batch(step, generator.manual_seed(seed * 1_000_003 + step))
-        for name, student in students.items():
-            with _precision(device):
-                losses = student(batch)
-            losses["loss"].backward()
-            nn.utils.clip_grad_norm_(student.parameters(), CLIP)
-            for kind, value in losses.items():
-                recent.setdefault(f"{name}/{kind}", []).append(value.detach())
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+    with stop_on_interrupt() as interrupted:
+        for step in bar:
+            seconds = time.perf_counter() - started
+            done = min(1.0, seconds / (60 * minutes)) if minutes else step / steps
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * learning_rate_factor(step, done)
+            batch = objective.batch(step, generator.manual_seed(seed * 1_000_003 + step))
+            for name, student in students.items():
+                with _precision(device):
+                    losses = student(batch)
+                losses["loss"].backward()
+                nn.utils.clip_grad_norm_(student.parameters(), CLIP)
+                for kind, value in losses.items():
+                    recent.setdefault(f"{name}/{kind}", []).append(value.detach())
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
-        last = step + 1 == steps or done == 1.0
-        measure = (step + 1) % evaluate_every == 0 or last
-        if measure or (step + 1) % 100 == 0:
-            entry: dict[str, float] = {"step": step + 1}
-            entry |= {key: torch.stack(values).mean().item() for key, values in recent.items()}
-            entry["seconds"] = seconds
-            recent.clear()
-            bar.set_postfix({k: f"{v:.3f}" for k, v in entry.items() if k.endswith("/loss")})
-            if held_out is not None and measure:
-                for name, student in students.items():
-                    with torch.compiler.set_stance("force_eager"):  # shapes of its own
-                        measured = held_out.measure(student)
-                    entry |= {f"{name}/held_out/{k}": v for k, v in measured.items()}
-            _append(log, entry)
-        if measure:
-            _checkpoint(out, students, optimizer, step + 1, seconds)
-            yield step + 1
-        if last:
-            return
+            last = step + 1 == steps or done == 1.0
+            measure = (step + 1) % evaluate_every == 0 or last
+            if measure or (step + 1) % 100 == 0 or interrupted.is_set():
+                entry: dict[str, float] = {"step": step + 1}
+                entry |= {key: torch.stack(values).mean().item() for key, values in recent.items()}
+                entry["seconds"] = seconds
+                recent.clear()
+                bar.set_postfix({k: f"{v:.3f}" for k, v in entry.items() if k.endswith("/loss")})
+                if held_out is not None and measure:
+                    for name, student in students.items():
+                        with torch.compiler.set_stance("force_eager"):  # shapes of its own
+                            measured = held_out.measure(student)
+                        entry |= {f"{name}/held_out/{k}": v for k, v in measured.items()}
+                _append(log, entry)
+            if measure or interrupted.is_set():
+                _checkpoint(out, students, optimizer, step + 1, seconds)
+                yield step + 1
+            if last or interrupted.is_set():
+                return
 
 
 def _precision(device: torch.device) -> torch.autocast:
@@ -688,7 +693,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=list(SIZES))
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--minutes", type=float, help="end after that long, if before --steps")
-    parser.add_argument("--tokens-per-step", type=int, default=65_536)
+    parser.add_argument("--tokens-per-step", type=int, default=131_072)
     parser.add_argument("--evaluate-every", type=int, default=2_000, help="steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -12,12 +12,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..bases import load_tokenizer
 from ..core.checkpoint import describe, fingerprint
 from ..core.files import check_writable
+from ..core.interrupt import stop_on_interrupt
 from ..core.method import attached, load_trainable_state, trainable_state
 from ..tasks import Task
 from .checks import check_arguments, check_model
 from .data import TrainingData
 from .evaluation import Evaluator
-from .interrupt import stop_on_interrupt
 from .memory import PeakMemory
 from .optimiser import make_optimiser, schedule
 from .processes import Processes

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,29 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
 
     assert log("parts") == log("whole")
     assert [entry["step"] for entry in log("whole")] == [2, 4, 6]
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
+    texts: list[str], tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = DecoderObjective(prepare(texts, tokenizer, None), tokenizer, 600, CPU)
+    make: Any = lambda: DecoderStudent(SMALL, tokenizer)  # noqa: E731
+    whole = state(run(tmp_path / "whole", make, objective))
+    cut = objective.batch
+
+    def interrupt(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        if step == 2:
+            signal.raise_signal(signal.SIGINT)
+        return cut(step, generator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objective, "batch", interrupt)
+        stopped = state(run(tmp_path / "parts", make, objective))
+    assert not same(stopped, whole)
+    last = json.loads((tmp_path / "parts" / "log.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 3
+    resumed = state(run(tmp_path / "parts", make, objective))
+    assert same(resumed, whole), "going on after Ctrl-C gives another model"
 
 
 def test_another_run_in_the_folder_is_refused(
