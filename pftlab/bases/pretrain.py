@@ -4,6 +4,8 @@
     python -m pftlab.bases.pretrain encoder --out runs --held-out held.jsonl --teacher MiniLM
     python -m pftlab.bases.pretrain decoder --out runs2 --prepared runs --held-out held.jsonl
 
+`--start FOLDER` goes on from the models that an earlier run left in that folder.
+
 **Encoder.** Masked language modelling (Devlin et al., 2019), plus distillation from a sentence
 encoder (as in Sun et al., 2020; Jiao et al., 2020). Without a teacher, a small model stays on a
 plateau for a thousand steps and its fine-tuning hardly beats random weights. The teacher reads the
@@ -38,7 +40,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -462,9 +465,9 @@ class HeldOut:
         return (nats * scored[:, 1:].flatten()).sum().item() / math.log(2)
 
 
-def learning_rate_factor(step: int, done: float) -> float:
+def learning_rate_factor(step: int, done: float, warm_up: int) -> float:
     """Rise linearly over the warm-up, and fall linearly to zero as `done` goes from 0 to 1."""
-    return min((step + 1) / WARM_UP, 1.0 - done)
+    return min((step + 1) / warm_up, 1.0 - done)
 
 
 def pretrain(
@@ -476,6 +479,7 @@ def pretrain(
     *,
     steps: int,
     minutes: float | None = None,
+    warm_up: int = WARM_UP,
     seed: int = 0,
     evaluate_every: int = 2000,
     progress: bool = True,
@@ -492,6 +496,7 @@ def pretrain(
         out: folder of `checkpoint.pt` and `log.jsonl`. A checkpoint there is resumed.
         steps: in all, earlier runs counted in; at most that many if `minutes` is given.
         minutes: end after that long; the learning rate then falls by the clock.
+        warm_up: steps in which the learning rate rises.
         seed: of batches and masks.
         evaluate_every: steps between two measurements, each with a checkpoint.
         progress: whether to show a progress bar.
@@ -515,7 +520,7 @@ def pretrain(
             seconds = time.perf_counter() - started
             done = min(1.0, seconds / (60 * minutes)) if minutes else step / steps
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * learning_rate_factor(step, done)
+                group["lr"] = group["peak"] * learning_rate_factor(step, done, warm_up)
             batch = objective.batch(step, generator.manual_seed(seed * 1_000_003 + step))
             for name, student in students.items():
                 with _precision(device):
@@ -596,6 +601,27 @@ def _resume(
     with atomic_write(log) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     return state["step"], state["seconds"]
+
+
+def load_model(student: Student, folder: Path) -> None:
+    """Take the weights that `save_model` wrote; what it left out keeps its own.
+
+    Raises:
+        BadCheckpoint: nothing there, or weights of another size of model.
+    """
+    path = folder / "model.safetensors"
+    try:
+        state = load_file(path)
+        unknown = student.model.load_state_dict(state, strict=False).unexpected_keys
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise BadCheckpoint(
+            f"{str(path)!r} is not a model of this size that the recipe saved ({error})."
+        ) from error
+    if unknown:
+        raise BadCheckpoint(
+            f"{str(path)!r} holds {', '.join(unknown[:3])}, which this kind of model lacks. "
+            "Give the folder that a run of the same kind wrote."
+        )
 
 
 def save_model(student: Student, tokenizer: Tokenizer, folder: Path) -> None:
@@ -691,9 +717,12 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=1, help="to cut the corpus with")
     parser.add_argument("--prepared", type=Path, help="folder that prepare wrote (default: --out)")
     parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=list(SIZES))
+    parser.add_argument("--start", type=Path, help="--out of a run whose models go on")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--minutes", type=float, help="end after that long, if before --steps")
     parser.add_argument("--tokens-per-step", type=int, default=131_072)
+    parser.add_argument("--warm-up", type=int, default=WARM_UP, help="steps")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--evaluate-every", type=int, default=2_000, help="steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -753,7 +782,10 @@ def _train(options: argparse.Namespace, out: Path) -> None:
         held_out_objective = objective
         students = {n: DecoderStudent(SIZES[n], tokenizer) for n in options.sizes}
         rates = {n: SIZES[n].decoder_rate for n in options.sizes}
-    for student in students.values():
+    rates = {name: options.rate * rate for name, rate in rates.items()}
+    for name, student in students.items():
+        if options.start is not None:
+            load_model(student, options.start / f"{name}-{options.work}")
         student.to(device)
         if not options.no_compile:
             student.compile_parts()
@@ -766,6 +798,7 @@ def _train(options: argparse.Namespace, out: Path) -> None:
         out,
         steps=options.steps,
         minutes=options.minutes,
+        warm_up=options.warm_up,
         seed=options.seed,
         evaluate_every=options.evaluate_every,
     ):

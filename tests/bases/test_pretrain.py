@@ -283,10 +283,10 @@ def test_bits_per_byte_are_those_of_the_text(texts: list[str], tokenizer: Tokeni
 
 
 def test_the_rate_rises_and_falls() -> None:
-    assert learning_rate_factor(0, 0.0) == pytest.approx(1 / 1000)
-    assert learning_rate_factor(499, 0.01) == pytest.approx(0.5)
-    assert learning_rate_factor(5000, 0.5) == 0.5
-    assert learning_rate_factor(9999, 1.0) == 0.0
+    assert learning_rate_factor(0, 0.0, 1000) == pytest.approx(1 / 1000)
+    assert learning_rate_factor(499, 0.01, 1000) == pytest.approx(0.5)
+    assert learning_rate_factor(5000, 0.5, 1000) == 0.5
+    assert learning_rate_factor(9999, 1.0, 1000) == 0.0
 
 
 def test_transformers_opens_what_is_saved(tokenizer: Tokenizer, tmp_path: Path) -> None:
