@@ -160,11 +160,13 @@ def run(
     steps: int = 6,
     stop_after: int | None = None,
     held_out: HeldOut | None = None,
+    warm_up: int = recipe.WARM_UP,
 ) -> Any:
     """Pretrain one student with a checkpoint every second step."""
     torch.manual_seed(0)
     student = make()
     settings: dict[str, Any] = {"steps": steps, "evaluate_every": 2, "progress": False}
+    settings["warm_up"] = warm_up
     for step in pretrain(
         {"small": student}, {"small": 3e-3}, objective, held_out, out, seed=3, **settings
     ):
@@ -246,27 +248,23 @@ def test_both_learn(texts: list[str], tokenizer: Tokenizer, teacher: Path, tmp_p
     """Held-out losses fall: bits per byte of the decoder, masked tokens and targets of the encoder."""
     corpus = prepare(texts, tokenizer, teacher)
     documents = [{"text": text, "source": "reviews"} for text in texts[:3]]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "WARM_UP", 3)
-        decoding = DecoderObjective(corpus, tokenizer, 1024, CPU)
-        held_out = HeldOut(documents, tokenizer, decoding, CPU)
-        student = DecoderStudent(SMALL, tokenizer)
-        start = held_out.measure(student)["bits_per_byte"]
-        student = run(
-            tmp_path / "d", lambda: DecoderStudent(SMALL, tokenizer), decoding, 30, None, held_out
-        )
-        end = held_out.measure(student)
-        assert end["bits_per_byte"] == end["bits_per_byte/reviews"] < 0.8 * start
+    decoding = DecoderObjective(corpus, tokenizer, 1024, CPU)
+    held_out = HeldOut(documents, tokenizer, decoding, CPU)
+    learner: Any = lambda: DecoderStudent(SMALL, tokenizer)  # noqa: E731
+    start = held_out.measure(learner())["bits_per_byte"]
+    student = run(tmp_path / "d", learner, decoding, 30, held_out=held_out, warm_up=3)
+    end = held_out.measure(student)
+    assert end["bits_per_byte"] == end["bits_per_byte/reviews"] < 0.8 * start
 
-        encoding = EncoderObjective(corpus, tokenizer, Teacher(teacher, CPU), 600, CPU)
-        held_out = HeldOut(documents, tokenizer, encoding, CPU)
-        assert encoding.teacher is not None
-        width = encoding.teacher.width
-        before = held_out.measure(EncoderStudent(SMALL, tokenizer, width))
-        student = run(tmp_path / "e", lambda: EncoderStudent(SMALL, tokenizer, width), encoding, 30)
-        after = held_out.measure(student)
-        for loss in ("masked_lm", "token", "sentence"):
-            assert after[loss] < 0.95 * before[loss], loss
+    encoding = EncoderObjective(corpus, tokenizer, Teacher(teacher, CPU), 600, CPU)
+    held_out = HeldOut(documents, tokenizer, encoding, CPU)
+    assert encoding.teacher is not None
+    width = encoding.teacher.width
+    learner = lambda: EncoderStudent(SMALL, tokenizer, width)  # noqa: E731
+    before = held_out.measure(learner())
+    after = held_out.measure(run(tmp_path / "e", learner, encoding, 30, warm_up=3))
+    for loss in ("masked_lm", "token", "sentence"):
+        assert after[loss] < 0.95 * before[loss], loss
 
 
 def test_bits_per_byte_are_those_of_the_text(texts: list[str], tokenizer: Tokenizer) -> None:
