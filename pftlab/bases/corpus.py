@@ -30,7 +30,8 @@ def read_documents(path: str | Path, without: Sequence[Path] = ()) -> list[dict[
     """Read the documents of a .jsonl or .jsonl.xz file, or of all such files of a folder.
 
     Args:
-        path: file or folder. Every line is an object with a "text".
+        path: file or folder. Every line is an object with a "text", and a "source" unless the
+            name of the file tells it ("fiction-01.jsonl.xz": "fiction").
         without: files to leave out, such as the held-out one.
 
     Raises:
@@ -58,6 +59,7 @@ def read_documents(path: str | Path, without: Sequence[Path] = ()) -> list[dict[
                         f"Line {number} of {str(file)!r} is not a document. Every line must be an "
                         'object with a text: {"text": "..."}.'
                     ) from error
+                document.setdefault("source", re.sub(r"(-\d+)?\.jsonl(\.xz)?$", "", file.name))
                 documents.append(document)
     return documents
 

@@ -17,21 +17,12 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, 
 
 import pftlab as pft
 from pftlab.bases import pretrain as recipe
-from pftlab.bases.pretrain import (
-    DecoderObjective,
-    DecoderStudent,
-    EncoderObjective,
-    EncoderStudent,
-    HeldOut,
-    Size,
-    Teacher,
-    learn_vocabulary,
-    learning_rate_factor,
-    prepare,
-    pretrain,
-    save_model,
-)
-from pftlab.core.errors import BadCheckpoint
+from pftlab.bases.held_out import HeldOut
+from pftlab.bases.history import learning_curve, read_history
+from pftlab.bases.objectives import DecoderObjective, EncoderObjective, Teacher
+from pftlab.bases.pretrain import learn_vocabulary, learning_rate_factor, prepare, pretrain
+from pftlab.bases.students import DecoderStudent, EncoderStudent, Size, save_model
+from pftlab.core.errors import BadCheckpoint, Unavailable
 
 CPU = torch.device("cpu")
 SMALL = Size(layers=1, width=32, heads=2, encoder_rate=3e-3, decoder_rate=3e-3)
@@ -350,9 +341,40 @@ def test_the_recipe_from_the_command_line(
         assert pft.load_base(str(folder)).num_parameters() > 10_000
     logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert logged[-1]["step"] == 2 and logged[-1]["tiny/held_out/bits_per_byte_masked"] > 0
+
+    measured = logged[-1]["tiny/held_out/bits_per_byte_masked"]
+    history = read_history(out / "tiny-encoder")
+    (first,) = history["runs"]
+    assert first["steps"] == 2 and first["teacher"] == "teacher0" and first["device"] == "CPU"
+    assert first["corpus"] == {"a": {"documents": len(texts), "bytes": sum(map(len, texts))}}
+    assert learning_curve(history, "held_out/bits_per_byte_masked")[1][-1] == measured
+    assert learning_curve(history, "loss")[0] == pytest.approx([600e-6, 1200e-6])
+
+    go_on = ["--start", str(out), "--out", str(tmp_path / "on"), "--prepared", str(out)]
+    recipe.main(["encoder", *common, *few, *go_on])
+    on = read_history(tmp_path / "on" / "tiny-encoder")
+    assert on["runs"][0] == first and len(on["runs"]) == 2
+    assert learning_curve(on, "loss")[0] == pytest.approx([600e-6, 1200e-6, 1800e-6, 2400e-6])
+    recipe.main(["measure", "--start", str(tmp_path / "on"), "--held-out", str(held), *few])
+    recipe.main(["measure", "--start", str(tmp_path / "d"), "--held-out", str(held), *few])
+    assert read_history(tmp_path / "on" / "tiny-encoder")["held_out"]["masked_lm"] > 0
+    assert read_history(tmp_path / "d" / "tiny-decoder")["held_out"]["bits_per_byte/zoo"] > 0
+
     table = recipe.Corpus.load(out / "corpus.npz")
     vocabulary = Tokenizer.from_file(str(out / "vocabulary.json"))
     text = vocabulary.decode(table.stream("plain", CPU).tokens.tolist())
     assert "zebra" not in text.lower() and "the" in text
-    with pytest.raises(SystemExit):
-        recipe.main(["prepare", "--out", str(out)])
+    for incomplete in (["prepare", "--out", str(out)], ["measure"], ["encoder"]):
+        with pytest.raises(SystemExit):
+            recipe.main(incomplete)
+    with pytest.raises(Unavailable, match="holds no model"):
+        recipe.main(["measure", "--start", str(tmp_path), "--held-out", str(held)])
+
+
+def test_a_history_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"has no history\.json"):
+        read_history(tmp_path)
+    for text in ("{", "{}", '{"runs": []}'):
+        (tmp_path / "history.json").write_text(text)
+        with pytest.raises(BadCheckpoint, match=r"history\.json"):
+            read_history(tmp_path)
