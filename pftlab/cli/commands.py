@@ -269,15 +269,22 @@ def _print_json(data: Any) -> None:
 
 
 def classroom(given: argparse.Namespace) -> None:
-    """Release student notebooks, or grade them."""
-    from ..exercises.classroom import grade, release
+    """Release student notebooks, grade them, or print the rubric."""
+    from ..exercises.classroom import grade, release, rubric
 
     if given.action == "release":
         for path in release(given.chapters, given.out, given.book):
             print(path)
-        return
-    rows = grade(given.folder, given.out, given.seconds, given.megabytes, quiet=given.quiet)
-    print(f"{len(rows)} submissions: {given.out}, reports in {given.out.with_suffix('')}")
+    elif given.action == "rubric":
+        print(rubric(given.chapters))
+    else:
+        rows = grade(given.folder, given.out, given.chapters, given.seconds, given.megabytes,
+                     quiet=given.quiet)  # fmt: skip
+        print(f"{len(rows)} submissions: {given.out}, {given.out.with_suffix('.html')}, "
+              f"reports in {given.out.with_suffix('')}")  # fmt: skip
+        missing = sorted({name for r in rows for name, on in r["protection"].items() if not on})
+        if missing:
+            print(f"This system did not confine: {', '.join(missing)}. Grade in a container.")
 
 
 def progress(given: argparse.Namespace) -> None:
