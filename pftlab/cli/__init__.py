@@ -88,6 +88,7 @@ notebook for each student. After a kill, the same command goes on.
 Examples:
   pftlab classroom release low_rank.lora --out handout/
   pftlab classroom rubric low_rank.lora
+  pftlab classroom figures --out slides/
   pftlab classroom grade collected/ --out grades.csv
 """
 
@@ -196,6 +197,9 @@ def _parser(card: MethodCard | None) -> argparse.ArgumentParser:
     action.add_argument("--book", type=Path, default=Path("book"), help="the book's sources")
     action = actions.add_parser("rubric", help="print what earns the points", allow_abbrev=False)
     action.add_argument("chapters", nargs="+", help="such as low_rank.lora")
+    action = actions.add_parser("figures", help="copy the book's figures", allow_abbrev=False)
+    action.add_argument("--out", type=Path, required=True, help="folder for the figures")
+    action.add_argument("--book", type=Path, default=Path("book"), help="the book's sources")
     action = actions.add_parser("grade", help="grade a folder", allow_abbrev=False)
     action.add_argument("folder", type=Path, help="notebooks; a student is a file's name")
     action.add_argument("--out", type=Path, default=Path("grades.csv"), metavar="FILE.csv")

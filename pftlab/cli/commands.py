@@ -269,14 +269,17 @@ def _print_json(data: Any) -> None:
 
 
 def classroom(given: argparse.Namespace) -> None:
-    """Release student notebooks, grade them, or print the rubric."""
+    """Release student notebooks, grade them, print the rubric, or copy the figures."""
     from ..exercises.classroom import grade, release, rubric
+    from ..exercises.slides import figures
 
     if given.action == "release":
         for path in release(given.chapters, given.out, given.book):
             print(path)
     elif given.action == "rubric":
         print(rubric(given.chapters))
+    elif given.action == "figures":
+        print(f"{len(figures(given.out, given.book))} figures: {given.out / 'figures.md'}")
     else:
         rows = grade(given.folder, given.out, given.chapters, given.seconds, given.megabytes,
                      quiet=given.quiet)  # fmt: skip

@@ -5,20 +5,25 @@ from importlib import import_module
 from ..core.errors import UnknownName
 from .model import Exercise, Question
 
-CHAPTERS = (  # in the order of the book
-    "foundations.finetuning",
-    "adapter.index",
-    "prompt.index",
-    "low_rank.lora",
-    "low_rank.index",
-    "sparse.index",
-    "others.index",
-)
+CHAPTERS = {  # in the order of the book
+    "foundations.finetuning": "Fine-tuning",
+    "adapter.index": "Adapters",
+    "prompt.index": "Prompts",
+    "low_rank.lora": "LoRA",
+    "low_rank.index": "Low rank",
+    "sparse.index": "Sparse",
+    "others.index": "Others",
+}
 
 
 def chapters() -> tuple[str, ...]:
     """The chapters with exercises, as "family.chapter"."""
-    return CHAPTERS
+    return tuple(CHAPTERS)
+
+
+def title_of(chapter: str) -> str:
+    """A word or two for the chapter."""
+    return CHAPTERS[chapter]
 
 
 def _data(chapter: str) -> object:

@@ -10,10 +10,13 @@ from typing import Any
 from .catalogue import exercises_of, quiz_of
 from .model import Exercise
 
-INTRODUCTION = """\
-## Exercises
-
-Write your answer into the cell, run it, and run the check below it. It says what is right, and what to look at if something is not. An answer stands alone: `torch` and `math` are there, other cells are not. The first line of the cell tells the grader which exercise it is; leave it there."""
+INTRODUCTION = (
+    "## Exercises\n\n"
+    "Write your answer into the cell, run it, and run the check below it. It says what is right, "
+    "and what to look at if something is not. An answer stands alone: `torch` and `math` are "
+    "there, other cells are not. The first line of the cell tells the grader which exercise it "
+    "is; leave it there."
+)
 ALONE = "Questions without a check are for you, your data and your neighbour."
 QUIZ = "## Quiz\n\nChoose an answer and read what it says. What you choose stays in this browser."
 
@@ -72,5 +75,7 @@ def replaced(
     """`cells` with `new` in the place of those of the chapter's exercises, or at the end."""
     places = [i for i, cell in enumerate(cells) if chapter_of(cell) == chapter]
     first = places[0] if places else len(cells)
-    kept = [[c for c in part if chapter_of(c) != chapter] for part in (cells[:first], cells[first:])]
+    kept = [
+        [c for c in part if chapter_of(c) != chapter] for part in (cells[:first], cells[first:])
+    ]
     return kept[0] + new + kept[1]

@@ -403,8 +403,9 @@ def overview(rows: list[dict[str, Any]], asked: list[Exercise], reports: str) ->
         right = sum(row["results"][place]["state"] == "right" for row in rows)
         most = max(set(said), key=said.count) if said else ""
         times = f" ({said.count(most)} times)" if most else ""
+        name = html.escape(f"{e.name} {e.title}")
         stumbled.append(
-            f"<tr><th>{html.escape(f'{e.name} {e.title}')}</th><td>{right} of {len(rows)} right</td>"
+            f"<tr><th>{name}</th><td>{right} of {len(rows)} right</td>"
             f"<td>{html.escape(most)}{times}</td></tr>"
         )
     return _page(

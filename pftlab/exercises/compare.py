@@ -22,8 +22,7 @@ def whole(g: Any, low: int, high: int) -> int:
 def close(a: Any, b: Any, tolerance: float = 1e-8) -> bool:
     """Whether two tensors have one shape and the same numbers."""
     return bool(
-        a.shape == b.shape
-        and torch.allclose(a.double(), b.double(), atol=tolerance, rtol=1e-6)
+        a.shape == b.shape and torch.allclose(a.double(), b.double(), atol=tolerance, rtol=1e-6)
     )
 
 

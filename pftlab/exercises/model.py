@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 
@@ -87,3 +88,9 @@ class Question:
 
     text: str
     options: tuple[Option, ...]
+
+    def shuffled(self) -> list[Option]:
+        """The options in the order in which they are shown: drawn once, from the question."""
+        order = list(self.options)
+        Random(self.text).shuffle(order)
+        return order

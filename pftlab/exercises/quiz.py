@@ -36,7 +36,7 @@ class Quiz:
         lines = []
         for number, question in enumerate(self.questions, 1):
             lines.append(f"{number}. {question.text}")
-            lines += [f"   ( ) {option.text}" for option in question.options]
+            lines += [f"   ( ) {option.text}" for option in question.shuffled()]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -57,7 +57,7 @@ def _card(chapter: str, number: int, question: Question) -> str:
         f'<label><input type="radio" name="{group}" data-lm-suppress-shortcuts="true"'
         f"{' data-right' if option.right else ''}><span>{_inline(option.text)}</span>"
         f"<template>{_inline(option.feedback)}</template></label>"
-        for option in question.options
+        for option in question.shuffled()
     )
     return (
         f"<fieldset><legend>{number}. {_inline(question.text)}</legend>{options}"

@@ -134,7 +134,7 @@ class Session:
             TooSlow: time was up.
         """
         blob = bytearray()
-        given = [v for v in (*content.get("args", ()), *content.get("named", {}).values())]
+        given = [*content.get("args", ()), *content.get("named", {}).values()]
         packed = {key: pack(value, blob, _refuse) for key, value in content.items()}
         try:
             send(self.line, packed, bytes(blob))
@@ -152,7 +152,7 @@ class Session:
     def _open(self, reply: dict[str, Any], blob: bytes, given: list[Any]) -> Any:
         if "error" in reply:
             known = {"stub": NotImplementedError, "attribute": AttributeError}
-            raise known.get(reply.get("kind"), AnswerError)(str(reply["error"])[:700])
+            raise known.get(str(reply.get("kind")), AnswerError)(str(reply["error"])[:700])
         for place, now in reply.get("changed", {}).items():  # a tensor that was changed in place
             given[int(place)].data = unpack(now, blob, self.remote)
         return unpack(reply.get("value"), blob, self.remote)

@@ -75,9 +75,12 @@ class Sandbox:
             TooSlow: time was up.
         """
         ours, theirs = socket.socketpair()
-        with ours, tempfile.TemporaryDirectory(
-            prefix="pftlab-answer-", ignore_cleanup_errors=True
-        ) as place:
+        with (
+            ours,
+            tempfile.TemporaryDirectory(
+                prefix="pftlab-answer-", ignore_cleanup_errors=True
+            ) as place,
+        ):
             setting = {"place": place, "seconds": seconds, "megabytes": self.megabytes}
             with theirs:
                 socket.send_fds(self.control, [json.dumps(setting).encode()], [theirs.fileno()])

@@ -129,11 +129,13 @@ def test_errors_are_told_and_whose_they_are():
 
 
 def test_inputs_are_drawn_anew():
-    seen = []
-    for _ in range(2):
-        examine(exercise("low_rank.lora.3"), lambda x, h, A, B, alpha: seen.append(x) or h)
-    assert not any(torch.equal(a, b) for i, a in enumerate(seen) for b in seen[i + 1 :] if i == 0)
-    assert len(seen) > 2
+    first, second = [], []
+    for seen in (first, second):
+        examine(
+            exercise("low_rank.lora.3"), lambda x, h, A, B, alpha, seen=seen: seen.append(x) or h
+        )
+    assert len(first) > 3 and not any(torch.equal(a, b) for a in first for b in second)
+    assert not torch.equal(first[0], first[1])
 
 
 def test_an_open_exercise_cannot_be_checked():
@@ -160,7 +162,7 @@ def test_quizzes():
             assert sum(option.right for option in question.options) == 1
             said = [option.feedback for option in question.options]
             assert len(said) >= 3 and len(set(said)) == len(said) and all(said)
-        places = {[o.right for o in q.options].index(True) for q in questions}
+        places = {[o.right for o in q.shuffled()].index(True) for q in questions}
         assert len(places) > 1, "the right option is not always at the same place"
 
 

@@ -129,7 +129,7 @@ def _speedup(answer: Any, g: Any) -> None:
         answer(layers, highest, forward, backward),
         full / mean,
         [
-            (mean / full, "That is the share of the time that is left; the speed-up is its inverse."),
+            (mean / full, "That is the share of the time that is left; invert it."),
             (1.0, "Nothing is saved: that is so if the *upper* adapters are dropped."),
             (full / each[-1], "n is drawn anew in each step, and is not always the highest."),
             (full * len(short) / sum(short), "The forward pass still runs through every layer."),
@@ -196,7 +196,10 @@ def _fusion_weights(answer: Any, g: Any) -> None:
             (scores, "Those are the scores; weights are positive and sum to 1."),
             (scores.softmax(0), "The softmax runs over the words; the adapters compete."),
             ((scores / 8**0.5).softmax(-1), "There is no √d in AdapterFusion's scores."),
-            (torch.full((5, 3), 1 / 3).double(), "All adapters get the same weight, whatever h is."),
+            (
+                torch.full((5, 3), 1 / 3).double(),
+                "All adapters get the same weight, whatever h is.",
+            ),
             ((-scores).softmax(-1), "The best match gets the smallest weight: mind the sign."),
         ],
         "Queries come from h, keys from the adapters' outputs: x @ M.T, with the right M.",

@@ -1,5 +1,6 @@
 """Exercises of the chapter book/low_rank/index.ipynb. Shapes: A (r, d_in), B (d_out, r)."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,12 +14,19 @@ def _same_budget(which: int) -> Any:
     def test(answer: Any, g: Any) -> None:
         given = numbers(answer, ("rank of LoHa", "reachable rank"))[which]
         lora = torch.empty(8, 768 + 768, device="meta").numel()
-        rank = next(r for r in range(1, 9) if torch.empty(2, r, 1536, device="meta").numel() == lora)
+        rank = next(
+            r for r in range(1, 9) if torch.empty(2, r, 1536, device="meta").numel() == lora
+        )
         if which == 0:
-            measure(given, rank, [
-                (8, "LoHa has two products, so each has fewer parameters than LoRA's one."),
-                (16, "Twice as many matrices for the same budget: the rank goes down."),
-            ], "LoHa has 2 r (d_in + d_out) parameters. Set that equal to LoRA's.")
+            measure(
+                given,
+                rank,
+                [
+                    (8, "LoHa has two products, so each has fewer parameters than LoRA's one."),
+                    (16, "Twice as many matrices for the same budget: the rank goes down."),
+                ],
+                "LoHa has 2 r (d_in + d_out) parameters. Set that equal to LoRA's.",
+            )
         else:
             product = torch.kron(torch.eye(rank), torch.eye(rank))  # ranks multiply
             measure(given, float(torch.linalg.matrix_rank(product)), [
@@ -36,10 +44,16 @@ def _bits(which: int) -> Any:
         plain = (4 * block + 32) / block
         twice = (4 * block * second + 8 * second + 32) / (block * second)
         if which == 0:
-            measure(given, plain, [
-                (4.0, "Plain: each block has a constant besides."),
-                (36.0, "Plain: one constant for 64 weights, not for one."),
-            ], "Plain: 64 weights of 4 bits and one constant of 32.", within=1e-4)
+            measure(
+                given,
+                plain,
+                [
+                    (4.0, "Plain: each block has a constant besides."),
+                    (36.0, "Plain: one constant for 64 weights, not for one."),
+                ],
+                "Plain: 64 weights of 4 bits and one constant of 32.",
+                within=1e-4,
+            )
         else:
             measure(given, twice, [
                 (plain, "Double: the constants themselves are in 8 bits."),
@@ -131,7 +145,7 @@ def _path_value(answer: Any, g: Any) -> None:
     left, right = answer(As, Bs, 0.5, 3.0)
     products = [B @ A for A, B in zip(As, Bs, strict=True)]
     moved = torch.zeros(6, 7).double()
-    for before, after in zip(products, products[1:], strict=False):  # Algorithm 1, step by step
+    for before, after in pairwise(products):  # Algorithm 1, step by step
         moved = moved + 3.0 * 0.5 * (after - before)
     own = 0.5 * products[-1]
     compare(
@@ -143,7 +157,7 @@ def _path_value(answer: Any, g: Any) -> None:
             (moved / 0.5 + own, "The increments of W have the scale s too."),
             (moved / 3 + own, "The ratio λ is missing."),
             (-moved + own, "W follows the update; yours goes the other way."),
-            (moved + own + 1.5 * products[0], "The product at the start is not a part of the change."),
+            (moved + own + 1.5 * products[0], "The product at the start has to be taken away."),
             (1.5 * (products[-1] - products[-2]) + own, "All steps count, not only the last."),
         ],
         "left @ right should be the sum of the steps and the update.",

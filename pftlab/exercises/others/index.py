@@ -15,11 +15,16 @@ def _counts(which: int) -> Any:
         d = 768
         if which == 0:
             layer = sum(torch.empty(n, device="meta").numel() for n in (d, d, 4 * d))
-            measure(given, 12 * layer, [
-                (layer, "(IA)³: that is one layer."),
-                (12 * 3 * d, "(IA)³: the middle of the feed-forward network is 4 d wide."),
-                (12 * 2 * d, "(IA)³: three vectors in each layer."),
-            ], "(IA)³: keys and values of width d, the middle of width 4 d, 12 layers.")
+            measure(
+                given,
+                12 * layer,
+                [
+                    (layer, "(IA)³: that is one layer."),
+                    (12 * 3 * d, "(IA)³: the middle of the feed-forward network is 4 d wide."),
+                    (12 * 2 * d, "(IA)³: three vectors in each layer."),
+                ],
+                "(IA)³: keys and values of width d, the middle of width 4 d, 12 layers.",
+            )
         else:
             free = len(torch.triu_indices(32, 32, 1)[0])
             matrix = d // 32 * free
@@ -39,10 +44,15 @@ def _fourier(which: int) -> Any:
         trained = torch.empty(12, 2, 1000, device="meta").numel()
         lora = torch.empty(12, 2, 8, 768 + 768, device="meta").numel()
         if which == 0:
-            measure(given, trained, [
-                (1000, "Trained: each matrix has its own coefficients."),
-                (3 * trained, "Trained: the places in the spectrum are drawn, not trained."),
-            ], "Trained: 24 matrices.")
+            measure(
+                given,
+                trained,
+                [
+                    (1000, "Trained: each matrix has its own coefficients."),
+                    (3 * trained, "Trained: the places in the spectrum are drawn, not trained."),
+                ],
+                "Trained: 24 matrices.",
+            )
         else:
             measure(given, lora / trained, [
                 (trained / lora, "Times: LoRA has more, so the ratio is above one."),
@@ -113,12 +123,17 @@ def _ia3_value(answer: Any, g: Any) -> None:
         got = x @ given_W.T + given_b
         if where == "output":
             right = l * (x @ W.T + b)
-            compare(got, right, [
-                (x @ W.T + b, "'output': nothing was rescaled."),
-                (l * (x @ W.T) + b, "'output': the bias is a part of what l rescales."),
-                (x @ W.T + l * b, "'output': only the bias was rescaled."),
-                ((x @ W.T + b) / l, "'output': multiply by l, do not divide."),
-            ], "'output': x @ W'.T + b' should be l ⊙ (x @ W.T + b). Rows or columns?")
+            compare(
+                got,
+                right,
+                [
+                    (x @ W.T + b, "'output': nothing was rescaled."),
+                    (l * (x @ W.T) + b, "'output': the bias is a part of what l rescales."),
+                    (x @ W.T + l * b, "'output': only the bias was rescaled."),
+                    ((x @ W.T + b) / l, "'output': multiply by l, do not divide."),
+                ],
+                "'output': x @ W'.T + b' should be l ⊙ (x @ W.T + b). Rows or columns?",
+            )
         else:
             right = (l * x) @ W.T + b
             compare(got, right, [
@@ -183,9 +198,9 @@ EXERCISES = (
     ),
     Exercise(
         _name(2), "Few frequencies", "short", 5, 1,
-        "FourierFT trains 1000 coefficients for each adapted matrix, at places drawn once. How many "
-        "does it train on query and value of 12 layers, and how many times as many has LoRA at "
-        "rank 8 there (width 768)?",
+        "FourierFT trains 1000 coefficients for each adapted matrix, at places drawn once. How "
+        "many does it train on query and value of 12 layers, and how many times as many has LoRA "
+        "at rank 8 there (width 768)?",
         "fourier = (..., ...)\n",
         ("How many matrices are adapted?",),
         (Stage("FourierFT", 1, _fourier(0)), Stage("LoRA", 1, _fourier(1))),

@@ -37,10 +37,16 @@ def _costs(which: int) -> Any:
         longer = torch.empty(120, 120, device="meta").numel() / scores
         wider = torch.empty(100, 120, device="meta").numel() / scores
         if which == 0:
-            measure(given, longer, [
-                (wider, "Prompt tuning: the prompt's vectors also ask, they are like words."),
-                (1.0, "Prompt tuning: the vectors take part in attention."),
-            ], "Prompt tuning: 120 vectors, each looks at each.", within=1e-3)
+            measure(
+                given,
+                longer,
+                [
+                    (wider, "Prompt tuning: the prompt's vectors also ask, they are like words."),
+                    (1.0, "Prompt tuning: the vectors take part in attention."),
+                ],
+                "Prompt tuning: 120 vectors, each looks at each.",
+                within=1e-3,
+            )
         else:
             measure(given, wider, [
                 (longer, "Prefix tuning: trained keys and values are looked at, and do not ask."),
@@ -139,8 +145,8 @@ def _mask_text(answer: Any, g: Any) -> None:
         [
             (words[:, None, :].expand(2, 4, 4), "A word sees those behind it: that is no decoder."),
             (causal.expand(2, 4, 4), "Padding is seen."),
-            (causal & words[:, :, None], "Padding as a query was hidden; padding as a key matters."),
-            (causal.T & words[:, None, :], "A word sees what comes after it and not what was before."),
+            (causal & words[:, :, None], "Padding was hidden as a query; as a key it matters."),
+            (causal.T & words[:, None, :], "A word sees what comes after it, not what was before."),
             (torch.ones(4, 4, dtype=torch.bool).tril(-1) & words[:, None, :],
              "A word does not see itself."),
             (torch.ones(4, 4, dtype=torch.bool).tril(2) & words[:, None, :],
@@ -303,7 +309,7 @@ QUIZ = (
         "Prompts at random start far from any word. A common cure is to start from",
         (
             Option("zero vectors", "All keys would be equal, and so would their gradients."),
-            Option("the embeddings of words", "They lie where the model knows its way.", right=True),
+            Option("the embeddings of words", "The model knows its way there.", right=True),
             Option("the mean of all positions",
                    "Positions are added later; they are not what the prompt stands for."),
         ),

@@ -48,11 +48,17 @@ def _store(which: int) -> Any:
         given = numbers(answer, ("megabytes", "density"))[which]
         each = 4 + 4  # a number and its place
         if which == 0:
-            measure(given, 100e6 * 0.005 * each / 1e6, [
-                (2.0, "Megabytes: the places have to be stored as well."),
-                (4e6, "Megabytes: that is in bytes."),
-                (400.0, "Megabytes: only what is trained is stored."),
-            ], "Megabytes: half a million numbers with their places.", within=1e-3)
+            measure(
+                given,
+                100e6 * 0.005 * each / 1e6,
+                [
+                    (2.0, "Megabytes: the places have to be stored as well."),
+                    (4e6, "Megabytes: that is in bytes."),
+                    (400.0, "Megabytes: only what is trained is stored."),
+                ],
+                "Megabytes: half a million numbers with their places.",
+                within=1e-3,
+            )
         else:
             measure(given, 4 / each, [
                 (1.0, "Density: with the places the file is twice as large by then."),
@@ -288,7 +294,7 @@ QUIZ = (
         (
             Option("the mean gradient of a trained model can be near zero where single ones are "
                    "not", "Opposite gradients cancel in a mean; squares do not.", right=True),
-            Option("a batch does not fit into memory", "A mean can be added up example by example."),
+            Option("a batch does not fit into memory", "A mean is added up bit by bit."),
             Option("squares are faster than absolute values", "The time is in the gradients."),
         ),
     ),

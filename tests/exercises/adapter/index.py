@@ -49,11 +49,17 @@ ANSWERS = {
         bottleneck(),
         {
             bottleneck("self.down(h)"): "has shape",
-            bottleneck(bias="False", init="torch.nn.init.zeros_(self.up.weight)"): "their biases are not",
-            bottleneck().replace("Linear(width, bottleneck,", "Linear(width, 2 * bottleneck,").replace("Linear(bottleneck, width,", "Linear(2 * bottleneck, width,"): "makes 59",
+            bottleneck(
+                bias="False", init="torch.nn.init.zeros_(self.up.weight)"
+            ): "their biases are not",
+            bottleneck()
+            .replace("Linear(width, bottleneck,", "Linear(width, 2 * bottleneck,")
+            .replace("Linear(bottleneck, width,", "Linear(2 * bottleneck, width,"): "makes 59",
             bottleneck("self.up(torch.relu(self.down(h)))"): "gets around the adapter",
             bottleneck(init="pass"): "What makes the change zero",
-            bottleneck(init="[torch.nn.init.zeros_(p) for p in self.parameters()]"): "Both matrices are zero",
+            bottleneck(
+                init="[torch.nn.init.zeros_(p) for p in self.parameters()]"
+            ): "Both matrices are zero",
             bottleneck("h + self.up(self.down(h))"): "is linear in h",
             bottleneck("h + torch.tanh(self.up(self.down(h)))"): "more than 3 directions",
         },
@@ -65,8 +71,10 @@ ANSWERS = {
             S + "return sum(times) / len(times) / full": "share of the time",
             S + "return 1.0": "*upper* adapters",
             S + "return full / times[-1]": "not always the highest",
-            S + "short = [(layers - n) * (forward + backward) for n in range(highest + 1)]\n    return full * len(short) / sum(short)": "still runs through every layer",
-            S + "times = times[: max(1, highest)]\n    return full * len(times) / sum(times)": "can be drawn as well",
+            S
+            + "short = [(layers - n) * (forward + backward) for n in range(highest + 1)]\n    return full * len(short) / sum(short)": "still runs through every layer",
+            S
+            + "times = times[: max(1, highest)]\n    return full * len(times) / sum(times)": "can be drawn as well",
             S + "return sum(full / t for t in times) / len(times)": "not the ratios",
             S + "return 1 + highest / layers": "Write down the time",
         },
@@ -74,13 +82,16 @@ ANSWERS = {
     "adapter.index.5": (
         K + "return sum(torch.kron(a, s @ t) for a, s, t in zip(A, S, T))",
         {
-            K + "return torch.stack([torch.kron(a, s @ t) for a, s, t in zip(A, S, T)])": "Add up the n products",
+            K
+            + "return torch.stack([torch.kron(a, s @ t) for a, s, t in zip(A, S, T)])": "Add up the n products",
             K + "return sum(a @ a for a in A)": "has shape",
             K + "return sum(torch.kron(s @ t, a) for a, s, t in zip(A, S, T))": "are exchanged",
             K + "return torch.kron(A[0], S[0] @ T[0])": "Only the first",
-            K + "return sum(torch.kron(a, s @ t) for a, s, t in zip(A, S, T)) / len(A)": "not averaged",
+            K
+            + "return sum(torch.kron(a, s @ t) for a, s, t in zip(A, S, T)) / len(A)": "not averaged",
             K + "return torch.kron(A.sum(0), torch.einsum('ncr,nrd->cd', S, T))": "in pairs",
-            K + "return sum(torch.kron(a.T.contiguous(), s @ t) for a, s, t in zip(A, S, T))": "A was transposed",
+            K
+            + "return sum(torch.kron(a.T.contiguous(), s @ t) for a, s, t in zip(A, S, T))": "A was transposed",
             K + "return 2 * sum(torch.kron(a, s @ t) for a, s, t in zip(A, S, T))": "yours differs",
         },
     ),
@@ -94,7 +105,8 @@ ANSWERS = {
             F + f"w = (s / 8**0.5).softmax(-1)\n    return {SUM}, w": "no √d",
             F + f"w = torch.ones_like(s) / 3\n    return {SUM}, w": "whatever h is",
             F + f"w = (-s).softmax(-1)\n    return {SUM}, w": "mind the sign",
-            F + f"w = torch.einsum('td,ntd->tn', h @ K.T, z @ Q.T).softmax(-1)\n    return {SUM}, w": "with the right M",
+            F
+            + f"w = torch.einsum('td,ntd->tn', h @ K.T, z @ Q.T).softmax(-1)\n    return {SUM}, w": "with the right M",
             F + "return torch.einsum('tn,ntd->td', w, z), w": "V is missing",
             F + f"return {SUM} + h, w": "once more",
             F + f"return 2 * {SUM}, w": "one for each adapter.",

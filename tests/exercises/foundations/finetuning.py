@@ -52,30 +52,41 @@ ANSWERS = {
     "foundations.finetuning.3": (
         C + "return layers + len(t) + travel - (q if t and 0 not in trained else 0)",
         {
-            C + "return layers + len(t) + layers - (q if 0 not in trained else 0)": "trains no layer",
-            C + "return len(t) + travel - (q if t and 0 not in trained else 0)": "runs forward through",
+            C
+            + "return layers + len(t) + layers - (q if 0 not in trained else 0)": "trains no layer",
+            C
+            + "return len(t) + travel - (q if t and 0 not in trained else 0)": "runs forward through",
             C + "return layers + len(t) + travel - (q if t else 0)": "must leave layer 1 too",
-            C + "return layers + len(trained) + travel - (q if t and 0 not in trained else 0)": "no matrix product of their own",
-            C + "return layers + len(trained) + travel - (q if t else 0)": "Number 0 stands for the embeddings: look",
-            C + "return layers + 2 * len(t) - (q if t and 0 not in trained else 0)": "travels through frozen layers above",
+            C
+            + "return layers + len(trained) + travel - (q if t and 0 not in trained else 0)": "no matrix product of their own",
+            C
+            + "return layers + len(trained) + travel - (q if t else 0)": "Number 0 stands for the embeddings: look",
+            C
+            + "return layers + 2 * len(t) - (q if t and 0 not in trained else 0)": "travels through frozen layers above",
             C + "return layers + 2 * len(t)": "and q is missing",
             C + "return layers + len(t) + travel": "need not leave by query",
-            C + "return layers + len(t) + (layers if t else 0) - (q if t and 0 not in trained else 0)": "Below the lowest trained",
-            C + "return 3 * layers if 0 in trained else layers + max(0, travel - 1)": "Where are the gradients of the weights",
-            C + "return 3 * layers if 0 in trained else 2 * layers - 1 if t else layers": "Count forward, weights and travel apart",
+            C
+            + "return layers + len(t) + (layers if t else 0) - (q if t and 0 not in trained else 0)": "Below the lowest trained",
+            C
+            + "return 3 * layers if 0 in trained else layers + max(0, travel - 1)": "Where are the gradients of the weights",
+            C
+            + "return 3 * layers if 0 in trained else 2 * layers - 1 if t else layers": "Count forward, weights and travel apart",
         },
     ),
     "foundations.finetuning.4": (
         P + "return torch.linalg.solve(X.T @ X + ridge * one, X.T @ Y)",
         {
-            P + "return X @ torch.linalg.solve(X.T @ X + ridge * one, X.T @ Y)": "not the predictions",
+            P
+            + "return X @ torch.linalg.solve(X.T @ X + ridge * one, X.T @ Y)": "not the predictions",
             P + "return torch.linalg.solve(X.T @ X + ridge * one, X.T @ Y).T": "not its transpose",
             P + "torch.linalg.solve(X.T @ X + ridge * one, X.T @ Y)": "return missing",
             P + "return torch.linalg.solve(X.T @ X, X.T @ Y)": "where does ridge go",
             P + "return torch.linalg.solve(X.T @ X + ridge**2 * one, X.T @ Y)": "you squared it",
             P + "return torch.linalg.solve(X.T @ X + 20 * ridge * one, X.T @ Y)": "not their mean",
-            P + "return torch.linalg.solve(X.T @ X - ridge * one, X.T @ Y)": "rewards large weights",
-            P + "return -torch.linalg.solve(X.T @ X + ridge * one, X.T @ Y)": "weight has the wrong sign",
+            P
+            + "return torch.linalg.solve(X.T @ X - ridge * one, X.T @ Y)": "rewards large weights",
+            P
+            + "return -torch.linalg.solve(X.T @ X + ridge * one, X.T @ Y)": "weight has the wrong sign",
             P + "return torch.linalg.solve(X.T @ X + ridge, X.T @ Y)": "on the diagonal only",
         },
     ),
@@ -84,11 +95,17 @@ ANSWERS = {
         {
             "def layer_rates(names, layers, rate, decay):\n    return [rate for name in names]": "a dictionary with a rate",
             rates("rate / decay ** (layers - 1 - n)", head="rate / decay"): "gets the rate itself",
-            rates("rate / decay ** (layers - n)", embeddings="rate / decay ** (layers + 1)"): "not yet divided",
+            rates(
+                "rate / decay ** (layers - n)", embeddings="rate / decay ** (layers + 1)"
+            ): "not yet divided",
             rates("rate / decay ** n"): "bottom gets more",
-            rates("rate / decay ** (layers - 1 - n)", embeddings="rate / decay ** (layers - 1)"): "one step below layer 0",
+            rates(
+                "rate / decay ** (layers - 1 - n)", embeddings="rate / decay ** (layers - 1)"
+            ): "one step below layer 0",
             PREFIX: "also the beginning of",
-            rates("rate * (1 - (layers - 1 - n) / (layers + 1))", embeddings="rate / (layers + 1)"): "equal differences",
+            rates(
+                "rate * (1 - (layers - 1 - n) / (layers + 1))", embeddings="rate / (layers + 1)"
+            ): "equal differences",
             rates("rate / decay ** (2 * (layers - 1 - n))", embeddings="0"): "should have",
         },
     ),

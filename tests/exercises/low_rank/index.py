@@ -1,7 +1,9 @@
 """Reference answers and typical wrong ones: {exercise: (reference, {wrong answer: its message})}."""
 
 
-def rank(need="16 * each", floor="//", frozen="parameters * bits / 8", cap="smallest", low="0", extra=""):
+def rank(
+    need="16 * each", floor="//", frozen="parameters * bits / 8", cap="smallest", low="0", extra=""
+):
     return (
         "def largest_rank(card, parameters, bits, spare, shapes):\n"
         "    each = sum(o + i for o, i in shapes)\n    smallest = min(min(s) for s in shapes)\n"
@@ -53,20 +55,31 @@ ANSWERS = {
         },
     ),
     "low_rank.index.4": (
-        D + "return torch.cat([(1 + ratio) * s * Bs[-1], -ratio * s * Bs[0]], 1), torch.cat([As[-1], As[0]])",
+        D
+        + "return torch.cat([(1 + ratio) * s * Bs[-1], -ratio * s * Bs[0]], 1), torch.cat([As[-1], As[0]])",
         {
             D + "return s * Bs[-1] @ As[-1]": "Return two things",
-            D + "return torch.cat([ratio * s * B for B in Bs], 1), torch.cat(As)": "Which terms of the sum cancel",
+            D
+            + "return torch.cat([ratio * s * B for B in Bs], 1), torch.cat(As)": "Which terms of the sum cancel",
             D + "return (1 + ratio) * s * Bs[-1], As[-1]": "Rank r is too little",
-            D + "return torch.cat([As[-1], As[0]]), torch.cat([Bs[-1], Bs[0]], 1)": "left has shape",
-            D + "return torch.cat([ratio * s * Bs[-1], -ratio * s * Bs[0]], 1), torch.cat([As[-1], As[0]])": "itself is missing",
-            D + "return torch.cat([s * Bs[-1], 0 * Bs[0]], 1), torch.cat([As[-1], As[0]])": "W does not move",
-            D + "return torch.cat([(s + ratio) * Bs[-1], -ratio * Bs[0]], 1), torch.cat([As[-1], As[0]])": "have the scale s too",
-            D + "return torch.cat([2 * s * Bs[-1], -s * Bs[0]], 1), torch.cat([As[-1], As[0]])": "ratio λ is missing",
-            D + "return torch.cat([(1 - ratio) * s * Bs[-1], ratio * s * Bs[0]], 1), torch.cat([As[-1], As[0]])": "goes the other way",
-            D + "return torch.cat([(1 + ratio) * s * Bs[-1], 0 * Bs[0]], 1), torch.cat([As[-1], As[0]])": "not a part of the change",
-            D + "return torch.cat([(1 + ratio) * s * Bs[-1], -ratio * s * Bs[-2]], 1), torch.cat([As[-1], As[-2]])": "All steps count",
-            D + "return torch.cat([Bs[-1], Bs[0]], 1), torch.cat([As[-1], As[0]])": "the sum of the steps",
+            D
+            + "return torch.cat([As[-1], As[0]]), torch.cat([Bs[-1], Bs[0]], 1)": "left has shape",
+            D
+            + "return torch.cat([ratio * s * Bs[-1], -ratio * s * Bs[0]], 1), torch.cat([As[-1], As[0]])": "itself is missing",
+            D
+            + "return torch.cat([s * Bs[-1], 0 * Bs[0]], 1), torch.cat([As[-1], As[0]])": "W does not move",
+            D
+            + "return torch.cat([(s + ratio) * Bs[-1], -ratio * Bs[0]], 1), torch.cat([As[-1], As[0]])": "have the scale s too",
+            D
+            + "return torch.cat([2 * s * Bs[-1], -s * Bs[0]], 1), torch.cat([As[-1], As[0]])": "ratio λ is missing",
+            D
+            + "return torch.cat([(1 - ratio) * s * Bs[-1], ratio * s * Bs[0]], 1), torch.cat([As[-1], As[0]])": "goes the other way",
+            D
+            + "return torch.cat([(1 + ratio) * s * Bs[-1], 0 * Bs[0]], 1), torch.cat([As[-1], As[0]])": "has to be taken away",
+            D
+            + "return torch.cat([(1 + ratio) * s * Bs[-1], -ratio * s * Bs[-2]], 1), torch.cat([As[-1], As[-2]])": "All steps count",
+            D
+            + "return torch.cat([Bs[-1], Bs[0]], 1), torch.cat([As[-1], As[0]])": "the sum of the steps",
         },
     ),
     "low_rank.index.5": (
@@ -78,9 +91,11 @@ ANSWERS = {
             O + "return m[:, None] * V / V.norm(dim=0, keepdim=True)": "not of columns",
             O + "return m[:, None] * V / W.norm(dim=1, keepdim=True)": "you took W's",
             O + "return W * (m / W.norm(dim=1))[:, None] + s * B @ A": "should be m, whatever",
-            O + "V = W + B @ A\n    return m[:, None] * V / V.norm(dim=1, keepdim=True)": "scale s is missing",
+            O
+            + "V = W + B @ A\n    return m[:, None] * V / V.norm(dim=1, keepdim=True)": "scale s is missing",
             O + "return m[:, None] * W / W.norm(dim=1, keepdim=True)": "A and B have no effect",
-            O + "V = W - s * B @ A\n    return m[:, None] * V / V.norm(dim=1, keepdim=True)": "the directions should be",
+            O
+            + "V = W - s * B @ A\n    return m[:, None] * V / V.norm(dim=1, keepdim=True)": "the directions should be",
         },
     ),
 }

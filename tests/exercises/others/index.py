@@ -38,7 +38,8 @@ ANSWERS = {
             R + "return torch.linalg.solve(one - M, one + M)": "not skew",
             R + "return (one + Q) / (one - Q)": "entry by entry",
             R + "return one + 2 * Q": "first term of a series",
-            R + "S = (M + M.T) / 2\n    return torch.linalg.solve(one - S, one + S)": "skew part has a minus",
+            R
+            + "S = (M + M.T) / 2\n    return torch.linalg.solve(one - S, one + S)": "skew part has a minus",
             R + "return M": "R Rᵀ should be",
             R + "return torch.linalg.solve(one + Q, one - Q)": "turns the other way",
             R + "return torch.linalg.solve(one - 2 * Q, one + 2 * Q)": "*half* of",
@@ -55,14 +56,21 @@ ANSWERS = {
             I + "return W, W": "The bias for",
             I + "W *= l[:, None] if where == 'output' else l\n    return W, b": "in place",
             I + "return W, b": "'output': nothing",
-            I + "return (l[:, None] * W, b) if where == 'output' else (W * l, b)": "a part of what l",
+            I
+            + "return (l[:, None] * W, b) if where == 'output' else (W * l, b)": "a part of what l",
             I + "return (W, l * b) if where == 'output' else (W * l, b)": "only the bias",
-            I + "return (W / l[:, None], b / l) if where == 'output' else (W * l, b)": "'output': multiply",
-            I + "return (W * l.mean(), l * b) if where == 'output' else (W * l, b)": "Rows or columns",
-            I + "return (l[:, None] * W, l * b) if where == 'output' else (W, b)": "'input': nothing",
-            I + "return (l[:, None] * W, l * b) if where == 'output' else (W / l, b)": "'input': multiply",
-            I + "return (l[:, None] * W, l * b) if where == 'output' else (W * l, 0 * b)": "the bias got lost",
-            I + "return (l[:, None] * W, l * b) if where == 'output' else (W * l, 2 * b)": "the bias stays",
+            I
+            + "return (W / l[:, None], b / l) if where == 'output' else (W * l, b)": "'output': multiply",
+            I
+            + "return (W * l.mean(), l * b) if where == 'output' else (W * l, b)": "Rows or columns",
+            I
+            + "return (l[:, None] * W, l * b) if where == 'output' else (W, b)": "'input': nothing",
+            I
+            + "return (l[:, None] * W, l * b) if where == 'output' else (W / l, b)": "'input': multiply",
+            I
+            + "return (l[:, None] * W, l * b) if where == 'output' else (W * l, 0 * b)": "the bias got lost",
+            I
+            + "return (l[:, None] * W, l * b) if where == 'output' else (W * l, 2 * b)": "the bias stays",
         },
     ),
     "others.index.5": (

@@ -40,9 +40,11 @@ ANSWERS = {
             F + "return each.mean(0).square()": "Square each, then average",
             F + "return each.square().sum(0)": "the definition has a mean",
             F + "return each.abs().mean(0)": "Absolute values",
-            F + "p = (X @ W.T).softmax(-1)\n    return torch.einsum('nk,nd->kd', p * (1 - p), X * X) / len(X)": "true Fisher",
+            F
+            + "p = (X @ W.T).softmax(-1)\n    return torch.einsum('nk,nd->kd', p * (1 - p), X * X) / len(X)": "true Fisher",
             F + "return each.square().mean(0).sqrt()": "A root too many",
-            F + "return ((X @ W.T).softmax(-1)[:, :, None] * X[:, None]).square().mean(0)": "a single example",
+            F
+            + "return ((X @ W.T).softmax(-1)[:, :, None] * X[:, None]).square().mean(0)": "a single example",
         },
     ),
     "sparse.index.4": (
@@ -51,12 +53,18 @@ ANSWERS = {
             M + TOP + "return m": "a mask for each tensor",
             M + TOP + "return list(m.split([s.numel() for s in scores]))": "has shape",
             M + TOP + "m = m.double()\n    " + BACK: "hold True and False",
-            M + "m = torch.zeros(len(flat), dtype=torch.bool)\n    m[(-flat).topk(keep).indices] = True\n    " + BACK: "the lowest scores",
+            M
+            + "m = torch.zeros(len(flat), dtype=torch.bool)\n    m[(-flat).topk(keep).indices] = True\n    "
+            + BACK: "the lowest scores",
             M + TOP + "m = ~m\n    " + BACK: "inverted",
             M + "m = flat >= flat.sort(descending=True).values[keep]\n    " + BACK: "One too many",
-            M + "m = torch.cat([s.flatten() >= s.flatten().sort(descending=True).values[max(1, keep // 3) - 1] for s in scores])\n    " + BACK: "Every tensor gets a share",
+            M
+            + "m = torch.cat([s.flatten() >= s.flatten().sort(descending=True).values[max(1, keep // 3) - 1] for s in scores])\n    "
+            + BACK: "Every tensor gets a share",
             M + "m = torch.arange(len(flat)) < keep\n    " + BACK: "over all tensors together",
-            M + "m = flat >= flat.sort(descending=True).values[keep - 1]\n    " + BACK: "cannot cut between",
+            M
+            + "m = flat >= flat.sort(descending=True).values[keep - 1]\n    "
+            + BACK: "cannot cut between",
         },
     ),
     "sparse.index.5": (
@@ -67,7 +75,8 @@ ANSWERS = {
             S + "return Q @ (Q.T @ way)": "goes through θ₀",
             S + "return goal": "not θ₀ plus",
             S + "return start + raw @ (raw.T @ way)": "projects only if",
-            S + "U = raw / raw.norm(dim=0)\n    return start + U @ (U.T @ way)": "not yet orthogonal",
+            S
+            + "U = raw / raw.norm(dim=0)\n    return start + U @ (U.T @ way)": "not yet orthogonal",
             S + "return start + Q @ (Q.T @ goal)": "not the goal.",
             S + "return start - Q @ (Q.T @ way)": "away from the goal",
             S + "return start": "orthogonal to every column",
