@@ -73,7 +73,7 @@ def test_a_student_solves_an_exercise(tmp_path: Path) -> None:
         assert "All right: 4 of 4 points." in said.inner_text()
 
         # the quiz; the arrow key chooses the next answer and does not go to the next cell
-        run(page, cells.last)
+        run(page, cells.filter(has_text="import quiz"))
         card = page.locator(".pft-quiz fieldset").first
         card.locator("input").first.focus()
         page.keyboard.press("Space")
@@ -82,11 +82,15 @@ def test_a_student_solves_an_exercise(tmp_path: Path) -> None:
         assert card.locator("input").nth(1).is_checked()
         assert card.locator(".pft-quiz-said").inner_text() != before
 
+        answer.locator(".cm-content").click()
         page.keyboard.press("Control+s")
+        written = RIGHT.splitlines()[-1].strip()
         for _ in range(100):
-            if RIGHT.splitlines()[-1].strip() in (folder / "anna.ipynb").read_text("utf-8"):
+            if written in (folder / "anna.ipynb").read_text("utf-8"):
                 break
             page.wait_for_timeout(100)
+        else:
+            pytest.fail("the notebook was not saved")
         assert not seen.outside, seen.outside
     assert json.loads(progress.read_text())[NAME] == {"points": 4, "out_of": 4, "tries": 2}
     (tmp_path / "in").mkdir()
