@@ -1,6 +1,6 @@
 """Execute, normalise and check the book's notebooks: the one road from a cell to a page.
 
-    python tools/notebooks.py sync  book     rewrite the cells that show the library's code
+    python tools/notebooks.py sync  book     rewrite the cells made from the package
     python tools/notebooks.py run   book     execute in a fresh kernel, offline, and store outputs
     python tools/notebooks.py check book     fail when a stored notebook cannot be trusted
 
@@ -10,7 +10,9 @@ notebook that was never run, or whose code was edited since; figures that are mi
 alternative text; library code that is out of date; warnings and machine paths in outputs.
 
 A cell tagged `lib:pftlab.low_rank.lora.LowRank` holds that object's source; with `lib-brief:` it
-is shown without its docstring.
+is shown without its docstring. Cells tagged `exercises:low_rank.lora` are the exercises and the
+quiz of that chapter; `sync` makes all of them from the data in pftlab/exercises, in the place of
+the first. To add them to a chapter, add one cell with this tag.
 """
 
 import argparse
@@ -258,17 +260,34 @@ def without_docstring(source: str) -> str:
     return "\n".join(lines)
 
 
+def with_exercises(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """The cells with those of exercises made anew; one that is as it should be is kept."""
+    cell_module = importlib.import_module("pftlab.exercises.cells")
+    for chapter in dict.fromkeys(filter(None, map(cell_module.chapter_of, cells))):
+        old = {cell.id: cell for cell in cells if cell_module.chapter_of(cell) == chapter}
+        new = [nbformat.from_dict(cell) for cell in cell_module.section(chapter)]
+        same = [
+            kept if kept and (kept.source, tags(kept)) == (cell.source, tags(cell)) else cell
+            for cell in new
+            for kept in [old.get(cell.id)]
+        ]
+        cells = cell_module.replaced(cells, chapter, same)
+    return cells
+
+
 def sync(path: Path) -> bool:
-    """Rewrite the cells that show the library. Return whether one was out of date."""
+    """Rewrite the cells made from the package. Return whether one was out of date."""
     notebook = read(path)
-    changed = 0
+    before = [(cell.source, tags(cell)) for cell in notebook.cells]
+    notebook.cells = with_exercises(notebook.cells)
+    changed = int(before != [(cell.source, tags(cell)) for cell in notebook.cells])
     for cell in code_cells(notebook):
         for source in filter(None, map(library_source, tags(cell))):
             if cell.source != source:
                 cell.source, changed = source, changed + 1
     if changed:
         write(path, normalise(notebook))
-    print(f"{path}: {changed} cells rewritten from the library")
+    print(f"{path}: {changed or 'no'} changes from the package")
     return bool(changed)
 
 
@@ -377,6 +396,10 @@ def of_notebook(notebook: NotebookNode) -> Iterator[str]:
         yield "its cells were not run once each, in order"
     if record.get("seconds", 0) > NOTEBOOK_SECONDS:
         yield f"takes {record['seconds']} s; the budget is {NOTEBOOK_SECONDS} s"
+    if [(c.source, tags(c)) for c in with_exercises(notebook.cells)] != [
+        (c.source, tags(c)) for c in notebook.cells
+    ]:
+        yield "its exercises are not those of pftlab/exercises: python tools/notebooks.py sync"
     models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for cell in cells:
         for output in cell.outputs:

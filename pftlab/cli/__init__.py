@@ -81,11 +81,14 @@ Examples:
 CLASSROOM = """\
 Hand out exercises without solutions, and grade what comes back. No server, no account.
 
-A submission runs in a process of its own with limits, which protects against mistakes and not
-against malice: grade strangers' code in a container. Grading again skips what is graded.
+Each answer runs in a process of its own, without network, other files and other processes where
+the system allows; what it does not allow is said at the end. One folder for each assignment, one
+notebook for each student. After a kill, the same command goes on.
 
 Examples:
   pftlab classroom release low_rank.lora --out handout/
+  pftlab classroom rubric low_rank.lora
+  pftlab classroom figures --out slides/
   pftlab classroom grade collected/ --out grades.csv
 """
 
@@ -192,9 +195,16 @@ def _parser(card: MethodCard | None) -> argparse.ArgumentParser:
     action.add_argument("chapters", nargs="+", help="such as low_rank.lora")
     action.add_argument("--out", type=Path, required=True, help="folder for the notebooks")
     action.add_argument("--book", type=Path, default=Path("book"), help="the book's sources")
+    action = actions.add_parser("rubric", help="print what earns the points", allow_abbrev=False)
+    action.add_argument("chapters", nargs="+", help="such as low_rank.lora")
+    action = actions.add_parser("figures", help="copy the book's figures", allow_abbrev=False)
+    action.add_argument("--out", type=Path, required=True, help="folder for the figures")
+    action.add_argument("--book", type=Path, default=Path("book"), help="the book's sources")
     action = actions.add_parser("grade", help="grade a folder", allow_abbrev=False)
     action.add_argument("folder", type=Path, help="notebooks; a student is a file's name")
     action.add_argument("--out", type=Path, default=Path("grades.csv"), metavar="FILE.csv")
+    action.add_argument("--chapters", nargs="+", default=(), metavar="CHAPTER",
+                        help="what was handed out (default: what most are about)")  # fmt: skip
     action.add_argument("--seconds", type=float, default=60.0, help="for one submission")
     action.add_argument("--megabytes", type=int, default=2048, help="of memory beside torch's")
     action.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -269,15 +269,25 @@ def _print_json(data: Any) -> None:
 
 
 def classroom(given: argparse.Namespace) -> None:
-    """Release student notebooks, or grade them."""
-    from ..exercises.classroom import grade, release
+    """Release student notebooks, grade them, print the rubric, or copy the figures."""
+    from ..exercises.classroom import grade, release, rubric
+    from ..exercises.slides import figures
 
     if given.action == "release":
         for path in release(given.chapters, given.out, given.book):
             print(path)
-        return
-    rows = grade(given.folder, given.out, given.seconds, given.megabytes, quiet=given.quiet)
-    print(f"{len(rows)} submissions: {given.out}, reports in {given.out.with_suffix('')}")
+    elif given.action == "rubric":
+        print(rubric(given.chapters))
+    elif given.action == "figures":
+        print(f"{len(figures(given.out, given.book))} figures: {given.out / 'figures.md'}")
+    else:
+        rows = grade(given.folder, given.out, given.chapters, given.seconds, given.megabytes,
+                     quiet=given.quiet)  # fmt: skip
+        print(f"{len(rows)} submissions: {given.out}, {given.out.with_suffix('.html')}, "
+              f"reports in {given.out.with_suffix('')}")  # fmt: skip
+        missing = sorted({name for r in rows for name, on in r["protection"].items() if not on})
+        if missing:
+            print(f"This system did not confine: {', '.join(missing)}. Grade in a container.")
 
 
 def progress(given: argparse.Namespace) -> None:

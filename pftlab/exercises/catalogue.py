@@ -3,14 +3,33 @@
 from importlib import import_module
 
 from ..core.errors import UnknownName
-from .model import Exercise
+from .model import Exercise, Question
 
-CHAPTERS = ("low_rank.lora",)
+CHAPTERS = {  # in the order of the book
+    "foundations.finetuning": "Fine-tuning",
+    "adapter.index": "Adapters",
+    "prompt.index": "Prompts",
+    "low_rank.lora": "LoRA",
+    "low_rank.index": "Low rank",
+    "sparse.index": "Sparse",
+    "others.index": "Others",
+}
 
 
 def chapters() -> tuple[str, ...]:
     """The chapters with exercises, as "family.chapter"."""
-    return CHAPTERS
+    return tuple(CHAPTERS)
+
+
+def title_of(chapter: str) -> str:
+    """A word or two for the chapter."""
+    return CHAPTERS[chapter]
+
+
+def _data(chapter: str) -> object:
+    if chapter not in CHAPTERS:
+        raise UnknownName("chapter", chapter, CHAPTERS)
+    return import_module(f"pftlab.exercises.{chapter}")
 
 
 def exercises_of(chapter: str) -> tuple[Exercise, ...]:
@@ -19,18 +38,36 @@ def exercises_of(chapter: str) -> tuple[Exercise, ...]:
     Raises:
         UnknownName: the chapter has no exercises.
     """
-    if chapter not in CHAPTERS:
-        raise UnknownName("chapter", chapter, CHAPTERS)
-    return import_module(f"pftlab.exercises.{chapter}").EXERCISES
+    return _data(chapter).EXERCISES  # type: ignore[attr-defined]
+
+
+def checked(chapter: str) -> tuple[Exercise, ...]:
+    """Those of them that can be checked, and graded: all but the open ones.
+
+    Raises:
+        UnknownName: the chapter has no exercises.
+    """
+    return tuple(e for e in exercises_of(chapter) if e.stages)
+
+
+def quiz_of(chapter: str) -> tuple[Question, ...]:
+    """The questions of a chapter's quiz, in order.
+
+    Raises:
+        UnknownName: the chapter has no quiz.
+    """
+    return _data(chapter).QUIZ  # type: ignore[attr-defined]
 
 
 def exercise(name: str) -> Exercise:
     """The exercise of this name, such as "low_rank.lora.3".
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: there is none that can be checked.
     """
-    known = {e.name: e for chapter in CHAPTERS for e in exercises_of(chapter)}
+    chapter = name.rpartition(".")[0]
+    known = {e.name: e for c in CHAPTERS if c == chapter or chapter not in CHAPTERS
+             for e in checked(c)}  # fmt: skip
     if name not in known:
         raise UnknownName("exercise", name, known)
     return known[name]

@@ -1,28 +1,41 @@
 """check(): examine an answer stage by stage and say what to look at."""
 
+import ctypes
 import signal
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .catalogue import exercise
-from .model import Exercise, Stage, Wrong
+from .model import Exercise, Wrong
 from .progress import remember
 
 SECONDS = 10.0
 ROUNDS = 3  # each stage with as many draws of the inputs
+HERE = Path(__file__).parents[1]  # the package
 
 
-class _TooSlow(BaseException):
-    """Not an Exception, so that an answer's own `except Exception` does not catch it."""
+class TooSlow(BaseException):
+    """Time is up. Not an Exception, so that an answer's `except Exception` does not catch it."""
+
+
+class AnswerError(Exception):
+    """What an answer in another process raised, or why it can say no more."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found. `state` is "right", "wrong", "error", "too slow" or "not written"."""
+    """What a check found.
+
+    `state` is "right", "wrong", "error", "too slow", "not written" or, in a graded notebook,
+    "missing".
+    """
 
     name: str
     state: str
@@ -51,8 +64,7 @@ def check(name: str, answer: Any, seconds: float = SECONDS) -> Result:
     Args:
         name: the exercise, such as "low_rank.lora.3".
         answer: the function, class, tensor or number asked for.
-        seconds: time that the whole check may take. The limit needs a main thread and a system
-            with interval timers (Linux, macOS); elsewhere the check runs without one.
+        seconds: time that the whole check may take.
 
     Raises:
         UnknownName: there is no such exercise.
@@ -77,37 +89,70 @@ def examine(
 
     if answer is None or answer is ... or (isinstance(answer, tuple) and ... in answer):
         return result("not written", "Not written yet.")
+    if asked.kind == "code" and not callable(answer):
+        return result(
+            "wrong",
+            f"Give {asked.defines} itself, not what it returns: "
+            f'check("{asked.name}", {asked.defines}).',
+        )
     try:
-        with _limit(seconds):
+        with limited(seconds):
             for stage in asked.stages:
                 for turn in range(ROUNDS):
-                    _run(stage, answer, torch.Generator().manual_seed(seed + turn))
+                    stage.test(answer, torch.Generator().manual_seed(seed + turn))
                 points += stage.points
                 passed.append(stage.title)
     except Wrong as error:
         return result("wrong", str(error))
     except NotImplementedError:
         return result("not written", "Not written yet.")
-    except _TooSlow:
+    except TooSlow:
         return result("too slow", f"Stopped after {seconds:g} seconds: is there an endless loop?")
+    except AnswerError as error:
+        return result("error", str(error))
+    except SystemExit:
+        return result("error", "Your code called exit().")
     except Exception as error:
-        return result("error", f"Your code raised {type(error).__name__}: {error}")
+        return result("error", said(error))
     return result("right")
 
 
-def _run(stage: Stage, answer: Any, generator: Any) -> None:
-    stage.test(answer, generator)
+def said(error: BaseException) -> str:
+    """What to tell a learner about an error: whether it is the answer's, and where."""
+    text = f"{type(error).__name__}: {error}".rstrip(": ")[:500]
+    line = line_of(error)
+    if line is None:
+        return f"The check cannot use what your code gave ({text}). Is it what was asked for?"
+    return f"Your code raised {text} (in line {line})"
+
+
+def line_of(error: BaseException) -> int | None:
+    """The deepest line that is neither in this package nor in an installed one."""
+    foreign = (str(HERE), sys.prefix, sys.base_prefix)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame.lineno for frame in frames if not frame.filename.startswith(foreign)]
+    return own[-1] if own else None
 
 
 @contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    main = threading.current_thread() is threading.main_thread()
-    if not (main and hasattr(signal, "setitimer")):
-        yield
-        return
+def limited(seconds: float) -> Iterator[None]:
+    """Raise TooSlow in the block when it takes longer.
 
+    A signal does it, in the main thread of Linux and macOS. Elsewhere (Windows, other threads) a
+    second thread asks for it, which an endless loop of Python hears and a sleep does not.
+    """
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+        with _by_signal(seconds):
+            yield
+    else:
+        with _by_thread(seconds):
+            yield
+
+
+@contextmanager
+def _by_signal(seconds: float) -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
-        raise _TooSlow
+        raise TooSlow
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -116,3 +161,23 @@ def _limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _by_thread(seconds: float) -> Iterator[None]:
+    own, lock, over = ctypes.c_ulong(threading.get_ident()), threading.Lock(), False
+
+    def stop() -> None:
+        with lock:
+            if not over:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(own, ctypes.py_object(TooSlow))
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        with lock:
+            over = True

@@ -1,43 +1,35 @@
 r"""Hand out, collect, grade: no server, no account.
 
-`release` writes student copies of chapters: everything that holds an answer is left out (the
-cells `exercises` and `quiz`, and folded solutions elsewhere), and the exercises
-come from the data, each as statement, hints,
-a cell to write in (tagged "answer:NAME") and a cell that checks. An answer
-stands alone: it is run with `torch` and `math`, and without the other cells.
+`release` writes student copies of chapters. Outputs, folded solutions and the quiz are left out;
+the exercises come from the data, each as statement, hints, a cell to write in and a cell that
+checks.
 
-`grade` reads all submissions before it runs the first. From each notebook it takes the cells
-tagged "answer:NAME" and nothing else: the check cells in a submission are never run, the
-teacher's checks are. Each submission runs in a process of its own, with limits on time, memory,
-file size and output, in an empty folder, without network where the system allows. Results are
-kept in the teacher's process, and the files are written from there, the table and all reports
-once more at the end, so that a submission which overwrote one has changed nothing.
+`grade` takes from each notebook the cells that the students write in, and nothing else: check
+cells in a submission are never run. Each answer runs in a process of its own (`sandbox.py`). The
+checks run outside of it, in the grader: they send inputs to the answer and look at what comes
+back, which is data and never code. So an answer can say wrong things and cannot judge itself.
 
-What this protects against: mistakes. Endless loops, memory, exit(), floods of output, files left
-about, edited checks. What it does not: someone who sets out to cheat. An answer runs as the user
-who grades, in one process with the checks; it can read that user's files, search the memory for
-the checks, forge its own result, spoil its own later exercises, start a program that outlives the
-time limit, and change the journal that a resumed run trusts. For strangers' code, grade in a
-container (a sketch; adapt it to your system):
+What that protects against, on Linux with user namespaces and Landlock, which `pftlab classroom
+grade` reports: endless loops, memory, exit(), floods of output, crashes of the interpreter; edited
+checks, in the notebook or in the library's memory; forged results; reading or writing the teacher's
+files, other submissions and grades; the network; programs left running. Where the system lacks
+one of these, the line says so, and that protection is gone.
 
-    docker run --rm --network none --read-only --memory 4g --tmpfs /tmp \
-        -v "$PWD/collected:/in:ro" -v "$PWD/grades:/out" IMAGE \
-        pftlab classroom grade /in --out /out/grades.csv
+What it does not protect against: bugs in the kernel; a disk or a processor kept busy for as long
+as the time limit; an answer that looks up a right value in the package, which is there to be read;
+and, of course, answers from a neighbour. For the code of strangers, grade in a container as well;
+the chapter for teachers has the recipe.
 """
 
 import csv
-import ctypes
 import hashlib
 import html
 import io
 import json
 import os
 import re
-import select
-import signal
-import socket
-import sys
-import tempfile
+import secrets
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -46,15 +38,24 @@ from typing import Any
 
 from ..core.errors import BadValue, Unavailable
 from ..core.files import atomic_write, check_writable
-from .catalogue import chapters, exercises_of
-from .check import Result, examine
+from .catalogue import chapters as all_chapters
+from .catalogue import checked
+from .cells import replaced, section
+from .check import AnswerError, Result, TooSlow, examine
 from .model import Exercise
+from .sandbox import Sandbox
 
-LEFT_OUT = ("exercises", "quiz")  # identifiers of the cells that hold answers
+LEFT_OUT = ("exercises", "quiz")  # identifiers of cells written by hand that may hold answers
 FOLDED = re.compile(r"<details[^>]*>\s*<summary>\s*Solution.*?</details>\s*", re.DOTALL)
 DIRECTIVE = "{solution"  # of sphinx-exercise; such a cell is left out whole
-OUTPUT = 1 << 20  # bytes that a submission's result may have
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+PICTURE = re.compile(r"""(?:src="|\]\()([\w./-]+\.(?:svg|png))["\s)]""")
+FIRST_LINE = re.compile(r"#\s*(\w+\.\w+\.\d+)\s*$")
+MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)  # of notebooks; not Python
+LARGEST = 20 * 2**20  # bytes of a notebook
+COLUMN = {"right": "✓", "wrong": "✗", "not written": "–"}
+
+
+# Hand out
 
 
 def release(names: Iterable[str], out: str | Path, book: str | Path = "book") -> list[Path]:
@@ -66,7 +67,7 @@ def release(names: Iterable[str], out: str | Path, book: str | Path = "book") ->
     """
     written = []
     for name in names:
-        asked = exercises_of(name)
+        own = section(name, quiz=False)
         source = Path(book).joinpath(*name.split(".")).with_suffix(".ipynb")
         try:
             notebook = json.loads(source.read_text(encoding="utf-8"))
@@ -74,54 +75,56 @@ def release(names: Iterable[str], out: str | Path, book: str | Path = "book") ->
             raise Unavailable(
                 f"There is no chapter {source}. Run this in a copy of the book, or give --book."
             ) from error
-        cells = []
-        for cell in notebook["cells"]:
-            if cell.get("id") in LEFT_OUT or DIRECTIVE in "".join(cell["source"]):
-                continue
+        cells = [c for c in replaced(notebook["cells"], name, own) if c in own or not _hidden(c)]
+        for cell in cells:
             text = FOLDED.sub("", "".join(cell["source"]))
             cell["source"] = text.splitlines(keepends=True)
             cell.pop("attachments", None)
             if cell["cell_type"] == "code":
                 cell["outputs"], cell["execution_count"] = [], None
-            cells.append(cell)
-        notebook["cells"] = cells + [c for e in asked for c in _cells(e)]
+        notebook["cells"] = cells
+        for key in ("pftlab", "widgets"):  # of the chapter's own run
+            notebook["metadata"].pop(key, None)
         target = Path(out).joinpath(*name.split(".")).with_suffix(".ipynb")
-        check_writable(target.parent)
-        with atomic_write(target) as path:
-            path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False), encoding="utf-8")
+        _write(target, json.dumps(notebook, indent=1, ensure_ascii=False))
+        _copy_pictures(cells, source.parent, target.parent)
         written.append(target)
     return written
 
 
-def _cells(asked: Exercise) -> list[dict[str, Any]]:
-    short = asked.name.replace(".", "-").replace("_", "-")
-    hints = "".join(
-        f"\n\n<details>\n<summary>Hint {number}</summary>\n\n{hint}\n\n</details>"
-        for number, hint in enumerate(asked.hints, 1)
-    )
-    text = (
-        f"**{asked.title}** ({'★' * asked.stars}, {asked.minutes} minutes, {asked.points} points)"
-        f"\n\n{asked.statement}\n\nWrite it so that it stands alone; `torch` and `math` are there."
-        f"{hints}"
-    )
-    checks = f'from pftlab.exercises import check\n\ncheck("{asked.name}", {asked.defines})'
+def _hidden(cell: dict[str, Any]) -> bool:
+    return cell.get("id") in LEFT_OUT or DIRECTIVE in "".join(cell["source"])
 
-    def code(kind: str, source: str) -> dict[str, Any]:
-        return {
-            "cell_type": "code", "id": f"{kind}-{short}", "execution_count": None, "outputs": [],
-            "metadata": {"tags": [f"{kind}:{asked.name}"]}, "source": source.splitlines(True),
-        }  # fmt: skip
 
-    return [
-        {"cell_type": "markdown", "id": f"asked-{short}", "metadata": {},
-         "source": text.splitlines(True)},
-        code("answer", asked.stub.rstrip()),
-        code("check", checks),
-    ]  # fmt: skip
+def _copy_pictures(cells: list[dict[str, Any]], source: Path, target: Path) -> None:
+    for cell in cells:
+        for name in PICTURE.findall("".join(cell["source"])):
+            if (source / name).is_file() and ".." not in Path(name).parts:
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, target / name)
+
+
+def rubric(names: Iterable[str]) -> str:
+    """A table in Markdown: each exercise, what its check establishes in turn, and the points.
+
+    Raises:
+        UnknownName: a chapter has no exercises.
+    """
+    lines = ["| exercise | level | for | points |", "|---|---|---|---:|"]
+    for name in names:
+        for e in checked(name):
+            lines.append(f"| **{e.name}** {e.title} | {'★' * e.stars} | | **{e.points}** |")
+            lines += [f"| | | {stage.title} | {stage.points} |" for stage in e.stages]
+    return "\n".join(lines)
+
+
+# Collect
 
 
 def answers_in(text: str) -> dict[str, str]:
     """{exercise: source of its answer cells} of a notebook's text.
+
+    A cell is known by its tag, or by its first line, for some programs drop the tags.
 
     Raises:
         BadValue: the text is not a notebook.
@@ -129,256 +132,290 @@ def answers_in(text: str) -> dict[str, str]:
     try:
         found: dict[str, str] = {}
         for cell in json.loads(text)["cells"]:
-            for tag in cell.get("metadata", {}).get("tags", []):
-                if cell["cell_type"] == "code" and tag.startswith("answer:"):
-                    name = tag.removeprefix("answer:")
-                    found[name] = found.get(name, "") + "".join(cell["source"]) + "\n"
+            source = "".join(cell["source"])
+            tags = cell.get("metadata", {}).get("tags", [])
+            names = [tag[7:] for tag in tags if tag.startswith("answer:")]
+            names += FIRST_LINE.findall(source.partition("\n")[0])
+            if cell["cell_type"] == "code" and names:
+                found[names[0]] = found.get(names[0], "") + MAGIC.sub("", source) + "\n"
         return found
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadValue("This file is not a Jupyter notebook.") from error
+
+
+def _collect(folder: Path) -> dict[str, str]:
+    """{student: text} of all notebooks; an unreadable one has the empty text."""
+    found = {}
+    for path in sorted(folder.rglob("*.ipynb")):
+        if ".ipynb_checkpoints" in path.parts:
+            continue
+        student = path.relative_to(folder).with_suffix("").as_posix()
+        try:
+            large = path.stat().st_size > LARGEST
+            found[student] = "" if large else path.read_text("utf-8", "replace")
+        except OSError:
+            found[student] = ""
+    if not found:
+        raise Unavailable(f"There are no notebooks in {folder}.")
+    return found
+
+
+def _asked(texts: dict[str, str]) -> list[str]:
+    """The chapters that at least half of the readable submissions are about."""
+    votes: list[set[str]] = []
+    for text in texts.values():
+        try:
+            votes.append({name.rpartition(".")[0] for name in answers_in(text)})
+        except BadValue:
+            continue
+    return [c for c in all_chapters() if votes and 2 * sum(c in v for v in votes) >= len(votes)]
+
+
+# Grade
 
 
 def grade(
     folder: str | Path,
     out: str | Path,
+    chapters: Iterable[str] = (),
     seconds: float = 60.0,
     megabytes: int = 2048,
-    seed: int = 0,
+    seed: int | None = None,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
     """Grade every notebook below `folder`; write the table `out` and a report per student.
 
     Args:
         folder: submissions; a student is the path below it without its suffix.
-        out: the CSV file; reports go to the folder `out` without suffix, the journal beside it.
-        seconds: for one whole submission.
-        megabytes: memory that a submission may take on top of what torch itself needs.
-        seed: of the checks' inputs, so that all students get the same.
+        out: the CSV file; an overview lies beside it (.html), the reports in the folder `out`
+            without suffix, and the journal, from which a killed run goes on, in .journal.jsonl.
+        chapters: what was handed out; none: the chapters that at least half of the submissions
+            are about.
+        seconds: for all answers of one submission together; each gets its equal part.
+        megabytes: memory that an answer may take on top of what torch itself needs.
+        seed: of the checks' inputs, the same for all students; None: drawn for this grading, and
+            kept in the journal.
         quiet: no progress bar.
 
     Raises:
+        UnknownName: a chapter has no exercises.
+        BadValue: no chapter was given, and the submissions do not tell.
         Unavailable: the system cannot fork (Windows: use WSL or a container), or `folder` has no
             notebooks.
     """
-    if not hasattr(os, "fork"):
-        raise Unavailable("Grading needs Linux or macOS; on Windows use WSL or a container.")
-    import torch
     from tqdm import tqdm
 
-    torch.set_num_threads(1)  # a fork keeps only one thread
     folder, out = Path(folder), Path(out)
-    paths = [p for p in sorted(folder.rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
-    texts = {
-        p.relative_to(folder).with_suffix("").as_posix(): p.read_text("utf-8", "replace")
-        for p in paths
-    }
-    if not texts:
-        raise Unavailable(f"There are no notebooks in {folder}.")
+    texts = _collect(folder)
+    names = list(chapters) or _asked(texts)
+    if not names:
+        raise BadValue("The submissions do not tell what was handed out. Give --chapters.")
+    asked = [e for name in names for e in checked(name)]
     check_writable(out.parent)
-    journal = out.with_suffix(".journal.jsonl")
-    asked = [e for chapter in chapters() for e in exercises_of(chapter)]
-    handed = {name for text in texts.values() for name in _names(text)}
-    asked = [e for e in asked if e.name.rpartition(".")[0] in handed] or asked
+    journal = Journal(out.with_suffix(".journal.jsonl"))
+    seed = journal.seed if seed is None else seed
     setting = json.dumps([[e.name for e in asked], seconds, megabytes, seed])
     marks = {s: hashlib.sha256((setting + s + t).encode()).hexdigest() for s, t in texts.items()}
-    done = {row["student"]: row for row in _read(journal) if marks.get(row["student"]) == row["of"]}
-    for student in tqdm(texts, desc="grading", unit="submission", disable=quiet or None):
-        if student in done:
-            continue
-        done[student] = {
-            "student": student, "of": marks[student],
-            **_grade_one(texts[student], asked, seconds, megabytes, seed),
-        }  # fmt: skip
-        _write(journal, "".join(json.dumps(row) + "\n" for row in done.values()))
+    done = {row["student"]: row for row in journal.rows if marks.get(row["student"]) == row["of"]}
+    with Sandbox(megabytes) as sandbox:
+        journal.begin(seed, done.values())
+        for student in tqdm(texts, desc="grading", unit="submission", disable=quiet or None):
+            if student not in done:
+                marked = _grade_one(sandbox, texts[student], asked, seconds, seed)
+                done[student] = {"student": student, "of": marks[student], **marked}
+                journal.add(done[student])
     rows = [done[student] for student in texts]
-    reports = out.with_suffix("")
     for row in rows:
-        _write(reports / f"{row['student']}.html", _report(row))
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(["student", *[e.name for e in asked], "points", "out_of", "note"])
-    for row in rows:
-        points = [result["points"] for result in row["results"]]
-        writer.writerow([row["student"], *points, sum(points), sum(e.points for e in asked),
-                         row["note"]])  # fmt: skip
-    _write(out, table.getvalue())
+        answers = _answers_or_none(texts[row["student"]])
+        _write(out.with_suffix("") / f"{row['student']}.html", report(row, asked, answers))
+    _write(out.with_suffix(".html"), overview(rows, asked, out.with_suffix("").name))
+    _write(out, table(rows, asked))
     return rows
 
 
-def _names(text: str) -> set[str]:
-    try:
-        return {name.rpartition(".")[0] for name in answers_in(text)}
-    except BadValue:
-        return set()
+class Journal:
+    """What is graded, a line each, so that a run that was killed goes on.
 
+    Attributes:
+        seed: of the checks' inputs; drawn when there is no earlier run.
+        rows: of an earlier run; a line that a kill cut off loses only itself.
+    """
 
-def _read(journal: Path) -> list[dict[str, Any]]:
-    """The rows of an earlier run; a line that a crash cut off loses only itself."""
-    rows = []
-    try:
-        text = journal.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    for line in text.splitlines():
+    def __init__(self, path: Path):
+        self.path = path
+        self.seed = secrets.randbelow(2**31)
+        self.rows: list[dict[str, Any]] = []
         try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and {"student", "of", "results", "note"} <= row.keys():
-            rows.append(row)
-    return rows
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return
+        for line in lines:
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict) and isinstance(found.get("seed"), int):
+                self.seed = found["seed"]
+            elif isinstance(found, dict) and {"student", "of", "results", "note"} <= found.keys():
+                self.rows.append(found)
 
+    def begin(self, seed: int, kept: Iterable[dict[str, Any]]) -> None:
+        """Write the head and the rows that still hold."""
+        _write(self.path, "".join(json.dumps(line) + "\n" for line in ({"seed": seed}, *kept)))
 
-def _write(path: Path, text: str) -> None:
-    check_writable(path.parent)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a row; it is on the disk when this returns."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _grade_one(
-    text: str, asked: list[Exercise], seconds: float, megabytes: int, seed: int
+    sandbox: Sandbox, text: str, asked: list[Exercise], seconds: float, seed: int
 ) -> dict[str, Any]:
-    """{"results", "note"} of one submission."""
+    """{"results", "note", "at", "protection"} of one submission."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     try:
         answers = answers_in(text)
     except BadValue as error:
-        return {"results": [asdict(_none(e, str(error))) for e in asked], "note": str(error)}
-    reader, writer = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="pftlab-grade-") as place:
-        child = os.fork()
-        if child == 0:
-            _child(reader, writer, place, answers, asked, seconds, megabytes, seed)
-        os.close(writer)
-        lines, note = _listen(reader, time.monotonic() + seconds)
-        try:
-            os.killpg(child, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(reader)
-    results = []
-    for e in asked:
-        found = lines.get(e.name)
-        results.append(found or asdict(_none(e, f"The process ended before this: {note}")))
-    return {"results": results, "note": "" if len(lines) == len(asked) else note}
+        results, note = [_none(e, str(error)) for e in asked], str(error)
+    else:
+        each = seconds / len(asked)
+        results, note = [_grade_answer(sandbox, answers, e, each, seed) for e in asked], ""
+    return {"results": [asdict(r) for r in results], "note": note, "at": at,
+            "protection": sandbox.protection}  # fmt: skip
+
+
+def _grade_answer(
+    sandbox: Sandbox, answers: dict[str, str], asked: Exercise, seconds: float, seed: int
+) -> Result:
+    if asked.name not in answers:
+        message = f"There is no answer cell: its first line should be “# {asked.name}”."
+        return _none(asked, message, "missing")
+    try:
+        with sandbox.answer(answers[asked.name], asked.defines, seconds) as answer:
+            found = examine(asked, answer, seconds, seed)
+    except AnswerError as error:
+        return _none(asked, str(error))
+    except NotImplementedError:
+        return _none(asked, "Not written yet.", "not written")
+    except TooSlow:
+        return _none(asked, "Time was up while the cell ran: an endless loop?", "too slow")
+    return Result(found.name, found.state, found.points, found.out_of, found.passed,
+                  found.message[:1000])  # fmt: skip
 
 
 def _none(asked: Exercise, message: str, state: str = "error") -> Result:
     return Result(asked.name, state, 0, asked.points, (), message)
 
 
-def _listen(reader: int, deadline: float) -> tuple[dict[str, dict[str, Any]], str]:
-    """What the child reports until it ends or time is up, and why it stopped."""
-    data, note = b"", "your code ended the process"
-    while len(data) < OUTPUT:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([reader], [], [], left)[0]:
-            note = "time was up"
-            break
-        part = os.read(reader, 65536)
-        if not part:
-            break
-        data += part
-    lines: dict[str, dict[str, Any]] = {}
-    for line in data.splitlines():
-        try:
-            found = json.loads(line)
-            lines.setdefault(found["name"], found)
-        except (ValueError, KeyError, TypeError):
-            continue
-    return lines, note
-
-
-def _child(
-    reader: int, writer: int, place: str, answers: dict[str, str], asked: list[Exercise],
-    seconds: float, megabytes: int, seed: int,
-) -> None:  # fmt: skip
-    """Run the answers and report through the pipe; never returns."""
+def _answers_or_none(text: str) -> dict[str, str]:
     try:
-        os.setsid()
-        os.close(reader)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nothing, stream)
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-        os.chdir(place)
-        _confine(seconds, megabytes)
-        each = seconds / (len(asked) + 1)
-        for e in asked:
-            result = _answer(e, answers, each, seed)
-            os.write(writer, json.dumps(asdict(result)).encode() + b"\n")
-    finally:
-        os._exit(0)
+        return answers_in(text)
+    except BadValue:
+        return {}
 
 
-def _answer(asked: Exercise, answers: dict[str, str], seconds: float, seed: int) -> Result:
-    import math
-
-    import torch
-
-    if asked.name not in answers:
-        return _none(asked, f"The answer cell of {asked.name} is missing.", "missing")
-    space: dict[str, Any] = {"__name__": "answer", "torch": torch, "math": math}
-    from .check import _limit, _TooSlow
-
-    try:
-        with _limit(seconds):
-            exec(compile(answers[asked.name], asked.name, "exec"), space)
-    except SyntaxError as error:
-        return _none(asked, f"Syntax error in line {error.lineno}: {error.msg}")
-    except _TooSlow:
-        return _none(asked, "Time was up while the cell ran: an endless loop?", "too slow")
-    except BaseException as error:
-        return _none(asked, f"Your cell raised {type(error).__name__}: {error}"[:500])
-    if asked.defines not in space:
-        return _none(asked, f"Your cell should define {asked.defines}, and does not. Renamed?")
-    try:
-        found = examine(asked, space[asked.defines], seconds, seed)
-    except BaseException as error:  # exit() inside the function
-        return _none(asked, f"Your code raised {type(error).__name__}.")
-    return Result(found.name, found.state, found.points, found.out_of, found.passed,
-                  found.message[:1000])  # fmt: skip
+# Tell
 
 
-def _confine(seconds: float, megabytes: int) -> None:
-    """Limit what this process may use. Each limit is set where the system has it."""
-    import resource
-
-    try:
-        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        limit = now + megabytes * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    except (OSError, ValueError):
-        pass  # macOS has no limit on memory that works: use a container
-    cpu = int(seconds) + 1
-    for kind, limit in (("CPU", cpu), ("FSIZE", 10 * 2**20), ("CORE", 0)):
-        resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (limit, limit))
-    try:
-        alone = ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0
-    except (AttributeError, OSError):
-        alone = False
-    if not alone:
-
-        def refuse(*_: Any, **__: Any) -> Any:
-            raise OSError("there is no network while grading")
-
-        socket.socket.connect = refuse  # type: ignore[method-assign]
-        socket.getaddrinfo = refuse  # type: ignore[assignment]
+def table(rows: list[dict[str, Any]], asked: list[Exercise]) -> str:
+    """The grades as CSV."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["student", *[e.name for e in asked], "points", "out_of", "note"])
+    for row in rows:
+        points = [result["points"] for result in row["results"]]
+        writer.writerow([_plain(row["student"]), *points, sum(points),
+                         sum(e.points for e in asked), row["note"]])  # fmt: skip
+    return out.getvalue()
 
 
-def _report(row: dict[str, Any]) -> str:
-    parts = []
-    for result in row["results"]:
-        passed = "".join(f"<li>✓ {html.escape(title)}</li>" for title in result["passed"])
-        message = html.escape(result["message"])
-        parts.append(
-            f"<h2>{html.escape(result['name'])}: {result['points']} of {result['out_of']}</h2>"
-            f"<p>{html.escape(result['state'])}</p><ul>{passed}</ul><p>{message}</p>"
-        )
-    student = html.escape(row["student"])
-    points = sum(result["points"] for result in row["results"])
-    out_of = sum(result["out_of"] for result in row["results"])
+def _plain(name: str) -> str:
+    """A name that no spreadsheet takes for a formula."""
+    return f"'{name}" if name[:1] in "=+-@" else name
+
+
+STYLE = """
+body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif;
+       color: #1b1f24; background: #fff; }
+table { border-collapse: collapse; } td, th { padding: .2rem .7rem; text-align: left;
+       border-bottom: 1px solid #cfd6dc; } td.n { text-align: right; }
+pre { overflow-x: auto; padding: .6rem; background: #f2f4f6; } .said { font-weight: 600; }
+@media (prefers-color-scheme: dark) {
+  body { color: #e8eaed; background: #14181c; } pre { background: #22282e; }
+  td, th { border-color: #3e464e; } a { color: #7ab8f5; } }
+"""
+
+
+def _page(title: str, body: str) -> str:
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{student}</title>'
-        f"<h1>{student}: {points} of {out_of} points</h1>{''.join(parts)}</html>"
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
+        f"<h1>{html.escape(title)}</h1>{body}</html>"
     )
+
+
+def report(row: dict[str, Any], asked: list[Exercise], answers: dict[str, str]) -> str:
+    """A student's page: what passed, what failed and why, by the rubric, and the code."""
+    parts = []
+    for e, result in zip(asked, row["results"], strict=True):
+        lines = []
+        for number, stage in enumerate(e.stages):
+            passed = number < len(result["passed"])
+            mark = "✓" if passed else "✗" if number == len(result["passed"]) else "not reached"
+            got = stage.points if passed else 0
+            lines.append(
+                f"<tr><td>{mark}</td><td>{html.escape(stage.title)}</td>"
+                f'<td class="n">{got} of {stage.points}</td></tr>'
+            )
+        code = html.escape(answers.get(e.name, "")).strip()
+        parts.append(
+            f"<h2>{html.escape(f'{e.name} {e.title}')}: "
+            f"{result['points']} of {result['out_of']}</h2><table>{''.join(lines)}</table>"
+            f'<p class="said">{html.escape(result["message"] or "All right.")}</p>'
+            + (f"<details><summary>Your code</summary><pre>{code}</pre></details>" if code else "")
+        )
+    points = sum(result["points"] for result in row["results"])
+    out_of = sum(e.points for e in asked)
+    return _page(f"{row['student']}: {points} of {out_of} points", "".join(parts))
+
+
+def overview(rows: list[dict[str, Any]], asked: list[Exercise], reports: str) -> str:
+    """The teacher's page: every student, and for each exercise what most of them stumbled over."""
+    head = "".join(f"<th>{html.escape(e.name)}</th>" for e in asked)
+    lines = []
+    for row in rows:
+        name = html.escape(row["student"])
+        cells = "".join(
+            f'<td class="n" title="{html.escape(r["message"])}">{COLUMN.get(r["state"], "!")} '
+            f"{r['points']}</td>"
+            for r in row["results"]
+        )
+        total = sum(r["points"] for r in row["results"])
+        link = f'<a href="{html.escape(reports)}/{name}.html">{name}</a>'
+        lines.append(f'<tr><th>{link}</th>{cells}<td class="n">{total}</td></tr>')
+    stumbled = []
+    for place, e in enumerate(asked):
+        said = [r["message"] for r in (row["results"][place] for row in rows) if r["message"]]
+        right = sum(row["results"][place]["state"] == "right" for row in rows)
+        most = max(set(said), key=said.count) if said else ""
+        times = f" ({said.count(most)} times)" if most else ""
+        name = html.escape(f"{e.name} {e.title}")
+        stumbled.append(
+            f"<tr><th>{name}</th><td>{right} of {len(rows)} right</td>"
+            f"<td>{html.escape(most)}{times}</td></tr>"
+        )
+    return _page(
+        f"{len(rows)} submissions",
+        f"<table><tr><th>student</th>{head}<th>points</th></tr>{''.join(lines)}</table>"
+        f"<h2>What was said most often</h2><table>{''.join(stumbled)}</table>",
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    check_writable(path.parent)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,8 +1,9 @@
-"""What an exercise is."""
+"""What an exercise and a question of a quiz are."""
 
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 
@@ -12,12 +13,15 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a check.
+    """One step of a check, and one line of the rubric.
 
     Args:
         title: what the step establishes, as in "the shape is right".
         points: what it is worth.
-        test: called with the answer and a seeded torch.Generator; raises `Wrong`.
+        test: called with the answer and a seeded torch.Generator; raises `Wrong`. All that it
+            does with a function or an object is to call it and to read its attributes, with
+            numbers, texts, tensors and tuples, lists and dictionaries of these: an answer that is
+            graded lives in another process.
     """
 
     title: str
@@ -27,11 +31,23 @@ class Stage:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise. `stub` defines one name, a function or a value, which is the answer."""
+    """One exercise. `stub` defines one name, a function, a class or a value: the answer.
+
+    Args:
+        name: "family.chapter.number".
+        title: a few words.
+        kind: "code" (a function or a class), "short" (numbers), or "open" (no stub, no stages).
+        minutes: what it takes.
+        stars: 1 to 3.
+        statement: Markdown.
+        stub: code that defines the answer's name and nothing else.
+        hints: Markdown, from the gentlest to the plainest; none is the solution.
+        stages: from the most basic to the subtlest.
+    """
 
     name: str
     title: str
-    kind: str  # "code" or "short"
+    kind: str
     minutes: int
     stars: int
     statement: str
@@ -52,3 +68,29 @@ class Exercise:
             return last.name
         assert isinstance(last, ast.Assign) and isinstance(last.targets[0], ast.Name)
         return last.targets[0].id
+
+
+@dataclass(frozen=True)
+class Option:
+    """One answer of a question, and what is said to who chooses it."""
+
+    text: str
+    feedback: str
+    right: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a quiz; exactly one option is right.
+
+    Texts may hold `code` and *emphasis*.
+    """
+
+    text: str
+    options: tuple[Option, ...]
+
+    def shuffled(self) -> list[Option]:
+        """The options in the order in which they are shown: drawn once, from the question."""
+        order = list(self.options)
+        Random(self.text).shuffle(order)
+        return order

@@ -26,12 +26,14 @@ def load_progress() -> dict[str, dict[str, Any]]:
 
 def remember(result: Any) -> None:
     """Keep the best score. A check must not fail because a disk is full or read-only."""
+    if result.state == "not written":
+        return
     known = load_progress()
     before = known.get(result.name, {"points": 0, "tries": 0})
     known[result.name] = {
         "points": max(before["points"], result.points),
         "out_of": result.out_of,
-        "tries": before["tries"] + (result.state != "not written"),
+        "tries": before["tries"] + 1,
     }
     try:
         with atomic_write(record()) as path:
@@ -45,19 +47,19 @@ class Progress:
 
     def rows(self) -> list[tuple[str, str, str, int, int, int]]:
         """(name, title, stars, points, out of, tries) of every exercise."""
-        from .catalogue import chapters, exercises_of
+        from .catalogue import chapters, checked
 
         known = load_progress()
         return [
             (e.name, e.title, "★" * e.stars, known.get(e.name, {}).get("points", 0), e.points,
              known.get(e.name, {}).get("tries", 0))
             for chapter in chapters()
-            for e in exercises_of(chapter)
+            for e in checked(chapter)
         ]  # fmt: skip
 
     def __repr__(self) -> str:
         return "\n".join(
-            f"{name:20} {points:2}/{out_of:<2} {stars:4} {title}"
+            f"{name:26} {points:2}/{out_of:<2} {stars:4} {title}"
             for name, title, stars, points, out_of, _ in self.rows()
         )
 

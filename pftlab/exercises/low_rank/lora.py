@@ -5,47 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..model import Exercise, Stage, Wrong
-
-
-def _normal(g: Any, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    return bool(a.shape == b.shape and torch.allclose(a.double(), b.double(), atol=1e-8))
-
-
-def _tensor(value: Any, shape: tuple[int, ...], what: str) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise Wrong(
-            f"{what} should be a tensor, and is {type(value).__name__}. Is a return missing?"
-        )
-    if tuple(value.shape) != shape:
-        raise Wrong(f"{what} has shape {tuple(value.shape)}, it should be {shape}.")
-    return value
-
-
-def _compare(given: Tensor, right: Tensor, mistakes: list[tuple[Tensor, str]], other: str) -> None:
-    """Raise the message of the known mistake that `given` is, or `other`."""
-    if _close(given, right):
-        return
-    for value, message in mistakes:
-        if _close(given, value):
-            raise Wrong(message)
-    raise Wrong(other)
-
-
-def _pair(answer: Any) -> tuple[float, float]:
-    try:
-        first, second = (float(value) for value in answer)
-    except (TypeError, ValueError):
-        raise Wrong("Give two numbers in brackets: (square, wide).") from None
-    return first, second
+from ..compare import close, compare, normal, numbers, pair, tensor
+from ..model import Exercise, Option, Question, Stage, Wrong
 
 
 def _square(answer: Any, g: Any) -> None:
-    c, _ = _pair(answer)
+    c, _ = numbers(answer, ("square", "wide"))
     if abs(c - 1) < 1e-6:
         raise Wrong("At r = d there are two full matrices: twice as many parameters.")
     if abs(c * (1 + 1) - 1) > 1e-6:
@@ -53,7 +18,7 @@ def _square(answer: Any, g: Any) -> None:
 
 
 def _wide(answer: Any, g: Any) -> None:
-    _, c = _pair(answer)
+    _, c = numbers(answer, ("square", "wide"))
     if abs(c - 2) < 1e-6:
         raise Wrong("That would be half of d_out. Do not carry the rule of the square over.")
     if abs(c * (1 + 4) - 4) > 1e-6:
@@ -65,12 +30,12 @@ def _hand(answer: Any, g: Any) -> None:
         given = torch.as_tensor(answer, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise Wrong("Give the matrix as two rows: [[., .], [., .]].") from None
-    _tensor(given, (2, 2), "The change")
+    tensor(given, (2, 2), "The change")
     A, B = torch.tensor([[1.0, 0.0]]).double(), torch.zeros(2, 1).double().requires_grad_()
     G = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).double()
     (G * (B @ A)).sum().backward()  # a loss whose gradient at W is G
     right = -0.1 * B.grad @ A  # type: ignore[operator]
-    _compare(
+    compare(
         given,
         right,
         [
@@ -83,17 +48,17 @@ def _hand(answer: Any, g: Any) -> None:
 
 
 def _draw(g: Any) -> tuple[Tensor, ...]:
-    return _normal(g, 3, 5, 6), _normal(g, 3, 5, 4), _normal(g, 2, 6), _normal(g, 4, 2)
+    return normal(g, 3, 5, 6), normal(g, 3, 5, 4), normal(g, 2, 6), normal(g, 4, 2)
 
 
 def _forward_shape(answer: Any, g: Any) -> None:
     x, h, A, B = _draw(g)
-    _tensor(answer(x, h, A, B, 5.0), (3, 5, 4), "The output")
+    tensor(answer(x, h, A, B, 5.0), (3, 5, 4), "The output")
 
 
 def _forward_start(answer: Any, g: Any) -> None:
     x, h, A, B = _draw(g)
-    if not _close(answer(x, h, A, torch.zeros_like(B), 5.0), h):
+    if not close(answer(x, h, A, torch.zeros_like(B), 5.0), h):
         raise Wrong("With B = 0 the output should equal h. Is h added, once, and unscaled?")
 
 
@@ -104,7 +69,7 @@ def _forward_value(answer: Any, g: Any) -> None:
     if not torch.equal(h, before):
         raise Wrong("Your function changed h itself. Return a new tensor: += works in place.")
     change = torch.einsum("bti,ri,or->bto", x, A, B)
-    _compare(
+    compare(
         given,
         h + 2.5 * change,
         [
@@ -119,37 +84,35 @@ def _forward_value(answer: Any, g: Any) -> None:
 
 
 def _gradient_case(g: Any) -> tuple[Tensor, Tensor, Tensor, float, Tensor, Tensor]:
-    G, s = _normal(g, 4, 6), 0.5
-    A, B = _normal(g, 2, 6).requires_grad_(), _normal(g, 4, 2).requires_grad_()
+    G, s = normal(g, 4, 6), 0.5
+    A, B = normal(g, 2, 6).requires_grad_(), normal(g, 4, 2).requires_grad_()
     grad_A, grad_B = torch.autograd.grad((G * (s * B @ A)).sum(), (A, B))
     return G, A.detach(), B.detach(), s, grad_A, grad_B
 
 
 def _gradient_shapes(answer: Any, g: Any) -> None:
     G, A, B, s, *_ = _gradient_case(g)
-    given = answer(G, A, B, s)
-    if not isinstance(given, tuple) or len(given) != 2:
-        raise Wrong("Return two tensors: (gradient of A, gradient of B).")
+    given = pair(answer(G, A, B, s), "(gradient of A, gradient of B)")
     if given[0].shape == B.shape and given[1].shape == A.shape:
         raise Wrong("The two gradients are exchanged: that of A comes first.")
-    _tensor(given[0], (2, 6), "The gradient of A")
-    _tensor(given[1], (4, 2), "The gradient of B")
+    tensor(given[0], (2, 6), "The gradient of A")
+    tensor(given[1], (4, 2), "The gradient of B")
 
 
 def _gradient_values(answer: Any, g: Any) -> None:
     G, A, B, s, grad_A, grad_B = _gradient_case(g)
     given_A, given_B = answer(G, A, B, s)
-    if _close(given_A * s, grad_A) and _close(given_B * s, grad_B):
+    if close(given_A * s, grad_A) and close(given_B * s, grad_B):
         raise Wrong("Both gradients lack the scale s.")
-    if _close(given_A, -grad_A) and _close(given_B, -grad_B):
+    if close(given_A, -grad_A) and close(given_B, -grad_B):
         raise Wrong("That is the direction of descent. The gradient itself has the other sign.")
-    _compare(
+    compare(
         given_B,
         grad_B,
         [(grad_B * s, "The gradient of B has the scale twice.")],
         "The gradient of B differs from automatic differentiation: hold A fixed, W = W0 + s B A.",
     )
-    _compare(
+    compare(
         given_A,
         grad_A,
         [(torch.zeros_like(A), "The gradient of A is zero only while B is. Here B is not.")],
@@ -158,18 +121,18 @@ def _gradient_values(answer: Any, g: Any) -> None:
 
 
 def _merge_shape(answer: Any, g: Any) -> None:
-    W, A, B = _normal(g, 4, 6), _normal(g, 2, 6), _normal(g, 4, 2)
-    _tensor(answer(W, A, B, 5.0), (4, 6), "The merged weight")
+    W, A, B = normal(g, 4, 6), normal(g, 2, 6), normal(g, 4, 2)
+    tensor(answer(W, A, B, 5.0), (4, 6), "The merged weight")
 
 
 def _merge_value(answer: Any, g: Any) -> None:
-    W, A, B, x = _normal(g, 4, 6), _normal(g, 2, 6), _normal(g, 4, 2), _normal(g, 7, 6)
+    W, A, B, x = normal(g, 4, 6), normal(g, 2, 6), normal(g, 4, 2), normal(g, 7, 6)
     before = W.clone()
     given = answer(W, A, B, 5.0)
     if not torch.equal(W, before):
         raise Wrong("W itself was changed: a second merge would add the update twice.")
     plain, update = x @ W.T, (x @ A.T) @ B.T
-    _compare(
+    compare(
         x @ given.T,
         plain + 2.5 * update,
         [
@@ -184,21 +147,21 @@ def _merge_value(answer: Any, g: Any) -> None:
 
 
 def _factors(answer: Any, g: Any) -> tuple[Tensor, Tensor, Tensor]:
-    D = _normal(g, 5, 7)
-    given = answer(D, 2, 0.5)
-    if not isinstance(given, tuple) or len(given) != 2:
-        raise Wrong("Return two tensors: (A, B).")
-    return D, given[0], given[1]
+    D = normal(g, 5, 7)
+    return D, *pair(answer(D, 2, 0.5), "(A, B)")
 
 
 def _factor_shapes(answer: Any, g: Any) -> None:
     _, A, B = _factors(answer, g)
+    for factor in (A, B):
+        if not isinstance(factor, Tensor) or factor.ndim != 2:
+            raise Wrong("A and B should be matrices.")
     if tuple(A.shape) == (5, 2) and tuple(B.shape) == (2, 7):
         raise Wrong("A and B are exchanged: A comes first and reads the input.")
     if A.shape[0] == 5:
         raise Wrong("All singular values were kept: the factors have rank 5, and 2 was asked.")
-    _tensor(A, (2, 7), "A")
-    _tensor(B, (5, 2), "B")
+    tensor(A, (2, 7), "A")
+    tensor(B, (5, 2), "B")
 
 
 def _factor_distance(answer: Any, g: Any) -> None:
@@ -286,6 +249,97 @@ EXERCISES = (
         (
             Stage("the shapes are right", 1, _factor_shapes),
             Stage("no matrix of this rank is nearer", 4, _factor_distance),
+        ),
+    ),
+    Exercise(
+        _name(7), "Which matrices?", "open", 15, 2,
+        "Adapt one kind of matrix at rank 16, then two kinds at rank 8, then four kinds at rank "
+        "4: the same number of parameters. Which is best on this task? Compare the differences "
+        "of the means with the spread of the seeds before you answer. Does the paper's Table 5 "
+        "agree?",
+        "", ("`LoRA(rank=4, at=(…))`; `pft.sites(model)` lists the places.",), (),
+    ),
+    Exercise(
+        _name(8), "Rank-stabilised", "open", 10, 2,
+        "Write a `RankStabilised` delta that scales by $\\alpha / \\sqrt{r}$, and a method that "
+        "plants it. Checks (a) and (c) must still hold. At which rank does it begin to matter?",
+        "", ("Only `self.scale` differs from `LowRank`.",), (),
+    ),
+    Exercise(
+        _name(9), "Start from the other side", "open", 10, 2,
+        "Start with $A = 0$ and a random $B$. Is the start still the base model? Derive the "
+        "counterpart of Equation 3, then train it.",
+        "", ("Which of the two gradients in Equation 2 is zero now?",), (),
+    ),
+    Exercise(
+        _name(10), "How fast, really?", "open", 20, 2,
+        "Time 20 training steps of full fine-tuning and of LoRA on your machine. Compare with "
+        "the count of multiplications in the maths section. What else takes time?",
+        "",
+        ("`run.examples_per_second` tells. The count is about the matrices only: attention "
+         "scores, normalisations, the optimiser and Python itself are not in it.",),
+        (),
+    ),
+    Exercise(
+        _name(11), "Find a task that needs rank", "open", 60, 3,
+        "The change from a base to its fully fine-tuned copy can be measured: subtract the "
+        "weights and take singular values. Do it for the query matrix of the last layer. Does a "
+        "task with random labels need a higher rank than `reviews`?",
+        "", (), (),
+    ),
+)  # fmt: skip
+
+QUIZ = (
+    Question(
+        "LoRA trains 0.1 % of the parameters. Training memory falls to",
+        (
+            Option("0.1 %", "The frozen weights must be in memory, and so must the activations."),
+            Option("half", "There is no fixed factor. It depends on batch, length, model and "
+                   "precision."),
+            Option("somewhat more than the weights and activations",
+                   "Gradients and optimiser states of the frozen weights are gone; the rest "
+                   "stays.", right=True),
+        ),
+    ),
+    Question(
+        "Why is B zero at the start and not A?",
+        (
+            Option("It must be B: with A zero nothing is learnt",
+                   "With A = 0 and B random, A gets a gradient. Either works; they differ in the "
+                   "first step (exercise 9)."),
+            Option("So that the product is zero while one gradient is not",
+                   "Which of the two is zero is a choice; the paper took B.", right=True),
+            Option("So that the gradient of B is zero in the first step",
+                   "It is the gradient of A that is zero: it has B as a factor."),
+        ),
+    ),
+    Question(
+        "Doubling both α and r",
+        (
+            Option("doubles the scale of the update", "The scale is α / r, which stays."),
+            Option("keeps the scale and doubles the parameters",
+                   "The parameters grow with r, the scale is a ratio.", right=True),
+            Option("keeps the function that is learnt",
+                   "More rank is more freedom: other functions come into reach."),
+        ),
+    ),
+    Question(
+        "After merging, the model",
+        (
+            Option("is a little slower than the base",
+                   "It has the same modules and shapes as the base."),
+            Option("can no longer go back to the base without another copy",
+                   "The sum does not remember its terms. Keep the adapter file and the base.",
+                   right=True),
+            Option("needs A and B at inference", "They are inside the weight now."),
+        ),
+    ),
+    Question(
+        "The target change has singular values 3, 2, 1. The best distance at rank 2 is",
+        (
+            Option("√5", "That would be what is left at rank 1, from 2² + 1²."),
+            Option("1", "The square root of 1²: what is cut off.", right=True),
+            Option("0", "For that the third value would have to be zero."),
         ),
     ),
 )  # fmt: skip

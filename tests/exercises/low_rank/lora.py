@@ -13,7 +13,7 @@ ANSWERS = {
             "break_even = (1 / 4, 4 / 5)": "Square matrix: put",
             "break_even = (1 / 2, 2)": "half of d_out",
             "break_even = (1 / 2, 1 / 2)": "Wide matrix",
-            "break_even = 0.5": "Give two numbers",
+            "break_even = 0.5": "Give 2 numbers",
         },
     ),
     "low_rank.lora.2": (
@@ -44,7 +44,7 @@ ANSWERS = {
     "low_rank.lora.4": (
         G + "return s * B.T @ G, s * G @ A.T",
         {
-            G + "return s * B.T @ G": "Return two tensors",
+            G + "return s * B.T @ G": "Return two things",
             G + "return s * G @ A.T, s * B.T @ G": "exchanged",
             G + "return B.T @ G, G @ A.T": "lack the scale",
             G + "return -s * B.T @ G, -s * G @ A.T": "direction of descent",
