@@ -74,7 +74,7 @@ class HeldOut:
             scored[row, len(tokens) - new : len(tokens)] = True
         ids, scored = ids.to(self.device), scored.to(self.device)
         with precision(self.device):
-            logits = model(input_ids=ids).logits
+            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         nats = F.cross_entropy(
             logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
         )

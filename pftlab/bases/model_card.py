@@ -3,8 +3,6 @@
 python -m pftlab.bases.model_card     writes the README of every model in pftlab/bases/weights
 """
 
-from pathlib import Path
-
 from pftlab.core.files import atomic_write
 
 from .cards import BASES, WEIGHTS, Card
@@ -36,8 +34,8 @@ model = pft.load_base("{name}", num_labels=2)
 ```
 
 The folder is also a plain transformers folder: `AutoModel.from_pretrained` and
-`AutoTokenizer.from_pretrained` open it without `pftlab`. It holds the masked-language-model head and
-a pooler that was pretrained, too.""",
+`AutoTokenizer.from_pretrained` open it without `pftlab`. It holds the masked-language-model head
+and a pooler that was pretrained, too.""",
     "gpt2": """```python
 import pftlab as pft
 
@@ -47,7 +45,7 @@ model = pft.load_base("{name}")    # the language model; num_labels=2 for a clas
 The folder is also a plain transformers folder: `AutoModelForCausalLM.from_pretrained` and
 `AutoTokenizer.from_pretrained` open it without `pftlab`.""",
 }
-LIMITS = """* It is small and was trained for minutes. It is made to learn and teach with, not to be relied on.
+LIMITS = """* It is small and was trained for minutes, to learn and teach with. Do not rely on it.
 * English only. Text of 2015 and before, much of it of the 19th century, with the views and the
   prejudices of its time. What the model says is not true because it says it.
 * At most 256 tokens.
@@ -61,8 +59,11 @@ def card_text(card: Card, history: History) -> str:
     positions = sum(run["steps"] * run["tokens_per_step"] for run in runs)
     seconds = sum(run["seconds"] for run in runs)
     corpus = last["corpus"]
-    total = sum(source["bytes"] for source in corpus.values())
+    megabytes = sum(source["bytes"] for source in corpus.values()) / 1e6
+    tokens = last["corpus_tokens"]
     encoder = card.architecture == "bert"
+    kind, padding = ("encoder", ", padding counted in") if encoder else ("decoder", "")
+    parameters = f"{card.parameters:,}"
     return f"""---
 license: {card.licence.lower()}
 language: en
@@ -71,16 +72,14 @@ library_name: transformers
 
 # {card.name}
 
-{card.summary}. {
-        card.parameters:,} parameters without a head, stored in bfloat16; `model.safetensors` has the sha256
-`{card.sha256}`.
+{card.summary}. {parameters} parameters without a head, stored in
+bfloat16; `model.safetensors` has the sha256 `{card.sha256}`.
 
 {USE[card.architecture].format(name=card.name)}
 
 ## What it read
 
-{total / 1e6:.0f} MB of text, {
-        last["corpus_tokens"] / 1e6:.0f} million tokens of the book's own vocabulary of 8,192.
+{megabytes:.0f} MB of text, {tokens / 1e6:.0f} million tokens of the book's vocabulary of 8,192.
 
 | source | documents | MB | terms |
 |---|---:|---:|---|
@@ -92,13 +91,10 @@ book uses were removed before (of IMDB's test, thirteen words). The weights are 
 
 ## How it was trained
 
-By `python -m pftlab.bases.pretrain {
-        "encoder" if encoder else "decoder"
-    }`, side by side with the other size of its kind:
-{_objective(last)} In all {positions / 1e6:,.0f} million positions, {
-        positions / last["corpus_tokens"]:.1f} for each token of the corpus{
-        ", padding counted in" if encoder else ""
-    }, in {seconds / 60:.1f} minutes.
+By `python -m pftlab.bases.pretrain {kind}`, side by side with the other size of its kind:
+{_objective(last)}
+In all {positions / 1e6:,.0f} million positions, {positions / tokens:.1f} for each token of the
+corpus{padding}, in {seconds / 60:.1f} minutes.
 
 | run | device | steps | positions a step | peak rate | warm-up | minutes | PyTorch |
 |---:|---|---:|---:|---:|---:|---:|---|
