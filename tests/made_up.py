@@ -5,7 +5,7 @@ import random
 from pftlab.experiments.results import Result
 from pftlab.registry import METHODS
 
-BASES = ("tiny", "mini")
+BASES = {"tiny": 1_000_000, "mini": 4_000_000}  # name → parameters
 TASKS = ("reviews", "pairs")
 # method → (trainable parameters, score)
 METHODS_SHOWN = {
@@ -47,7 +47,7 @@ def _line(
         seed=seed,
         validation={"accuracy": accuracy},
         test={"accuracy": accuracy, "f1": accuracy - draw.random() / 10},
-        parameters={"trainable": trainable, "head": 770, "total": 1_000_000 + trainable},
+        parameters={"trainable": trainable, "head": 770, "total": BASES[base] + trainable},
         seconds=10 + trainable / 1e5 + draw.random(),
         examples_per_second=100.0,
         peak_memory_bytes=1 << 28,
