@@ -64,9 +64,7 @@ class WatchedAdaLoRA(AdaLoRA):
             if isinstance(delta, SVDUpdate)
         ]
         start = [self.start_rank] * len(places)
-        vars(self.history).update(
-            places=places, steps=[0], ranks=[start], total_steps=total_steps
-        )
+        vars(self.history).update(places=places, steps=[0], ranks=[start], total_steps=total_steps)
 
     def allocate(self, deltas: list[SVDUpdate], budget: int, forever: bool) -> None:
         super().allocate(deltas, budget, forever)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..bases import load_tokenizer
 from ..core.attention import KeysValues
-from ..core.delta import planted, plant, uproot
+from ..core.delta import plant, planted, uproot
 from ..core.errors import BadValue, Refused
 from ..core.sites import config_of, sites
 from ..plots import FAMILIES, GREY, canvas, style
@@ -111,7 +111,7 @@ class PrefixAttention(InteractiveFigure, script="prefix_attention.js"):
             and `head`, to begin with; counted from 0.
 
     Raises:
-        BadValue: there are no sentences, or one without words.
+        BadValue: there are no sentences, or one without words; or no such sentence, row or head.
         Refused: no layer has a prefix, or the model has an encoder and a decoder.
     """
 
@@ -123,13 +123,12 @@ class PrefixAttention(InteractiveFigure, script="prefix_attention.js"):
     row = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
 
-    def __init__(
-        self, model: Any, sentences: Sequence[str], tokenizer: Any = None, **chosen: Any
-    ):
+    def __init__(self, model: Any, sentences: Sequence[str], tokenizer: Any = None, **chosen: Any):
         if not sentences or isinstance(sentences, str):
             raise BadValue("There are no sentences to read. Give a list with at least one.")
         tokenizer = tokenizer or load_tokenizer(model)
-        made, shape = [], {}
+        made: list[dict[str, Any]] = []
+        shape: dict[str, Any] = {}
         for text in sentences:
             ids = tokenizer(text)["input_ids"]
             if not ids:
@@ -138,6 +137,10 @@ class PrefixAttention(InteractiveFigure, script="prefix_attention.js"):
             heads, _, both = next(iter(found.values())).shape
             shape = {"layers": list(found), "heads": heads, "length": both - len(ids)}
             made.append(_sentence(text, [tokenizer.decode([i]).strip() for i in ids], found))
+        sizes = {"sentence": len(made), "row": len(shape["layers"]), "head": shape["heads"]}
+        for name, size in sizes.items():
+            if not 0 <= chosen.get(name, 0) < size:
+                raise BadValue(f"{name}={chosen[name]}: there are {size}, counted from 0.")
         super().__init__(sentences=made, **shape, **chosen)
 
     def shares(self) -> np.ndarray:
@@ -153,6 +156,10 @@ class PrefixAttention(InteractiveFigure, script="prefix_attention.js"):
     def even(self) -> float:
         """The share that the prefix would get if every key got the same."""
         return self.sentences[self.sentence]["even"]
+
+    def above(self) -> int:
+        """How many heads give the prefix more than that."""
+        return int((self.shares().mean(-1) > self.even()).sum())
 
     def table(self) -> list[dict[str, Any]]:
         return [
