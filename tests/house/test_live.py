@@ -136,10 +136,7 @@ def test_python_and_the_page_are_one(lab: str) -> None:
         run(page, 2)
         page.wait_for_selector(".pft-scale[data-marks='4']")
         data = "box => ({...box.dataset})"
-        shown = {
-            name: page.locator(f".pft-{name}").evaluate(data)
-            for name in FIGURES
-        }
+        shown = {name: page.locator(f".pft-{name}").evaluate(data) for name in FIGURES}
         assert int(shown["counter"]["trainable"]) == 12 * 2 * 16 * (768 + 768)
         assert len(shown["tradeoff"]["visible"].split()) == 1
         assert shown["placement"]["name"] == "Scaled parallel adapter beside attention"
