@@ -316,8 +316,10 @@ def test_a_point_opens_the_runs_behind_it(page: Any, figures: Any) -> None:
     assert point["name"] in runs.locator(".pft-title").inner_text()
     assert runs.locator("tbody tr").count() == len(point["runs"])
     first = runs.locator("tbody tr").first.inner_text()
-    assert f"{100 * point['runs'][0]['test']['f1']:.1f}" in first and "0123456789ab" in first
-    assert explorer.commands[point["runs"][0]["command"]] in runs.inner_text()
+    run = explorer.runs(point)[0]
+    for text in (f"{100 * run['test']['f1']:.1f}", f"{run['seconds']:.1f}", run["device"]):
+        assert text in first
+    assert "0123456789ab" in first and run["command"] in runs.inner_text()
     focused = "() => document.activeElement.dataset.key"
     assert page.evaluate(focused) == point["key"], "the focus is where it was"
     marks.nth(3).click()

@@ -216,8 +216,12 @@ def test_scores_are_those_of_the_summary() -> None:
     for row, point in zip(summarise(results), explorer.points, strict=True):
         assert point["scores"][row.metric] == [row.mean, row.interval]
         assert len(point["runs"]) == row.seeds == 5
-    first = explorer.points[0]["runs"][0]
-    assert explorer.commands[first["command"]].startswith("pftlab compare")
+    by_key = {result.key: result for result in results}
+    for row, point in zip(summarise(results), explorer.points, strict=True):
+        for key, run in zip(row.keys, explorer.runs(point), strict=True):
+            for name in ("seed", "test", "commit", "date", "device", "command"):
+                assert run[name] == getattr(by_key[key], name)
+            assert run["seconds"] == pytest.approx(by_key[key].seconds, abs=0.01)
 
 
 def test_families_can_be_hidden() -> None:
@@ -292,9 +296,9 @@ def test_energy_is_that_of_the_best_reconstruction(rank: int) -> None:
     assert explorer.error() == pytest.approx(error, abs=1e-5)
     assert explorer.parameters() == rank * 76
     matrix = explorer.matrices["query"]
-    left, right = (unpacked(matrix[side])[:, :rank] * 1e-4 for side in ("left", "right"))
+    left, right = (unpacked(matrix[side])[:, :rank] * explorer.unit for side in ("left", "right"))
     corner = left * explorer.values()[:rank] @ right.T
-    assert np.allclose(corner, near[:24, :24], atol=2e-3)
+    assert np.allclose(corner, near[:24, :24], atol=0.02)
 
 
 @pytest.mark.parametrize("change", [np.zeros((3, 3)), np.ones(3), np.full((2, 2), np.nan)])
