@@ -48,10 +48,12 @@ class WatchedAdaLoRA(AdaLoRA):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "history", RankHistory())  # no field: no hyper-parameter
+        vars(self)["_history"] = RankHistory()  # no field: it is no hyper-parameter
 
-    if TYPE_CHECKING:
-        history: RankHistory
+    @property
+    def history(self) -> RankHistory:
+        """What was allocated in the last training."""
+        return vars(self)["_history"]
 
     def before_training(
         self, model: nn.Module, batches: Callable[[], Iterator[dict[str, Tensor]]], total_steps: int
@@ -146,7 +148,7 @@ class BudgetPlayer(InteractiveFigure, script="budget_player.js"):
             for (i, j), rank in np.ndenumerate(grid):
                 if np.isfinite(rank):
                     axes.text(j, i, f"{rank:.0f}", ha="center", va="center", color="#1b1f24")
-            axes.set_xticks(range(len(sites)), sites)
+            axes.set_xticks(range(len(sites)), [site.split(".")[-1] for site in sites])
             axes.set_yticks(range(len(layers)), layers)
             axes.set_ylabel("layer")
             axes.set_title(
