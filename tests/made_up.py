@@ -84,7 +84,10 @@ class Letters:
         return {"input_ids": [3 + ord(letter) % 40 for letter in text]}
 
     def decode(self, ids: list[int]) -> str:
-        return chr(80 + ids[0])
+        return " " if ids[0] == 3 + ord("c") % 40 else chr(80 + ids[0])
+
+    def convert_ids_to_tokens(self, number: int) -> str:
+        return f"<{number}>"
 
 
 tokenizer: Any = Letters()

@@ -136,7 +136,11 @@ class PrefixAttention(InteractiveFigure, script="prefix_attention.js"):
             found = attention(model, ids)
             heads, _, both = next(iter(found.values())).shape
             shape = {"layers": list(found), "heads": heads, "length": both - len(ids)}
-            made.append(_sentence(text, [tokenizer.decode([i]).strip() for i in ids], found))
+            # a token may say something of its neighbour and be no text: it is shown as it is
+            words = [
+                tokenizer.decode([i]).strip() or tokenizer.convert_ids_to_tokens(i) for i in ids
+            ]
+            made.append(_sentence(text, words, found))
         sizes = {"sentence": len(made), "row": len(shape["layers"]), "head": shape["heads"]}
         for name, size in sizes.items():
             if not 0 <= chosen.get(name, 0) < size:

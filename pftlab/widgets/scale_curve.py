@@ -125,7 +125,7 @@ class ScaleCurve(InteractiveFigure, script="scale_curve.js"):
         ]
 
     def figure(self) -> "Figure":
-        from matplotlib.ticker import FuncFormatter, NullFormatter
+        from matplotlib.ticker import FuncFormatter, NullLocator
 
         with style():
             figure, axes = canvas(7.2, 4.0)
@@ -148,7 +148,7 @@ class ScaleCurve(InteractiveFigure, script="scale_curve.js"):
             axes.set_xlim(sizes[0] / 1.6, sizes[-1] * 1.6)
             axes.set_xticks(sizes)
             axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(float(f"{x:.3g}"))))
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xlabel("parameters of the base")
             axes.set_ylabel(f"{dict(self.tasks)[self.task]} on the test split, %")
             axes.set_title(self.task)

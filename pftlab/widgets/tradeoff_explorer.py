@@ -142,12 +142,14 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
 
     def figure(self) -> "Figure":
         """Parameters against the main metric, whatever the axes show now."""
-        shown = {point["key"] for point in self.visible()}
-        return tradeoff([row for i, row in enumerate(self._rows) if str(i) in shown] or self._rows)
+        here = [row for row in self._rows if (row.base, row.task) == (self.base, self.task)]
+        shown = [row for row in here if METHODS[row.method].family in self.families]
+        return tradeoff(shown or here)
 
     def describe(self) -> str:
-        runs = sum(len(point["runs"]) for point in self.points)
-        return f"{self.base}, {self.task}, {len(self.points)} methods, {runs} runs"
+        here = [p for p in self.points if (p["base"], p["task"]) == (self.base, self.task)]
+        runs = sum(len(point["runs"]) for point in here)
+        return f"{self.base}, {self.task}, {len(here)} methods, {runs} runs"
 
 
 def _point(

@@ -460,6 +460,8 @@ def test_shares_are_what_goes_to_the_prefix() -> None:
     ids = made_up.tokenizer(figure.sentences[0]["text"])["input_ids"]
     found = attention(model, ids)
     assert figure.layers == list(found) == [0, 1]
+    tokens = figure.sentences[0]["tokens"]
+    assert len(tokens) == len(ids) and "<22>" in tokens and "" not in tokens
     expected = torch.stack([weights[:, :, :4].sum(-1) for weights in found.values()])
     assert figure.shares() == pytest.approx(expected.numpy(), abs=6e-4)
     means = torch.stack([weights[:, :, :4].mean(1) for weights in found.values()])
