@@ -1,11 +1,18 @@
-"""Result lines for the figures to show; the numbers are made up, and of no meaning."""
+"""What the figures show in tests; the numbers are made up, and of no meaning."""
 
 import random
+from typing import Any
 
+import torch
+from tiny import tiny
+
+import pftlab as pft
 from pftlab.experiments.results import Result
 from pftlab.registry import METHODS
+from pftlab.widgets.budget_player import RankHistory
+from pftlab.widgets.prefix_attention import PrefixAttention
 
-BASES = ("tiny", "mini")
+BASES = {"tiny": 1_000_000, "mini": 4_000_000}  # name → parameters
 TASKS = ("reviews", "pairs")
 # method → (trainable parameters, score)
 METHODS_SHOWN = {
@@ -47,7 +54,7 @@ def _line(
         seed=seed,
         validation={"accuracy": accuracy},
         test={"accuracy": accuracy, "f1": accuracy - draw.random() / 10},
-        parameters={"trainable": trainable, "head": 770, "total": 1_000_000 + trainable},
+        parameters={"trainable": trainable, "head": 770, "total": BASES[base] + trainable},
         seconds=10 + trainable / 1e5 + draw.random(),
         examples_per_second=100.0,
         peak_memory_bytes=1 << 28,
@@ -58,3 +65,43 @@ def _line(
         date="2026-01-01T00:00:00+00:00",
         command=f"pftlab compare --base {base} --task {task}",
     )  # fmt: skip
+
+
+def ranks() -> RankHistory:
+    """Three layers of two matrices whose ranks fall from 6 to 2 in seven allocations."""
+    draw, places = random.Random(0), [(i, s) for i in range(3) for s in ("ffn.up", "ffn.down")]
+    rows = [[6] * len(places)]
+    for budget in range(32, 8, -4):
+        chosen = [draw.randrange(len(places)) for _ in range(budget)]
+        rows.append([min(6, chosen.count(k)) for k in range(len(places))])
+    return RankHistory(places, [0, 10, 20, 30, 40, 50, 60], rows, 100)
+
+
+class Letters:
+    """A tokenizer whose tokens are letters."""
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        return {"input_ids": [3 + ord(letter) % 40 for letter in text]}
+
+    def decode(self, ids: list[int]) -> str:
+        return " " if ids[0] == 3 + ord("c") % 40 else chr(80 + ids[0])
+
+    def convert_ids_to_tokens(self, number: int) -> str:
+        return f"<{number}>"
+
+
+tokenizer: Any = Letters()
+
+
+def prefixed_model() -> Any:
+    """A tiny BERT with a prefix of four vectors."""
+    model = tiny("bert")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pft.PrefixTuning(length=4, hidden=None, std=1.5).attach(model)
+    return model
+
+
+def prefixed() -> PrefixAttention:
+    sentences = ["abcdefg", "a longer sentence", "xyz"]
+    return PrefixAttention(prefixed_model(), sentences, tokenizer)

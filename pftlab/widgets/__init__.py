@@ -13,10 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .budget_player import BudgetPlayer, WatchedAdaLoRA
     from .low_rank_explorer import LowRankExplorer
     from .nf4_explorer import NF4Explorer
     from .parameter_counter import ParameterCounter
     from .placement_explorer import PlacementExplorer
+    from .prefix_attention import PrefixAttention
+    from .scale_curve import ScaleCurve
     from .tradeoff_explorer import TradeoffExplorer
 
 _WHERE = {
@@ -25,6 +28,10 @@ _WHERE = {
     "PlacementExplorer": "placement_explorer",
     "LowRankExplorer": "low_rank_explorer",
     "NF4Explorer": "nf4_explorer",
+    "BudgetPlayer": "budget_player",
+    "WatchedAdaLoRA": "budget_player",
+    "PrefixAttention": "prefix_attention",
+    "ScaleCurve": "scale_curve",
 }
 
 

@@ -85,6 +85,13 @@ function toggle(parent, label, change) {
   return { field, input, show: (on) => (input.checked = on) };
 }
 
+/** A button; its `show` changes the words on it. */
+function button(parent, label, act) {
+  const node = html(parent, "button", { type: "button", class: "pft-go" }, label);
+  node.addEventListener("click", act);
+  return { node, show: (words) => (node.textContent = words) };
+}
+
 /** A folded table. `fill(head, rows)`: cells are text; a row may be an array with a `key`. */
 function table(parent, title) {
   const details = html(parent, "details", { class: "pft-data" });
@@ -181,6 +188,35 @@ function axes(picture, at, across, up) {
   }
 }
 
+/**
+ * A grid of numbers, a cell for each row and column: `cell(row, column)` gives its `share` of full,
+ * the `text` in it, what is said of it (`label`), whether it is `chosen`, or nothing for no cell.
+ * Returns the marks; the key of each is "row column".
+ */
+function cells(picture, width, { rows, columns, rowLabel, columnLabel, colour, high = 26 }, cell) {
+  const left = 50, top = 36, wide = Math.min(76, (width - left) / columns.length);
+  svg(picture, "text", { x: 0, y: top - 6 }, rowLabel);
+  svg(picture, "text", { x: left + (wide * columns.length) / 2, y: 11, "text-anchor": "middle" }, columnLabel);
+  columns.forEach((name, j) => svg(picture, "text", { x: left + (j + 0.5) * wide, y: top - 6, "text-anchor": "middle" }, name));
+  return rows.flatMap((name, i) => {
+    const y = top + i * high;
+    svg(picture, "text", { x: 34, y: y + high / 2 + 4, "text-anchor": "end" }, name);
+    return columns.flatMap((_, j) => {
+      const found = cell(i, j);
+      if (!found) return [];
+      const { share, text, label, chosen } = found, x = left + j * wide;
+      const g = svg(picture, "g", { "data-key": `${i} ${j}`, role: "button", "aria-pressed": chosen, "aria-label": label });
+      svg(g, "rect", { class: "pft-cell", x: x + 1, y: y + 1, width: wide - 3, height: high - 3, rx: 3 });
+      const filled = (high - 3) * share;
+      svg(g, "rect", { x: x + 1, y: y + high - 2 - filled, width: wide - 3, height: filled, fill: colour, opacity: 0.45 });
+      svg(g, "text", { x: x + wide / 2, y: y + high / 2 + 4, "text-anchor": "middle" }, text);
+      svg(g, "rect", { class: `pft-part pft-frame${chosen ? " pft-framed" : ""}`, x: x + 1, y: y + 1, width: wide - 3, height: high - 3, rx: 3 });
+      return [g];
+    });
+  });
+}
+const cellsHigh = (rows, high = 26) => 38 + rows * high;
+
 /** The outline of a family's marker around (x, y). */
 function outline(shape, x, y, s = 6) {
   switch (shape) {
@@ -198,9 +234,10 @@ function outline(shape, x, y, s = 6) {
 
 /**
  * Makes marks reachable: one of them is in the tab order, the arrow keys lead to the others,
- * and pointing or focusing tells about it; a click, Enter or the space bar opens it.
+ * and pointing or focusing tells about it; a click, Enter or the space bar opens it. In a grid,
+ * `across` marks make a row, and the arrows up and down lead to the row above and below.
  */
-function reachable(marks, tell, open) {
+function reachable(marks, tell, open, across = 1) {
   marks.forEach((mark, i) => {
     mark.setAttribute("tabindex", i ? -1 : 0);
     mark.setAttribute(KEEPS_KEYS, "true");
@@ -212,10 +249,11 @@ function reachable(marks, tell, open) {
     });
     mark.addEventListener("click", () => open?.(mark.dataset.key));
     mark.addEventListener("keydown", (event) => {
-      const to = { ArrowRight: i + 1, ArrowDown: i + 1, ArrowLeft: i - 1, ArrowUp: i - 1, Home: 0, End: marks.length - 1 }[event.key];
+      const to = { ArrowRight: i + 1, ArrowDown: i + across, ArrowLeft: i - 1, ArrowUp: i - across, Home: 0, End: marks.length - 1 }[event.key];
       if (to !== undefined) {
         event.preventDefault();
-        marks[Math.min(marks.length - 1, Math.max(0, to))].focus();
+        if (across === 1) marks[Math.min(marks.length - 1, Math.max(0, to))].focus();
+        else marks[to]?.focus();
       } else if (open && (event.key === "Enter" || event.key === " ")) {
         event.preventDefault();
         open(mark.dataset.key);

@@ -31,7 +31,7 @@ function render({ model, el }) {
 
   function paint(picture, width) {
     const values = now().values, count = values.length, r = model.get("rank");
-    const at = { left: 46, right: width - 60, top: 12, bottom: 206 };
+    const at = { left: 60, right: width - 60, top: 12, bottom: 206 };
     const across = linear([0.5, count + 0.5], [at.left, at.right]);
     const up = linear([0, values[0]], [at.bottom, at.top]), kept = linear([0, 1], [at.bottom, at.top]);
     axes(picture, at,

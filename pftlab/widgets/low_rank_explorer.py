@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CORNER = 24  # rows and columns of the part that is drawn
-UNIT = 1e-4  # in which the entries of singular vectors are sent
+UNIT = 1e-3  # in which the entries of singular vectors are sent: enough for a picture
 
 
 class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):

@@ -24,34 +24,53 @@ MODELS = (
 )  # fmt: skip
 STATE = {"optimiser": ("AdamW's state", MEMORY["optimiser"][1])}  # moments, and copies in 32 bits
 _POWERS = [2**k for k in range(11)]
+_RANKS: dict[str, Any] = {"values": _POWERS[:9]}
+_SITES: dict[str, Any] = {
+    "values": [
+        ["attention.query", "attention.value"],
+        ["attention.query", "attention.key", "attention.value", "attention.output"],
+        list(LINEAR),
+    ],
+    "words": ["query, value", "all of attention", "every linear map"],
+}
+_SMALL: dict[str, Any] = {"values": [4, 8, 16, 24, 32, 48, 64, 128]}
+_LENGTHS: dict[str, Any] = {"values": [1, 5, 10, 20, 50, 100, 200]}
 # method → hyper-parameter → the values to choose from, and their words where they are no numbers
 CONTROLS: dict[str, dict[str, dict[str, Any]]] = {
     "full": {},
+    "top_layers": {"count": {"values": [1, 2, 3, 4, 6, 8, 12]}},
     "bitfit": {},
     "layer_norm": {},
-    "lora": {
-        "rank": {"values": _POWERS[:9]},
-        "at": {
-            "values": [
-                ["attention.query", "attention.value"],
-                ["attention.query", "attention.key", "attention.value", "attention.output"],
-                list(LINEAR),
-            ],
-            "words": ["query, value", "all of attention", "every linear map"],
-        },
-    },
+    "lora": {"rank": _RANKS, "at": _SITES},
+    "lora_fa": {"rank": _RANKS, "at": _SITES},
+    "dora": {"rank": _RANKS, "at": _SITES},
+    "adalora": {"start_rank": {"values": [8, 12, 16, 24, 32, 64, 128]}, "at": _SITES},
+    "vera": {"rank": {"values": [1, 4, 16, 64, 256, 1024]}, "at": _SITES},
+    "loha": {"rank": {"values": _POWERS[:7]}, "at": _SITES},
+    "lokr": {"rank": {"values": _POWERS[:7]}, "at": _SITES},
+    "oft": {"block": {"values": [4, 8, 16, 32, 64]}, "at": _SITES},
+    "fourierft": {"frequencies": {"values": [50, 100, 200, 500, 1000, 2000, 5000, 10000]}},
     "houlsby": {"bottleneck": {"values": _POWERS[2:10]}},
     "pfeiffer": {"bottleneck": {"values": [*_POWERS[2:6], 48, *_POWERS[6:10]]}},
     "parallel": {"bottleneck": {"values": _POWERS[2:10]}},
-    "compacter": {"bottleneck": {"values": [4, 8, 16, 24, 32, 48, 64, 128]}},
-    "compacter_plus_plus": {"bottleneck": {"values": [4, 8, 16, 24, 32, 48, 64, 128]}},
+    "residual": {"bottleneck": {"values": [10, 30, 100, 300]}},
+    "adapter_plus": {"bottleneck": {"values": _POWERS[:7]}},
+    "compacter": {"bottleneck": _SMALL},
+    "compacter_plus_plus": {"bottleneck": _SMALL},
     "prompt_tuning": {"length": {"values": [1, 5, 10, 20, 50, 100, 150]}},
     "prefix_tuning": {
-        "length": {"values": [1, 5, 10, 20, 50, 100, 200]},
+        "length": _LENGTHS,
         "hidden": {"values": [512, None], "words": ["512, while training", "none"]},
     },
-    "p_tuning_v2": {"length": {"values": [1, 5, 10, 20, 50, 100, 200]}},
+    "p_tuning_v2": {"length": _LENGTHS},
+    "llama_adapter": {"length": _LENGTHS},
     "ia3": {},
+    "mam": {
+        "length": {"values": [1, 5, 16, 30, 100, 200]},
+        "hidden": {"values": [800, None], "words": ["800, while training", "none"]},
+        "bottleneck": {"values": _POWERS[2:11]},
+    },
+    "loreft": {"rank": {"values": _POWERS[:7]}},
 }
 
 

@@ -9,7 +9,7 @@ const STEPS = 100; // of the budget; the last one is no limit
 const score = (value) => (100 * value).toFixed(1);
 
 function render({ model, el }) {
-  const points = model.get("points"), commands = model.get("commands"), styles = Object.fromEntries(model.get("styles"));
+  const points = model.get("points"), commands = model.get("commands"), devices = model.get("devices"), styles = Object.fromEntries(model.get("styles"));
   const box = frame(el, "pft-tradeoff", "Cost against score");
   const of = (name) => [...new Set(points.map((point) => point[name]))];
   const same = (list) => list.map((value) => [value, value]);
@@ -166,11 +166,12 @@ function render({ model, el }) {
     html(behind, "p", {}, `Training: ${list(point.training)}.`);
     const rows = table(behind, "Runs");
     behind.querySelector("details").open = true;
-    const names = Object.keys(point.runs[0].test);
-    rows(["Seed", ...names.map((name) => `${name}, %`), "Seconds", "Date", "Commit", "Device"],
-      point.runs.map((run) => [run.seed, ...names.map((name) => score(run.test[name])), run.seconds.toFixed(1),
-        run.date.slice(0, 10), run.commit.slice(0, 12), run.device]));
-    for (const number of new Set(point.runs.map((run) => run.command))) {
+    const runs = point.runs.map((text) => JSON.parse(text)); // [seed, scores, seconds, commit, date, device, command]
+    rows(["Seed", ...Object.keys(point.scores).sort().map((name) => `${name}, %`), "Seconds", "Date", "Commit", "Device"],
+      runs.map(([seed, scores, seconds, commit, date, device]) => [seed,
+        ...scores.map((value) => (value === null ? "–" : score(value))), seconds.toFixed(1),
+        date.slice(0, 10), commit.slice(0, 12), devices[device]]));
+    for (const number of new Set(runs.map((run) => run.at(-1)))) {
       html(html(behind, "p", {}, "Command: "), "code", {}, commands[number]);
     }
   }

@@ -1,5 +1,6 @@
 """What a method costs against what it reaches, from result lines."""
 
+import json
 import statistics
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Point = Mapping[str, Any]
 COSTS = ("trainable", "seconds", "memory")
+RUN = ("seed", "test", "seconds", "commit", "date", "device", "command")
 
 
 class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
@@ -35,6 +37,7 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
 
     points: traitlets.List[Any] = traitlets.List().tag(sync=True)
     commands: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    devices: traitlets.List[Any] = traitlets.List().tag(sync=True)
     styles: traitlets.List[Any] = traitlets.List().tag(sync=True)
     base = traitlets.Unicode().tag(sync=True)
     task = traitlets.Unicode().tag(sync=True)
@@ -54,10 +57,11 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
             )
         by_key = {run.key: run for run in runs if run.test}
         commands = sorted({run.command for run in by_key.values()})
+        devices = sorted({run.device for run in by_key.values()})
         points = []
         for number, row in enumerate(self._rows):
             behind = [by_key[key] for key in row.keys]
-            points.append(_point(str(number), row, self._rows, behind, commands))
+            points.append(_point(str(number), row, self._rows, behind, commands, devices))
         first = next(
             (
                 point
@@ -77,6 +81,7 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
         super().__init__(
             points=points,
             commands=commands,
+            devices=devices,
             styles=[[f, {"name": FAMILIES[f][0], "marker": FAMILIES[f][2]}] for f in there],
             **(begin | chosen),
         )
@@ -111,6 +116,15 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
                 found.append(point)
         return found
 
+    def runs(self, point: Point) -> list[dict[str, Any]]:
+        """The runs behind a point, by seed."""
+        found = [dict(zip(RUN, json.loads(text), strict=True)) for text in point["runs"]]
+        for run in found:
+            run["test"] = dict(zip(point["scores"], run["test"], strict=True))
+            run["command"] = self.commands[run["command"]]
+            run["device"] = self.devices[run["device"]]
+        return found
+
     def table(self) -> list[dict[str, Any]]:
         rows = []
         for point in self.visible():
@@ -128,23 +142,41 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
 
     def figure(self) -> "Figure":
         """Parameters against the main metric, whatever the axes show now."""
-        shown = {point["key"] for point in self.visible()}
-        return tradeoff([row for i, row in enumerate(self._rows) if str(i) in shown] or self._rows)
+        here = [row for row in self._rows if (row.base, row.task) == (self.base, self.task)]
+        shown = [row for row in here if METHODS[row.method].family in self.families]
+        return tradeoff(shown or here)
 
     def describe(self) -> str:
-        runs = sum(len(point["runs"]) for point in self.points)
-        return f"{self.base}, {self.task}, {len(self.points)} methods, {runs} runs"
+        here = [p for p in self.points if (p["base"], p["task"]) == (self.base, self.task)]
+        runs = sum(len(point["runs"]) for point in here)
+        return f"{self.base}, {self.task}, {len(here)} methods, {runs} runs"
 
 
 def _point(
-    key: str, row: Summary, rows: list[Summary], runs: list[Result], commands: list[str]
+    key: str,
+    row: Summary,
+    rows: list[Summary],
+    runs: list[Result],
+    commands: list[str],
+    devices: list[str],
 ) -> dict[str, Any]:
-    """One point, as JSON can hold it; scores: metric → (mean, half of the 95 % interval)."""
+    """One point, as JSON can hold it; scores: metric → (mean, half of the 95 % interval).
+
+    A run is one line of text, of what `RUN` names: its scores in the order of the metrics, and
+    where its command and its device are in the lists that all points share.
+    """
     scores = {}
-    for metric in runs[0].test:
+    for metric in sorted(runs[0].test):
         values = [run.test[metric] for run in runs if metric in run.test]
         scores[metric] = [statistics.fmean(values), interval(values)]
     namesakes = [r for r in rows if (r.base, r.task) == (row.base, row.task)]
+    lines = [
+        [
+            run.seed, [run.test.get(metric) for metric in scores], round(run.seconds, 2),
+            run.commit, run.date, devices.index(run.device), commands.index(run.command),
+        ]
+        for run in sorted(runs, key=lambda run: run.seed)
+    ]  # fmt: skip
     return {
         "key": key,
         "name": label(row, namesakes),
@@ -159,16 +191,5 @@ def _point(
         "memory": row.memory_bytes,
         "hyperparameters": row.hyperparameters,
         "training": row.training,
-        "runs": [
-            {
-                "seed": run.seed,
-                "test": run.test,
-                "seconds": run.seconds,
-                "commit": run.commit,
-                "date": run.date,
-                "device": run.device,
-                "command": commands.index(run.command),
-            }
-            for run in sorted(runs, key=lambda run: run.seed)
-        ],
+        "runs": [json.dumps(line, separators=(",", ":")) for line in lines],
     }

@@ -28,17 +28,22 @@ from test_site import nameless_controls
 import pftlab as pft
 from pftlab.core.method import detach
 from pftlab.experiments.sizes import blank
+from pftlab.others import fourierft
 from pftlab.widgets import (
+    BudgetPlayer,
     LowRankExplorer,
     NF4Explorer,
     ParameterCounter,
     PlacementExplorer,
+    PrefixAttention,
+    ScaleCurve,
     TradeoffExplorer,
 )
 from pftlab.widgets.figure import unpacked
 from pftlab.widgets.nf4_explorer import BLOCKS, LEVELS
 from pftlab.widgets.parameter_counter import CONTROLS
 from pftlab.widgets.placement_explorer import CHOICES
+from pftlab.widgets.shapes import memory
 
 ROOT = Path(__file__).resolve().parents[2]
 BASES = ("bert-base", "gpt2", "llama-3.1-8b")
@@ -58,6 +63,9 @@ FIGURES = {
     "placement": "PlacementExplorer()",
     "low-rank": "LowRankExplorer({'query': normal(size=(40, 36)), 'value': normal(size=(8, 9))})",
     "nf4": "NF4Explorer(normal(size=(64, 64)))",
+    "budget": "BudgetPlayer(made_up.ranks())",
+    "prefix": "made_up.prefixed()",
+    "scale": "ScaleCurve(made_up.grid(), task='reviews')",
 }
 
 
@@ -71,6 +79,8 @@ def figures() -> dict[str, Any]:
         "PlacementExplorer": PlacementExplorer,
         "LowRankExplorer": LowRankExplorer,
         "NF4Explorer": NF4Explorer,
+        "BudgetPlayer": BudgetPlayer,
+        "ScaleCurve": ScaleCurve,
         "made_up": made_up,
         "normal": normal,
     }
@@ -212,29 +222,41 @@ def compare_counter(page: Any, counter: ParameterCounter) -> None:
         assert theirs == pytest.approx(ours)
 
 
-def test_the_formulas_of_the_page_are_what_is_counted(page: Any, figures: Any) -> None:
+def test_the_formulas_of_the_page_are_what_is_counted(
+    page: Any, figures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Over a grid of models, methods and hyper-parameters."""
-    counter, given, expected = figures["counter"], [], []
+    # where the entries of a spectrum lie is drawn from all of them, and nothing for a count
+    monkeypatch.setattr(fourierft, "_draw", lambda size, seed: torch.arange(10_000))
+    counter, given, expected, held = figures["counter"], [], [], []
+    options = {"precision": "4", "batch": 4, "length": 128}
     for base in BASES:
         counter.base, model = base, blank(base)
+        shape = counter.models[base]
         for method, controls in CONTROLS.items():
             counter.method = method
-            step = 4 if base == BASES[0] else 100
-            values = [c["values"][::step] + c["values"][-1:] for c in controls.values()]
-            for chosen in product(*values):
+            values = [c["values"] for c in controls.values()]
+            every = product(*(each[::4] + each[-1:] for each in values))
+            ends = zip(*((each[0], each[-1]) for each in values), strict=True) if values else [()]
+            for chosen in every if base == BASES[0] else ends:
                 settings = dict(zip(controls, chosen, strict=True))
                 counter.settings = {**counter.settings, method: settings}
-                given.append([counter.models[base], method, settings])
+                given.append([shape, method, settings, options])
                 try:
                     with torch.device("meta"):
                         counted = pft.count(counter.chosen().attach(model))
                     detach(model)
                 except pft.BadValue:  # BitFit where there are no biases
+                    assert (base, method) == ("llama-3.1-8b", "bitfit")
                     counted = pft.Count(0, 0, pft.count(model).total)
                 expected.append((counted.trainable, counted.total))
+                added = counted.total - shape["total"]
+                held.append(memory(shape, method, settings, counted.trainable, added, **options))
+    assert len(given) > 180
     found = [(each["trainable"], each["total"]) for each in script(page, counter, "count", given)]
-    assert len(given) > 60
-    assert found == expected
+    assert [pair for pair in zip(given, found, expected, strict=True) if pair[1] != pair[2]] == []
+    for each, ours, theirs in zip(given, held, script(page, counter, "memory", given), strict=True):
+        assert theirs == pytest.approx(ours), each[1:]
 
 
 # TradeoffExplorer
@@ -295,8 +317,10 @@ def test_a_point_opens_the_runs_behind_it(page: Any, figures: Any) -> None:
     assert point["name"] in runs.locator(".pft-title").inner_text()
     assert runs.locator("tbody tr").count() == len(point["runs"])
     first = runs.locator("tbody tr").first.inner_text()
-    assert f"{100 * point['runs'][0]['test']['f1']:.1f}" in first and "0123456789ab" in first
-    assert explorer.commands[point["runs"][0]["command"]] in runs.inner_text()
+    run = explorer.runs(point)[0]
+    for text in (f"{100 * run['test']['f1']:.1f}", f"{run['seconds']:.1f}", run["device"]):
+        assert text in first
+    assert "0123456789ab" in first and run["command"] in runs.inner_text()
     focused = "() => document.activeElement.dataset.key"
     assert page.evaluate(focused) == point["key"], "the focus is where it was"
     marks.nth(3).click()
@@ -400,6 +424,146 @@ def compare_nf4(page: Any, explorer: NF4Explorer) -> None:
     assert float(shown["bits"]) == explorer.bits()
     lines = page.locator(".pft-nf4 svg .pft-level").count()
     assert lines == int(shown["levels"]) == len(LEVELS[explorer.format])
+
+
+# BudgetPlayer
+
+
+def compare_budget(page: Any, player: BudgetPlayer) -> None:
+    shown = data(page, "budget")
+    assert int(shown["step"]) == player.steps[player.frame]
+    assert int(shown["budget"]) == player.budget()
+    assert [int(rank) for rank in shown["ranks"].split()] == player.now().tolist()
+    cells = page.locator(".pft-budget svg g[data-key] text").all_text_contents()
+    assert [int(text) for text in cells] == player.now().tolist()
+    said = page.locator(".pft-budget > [role=status]").first.inner_text()
+    assert f"{player.budget()} of {6 * len(player.places)} triplets" in said
+
+
+def test_the_budget_is_stepped_through(page: Any, figures: Any) -> None:
+    player, box = figures["budget"], page.locator(".pft-budget")
+    compare_budget(page, player)
+    for keys, frame in ((("ArrowRight",) * 2, 2), (("End",), 6), (("Home",), 0)):
+        press(page, "budget", "Step", *keys)
+        player.frame = frame
+        compare_budget(page, player)
+    for name, frame in (("Step back", 0), ("Step on", 1), ("Step on", 2), ("Step back", 1)):
+        box.get_by_role("button", name=name).click()
+        player.frame = frame
+        compare_budget(page, player)
+
+
+def test_the_budget_plays_to_its_end_and_can_be_stopped(page: Any, figures: Any) -> None:
+    player, box = figures["budget"], page.locator(".pft-budget")
+    press(page, "budget", "Step", "Home")
+    box.get_by_role("button", name="Play", exact=True).click()
+    assert data(page, "budget")["playing"] == "true"
+    page.wait_for_selector('.pft-budget[data-step="20"]')
+    box.get_by_role("button", name="Pause").focus()
+    page.keyboard.press("Enter")
+    at = data(page, "budget")
+    assert at["playing"] == "false" and int(at["step"]) >= 20
+    page.wait_for_timeout(900)
+    assert data(page, "budget") == at, "it stands still"
+    press(page, "budget", "Step", "End", "ArrowLeft")
+    box.get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_selector('.pft-budget[data-step="60"][data-playing="false"]')
+    player.frame = 6
+    compare_budget(page, player)
+    box.get_by_role("button", name="Play", exact=True).click()  # at the end it begins anew
+    page.wait_for_selector('.pft-budget[data-step="0"]')
+    press(page, "budget", "Step", "ArrowRight")  # the reader's own step stops it
+    assert data(page, "budget")["playing"] == "false"
+    player.frame = 1
+    compare_budget(page, player)
+
+
+def test_a_matrix_is_chosen_in_the_grid(page: Any, figures: Any) -> None:
+    player, box = figures["budget"], page.locator(".pft-budget")
+    box.locator("svg g[data-key]").first.focus()
+    for key in ("ArrowDown", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    now = player.now()[3]
+    said = box.locator("> [role=status]")
+    assert f"Chosen: ffn.down of layer 1, rank {now}" in said.first.inner_text()
+    assert said.last.inner_text().startswith(f"ffn.down of layer 1: rank {now}, at the start 6")
+    assert box.locator("svg path[stroke-dasharray='5 3']").count() == 1
+    page.keyboard.press("Enter")
+    assert box.locator("svg path[stroke-dasharray='5 3']").count() == 0
+
+
+# PrefixAttention
+
+
+def compare_prefix(page: Any, figure: PrefixAttention) -> None:
+    shown, shares = data(page, "prefix"), figure.shares()
+    mine = shares[figure.row, figure.head]
+    assert float(shown["share"]) == pytest.approx(mine.mean())
+    assert float(shown["even"]) == figure.even() and int(shown["above"]) == figure.above()
+    assert [float(share) for share in shown["words"].split()] == mine.tolist()
+    vectors = figure.vectors()[figure.row, figure.head]
+    assert [float(share) for share in shown["vectors"].split()] == vectors.tolist()
+    texts = page.locator(".pft-prefix svg g[data-key] text").all_text_contents()
+    assert [int(text) for text in texts] == pytest.approx(100 * shares.mean(-1).ravel(), abs=0.51)
+    words = page.locator(".pft-prefix .pft-words li").all_inner_texts()
+    tokens = figure.sentences[figure.sentence]["tokens"]
+    assert [word.split()[0] for word in words] == tokens
+
+
+def test_heads_and_sentences_are_chosen(page: Any, figures: Any) -> None:
+    figure, box = figures["prefix"], page.locator(".pft-prefix")
+    compare_prefix(page, figure)
+    choose(page, "prefix", "Sentence", "1")
+    figure.sentence = 1
+    compare_prefix(page, figure)
+    box.locator('svg g[data-key="1 2"]').click()
+    figure.row, figure.head = 1, 2
+    compare_prefix(page, figure)
+    for key in ("ArrowUp", "ArrowRight", " "):
+        page.keyboard.press(key)
+    figure.row, figure.head = 0, 3
+    compare_prefix(page, figure)
+    focused = "() => document.activeElement.dataset.key"
+    assert page.evaluate(focused) == "0 3", "the focus is where it was"
+
+
+# ScaleCurve
+
+
+def compare_scale(page: Any, curve: ScaleCurve) -> None:
+    shown = data(page, "scale")
+    found = dict(part.rsplit(" ", 1) for part in shown["gaps"].split("|") if part)
+    assert {base: float(gap) for base, gap in found.items()} == pytest.approx(curve.gaps())
+    said = page.locator(".pft-scale > [role=status]").first.inner_text()
+    for base, gap in curve.gaps().items():
+        assert f"{100 * abs(gap):.1f} points {'behind' if gap >= 0 else 'ahead'} on {base}" in said
+    marks = page.locator(".pft-scale svg.pft-drawing g[data-key]")
+    assert marks.count() == int(shown["marks"]) == len(curve.table())
+
+
+def test_two_methods_are_compared_over_sizes(page: Any, figures: Any) -> None:
+    curve, box = figures["scale"], page.locator(".pft-scale")
+    compare_scale(page, curve)
+    names = {name: key for key, name, *_ in curve.series}
+    for label, trait, value in (
+        ("Compare", "method", names["LoRA"]),
+        ("with", "reference", names["Prompt tuning"]),
+        ("Task", "task", "pairs"),
+    ):
+        choose(page, "scale", label, value)
+        setattr(curve, trait, value)
+        compare_scale(page, curve)
+    box.get_by_role("checkbox", name="BitFit").focus()
+    page.keyboard.press(" ")
+    curve.shown = [key for key in curve.shown if key != names["BitFit"]]
+    compare_scale(page, curve)
+    marks = box.locator("svg.pft-drawing g[data-key]")
+    marks.first.focus()
+    page.keyboard.press("ArrowRight")
+    told = box.locator("> [role=status]").last.inner_text()
+    row = curve.table()[1]
+    assert told.startswith(f"{row['method']} on mini (4 M parameters): accuracy ")
+    assert f"{100 * row['mean']:.1f} % ± {100 * row['interval']:.1f}, 5 seeds" in told
 
 
 # Everywhere else

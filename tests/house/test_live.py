@@ -33,16 +33,21 @@ tradeoff = TradeoffExplorer(made_up.grid(1), base='tiny', task='reviews')
 placement = PlacementExplorer()
 low_rank = LowRankExplorer({{'query': normal(size=(40, 36))}}, rank=5)
 nf4 = NF4Explorer(normal(size=(64, 64)))
-display(counter, tradeoff, placement, low_rank, nf4)
+budget, prefix = BudgetPlayer(made_up.ranks()), made_up.prefixed()
+scale = ScaleCurve(made_up.grid(1), task='reviews')
+display(counter, tradeoff, placement, low_rank, nf4, budget, prefix, scale)
 """
+FIGURES = ("counter", "tradeoff", "placement", "low-rank", "nf4", "budget", "prefix", "scale")
 ASK = """
 import json
 print('STATE', json.dumps([counter.settings['lora']['rank'], tradeoff.cost, placement.site,
-                           low_rank.rank, nf4.block]), 'END')
+                           low_rank.rank, nf4.block, budget.frame, [prefix.row, prefix.head],
+                           scale.task]), 'END')
 """
 TELL = """
 counter.base, tradeoff.families = 'gpt2', ['low_rank']
 placement.function, low_rank.rank, nf4.format = 'relu', 20, 'fp4'
+budget.frame, prefix.sentence, scale.shown = 4, 2, scale.shown[:2]
 """
 
 
@@ -99,7 +104,7 @@ def test_python_and_the_page_are_one(lab: str) -> None:
         page.wait_for_selector(".jp-Notebook .jp-CodeCell .cm-content")
         page.get_by_text("| Idle").wait_for()  # the kernel, in the line at the bottom
         run(page, 0)
-        for name in ("counter", "tradeoff", "placement", "low-rank", "nf4"):
+        for name in FIGURES:
             # Lab lays out what is in sight, and a figure is drawn when its width is known
             page.locator(f".pft-{name}").scroll_into_view_if_needed()
             page.locator(f".pft-{name} svg.pft-drawing *").first.wait_for(state="attached")
@@ -109,6 +114,7 @@ def test_python_and_the_page_are_one(lab: str) -> None:
             ("counter", "Rank"),
             ("low-rank", "Rank r"),
             ("nf4", "Weights in a block"),
+            ("budget", "Step"),
         ):
             control = page.locator(f".pft-{name}").get_by_label(label, exact=True)
             control.focus()
@@ -116,22 +122,26 @@ def test_python_and_the_page_are_one(lab: str) -> None:
             assert control.evaluate("node => node === document.activeElement"), "Lab took the key"
         page.locator(".pft-tradeoff").get_by_label("Cost", exact=True).select_option("memory")
         page.locator(".pft-placement svg [data-key=attention]").click()
+        page.locator(".pft-prefix svg [data-key='0 2']").focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        page.locator(".pft-scale").get_by_label("Task", exact=True).select_option("pairs")
         run(page, 1)
         page.wait_for_selector("pre:has-text('END')")
         said = page.locator("pre", has_text="END").last.inner_text()
         state = json.loads(re.search(r"STATE (.*) END", said)[1])  # type: ignore[index]
-        assert state == [16, "memory", "attention", 6, 128]
+        assert state == [16, "memory", "attention", 6, 128, 1, [1, 2], "pairs"]
 
         # what is assigned in Python reaches the reader
         run(page, 2)
-        page.wait_for_selector(".pft-nf4[data-levels='15']")
+        page.wait_for_selector(".pft-scale[data-marks='4']")
         data = "box => ({...box.dataset})"
-        shown = {
-            name: page.locator(f".pft-{name}").evaluate(data)
-            for name in ("counter", "tradeoff", "placement", "low-rank")
-        }
+        shown = {name: page.locator(f".pft-{name}").evaluate(data) for name in FIGURES}
         assert int(shown["counter"]["trainable"]) == 12 * 2 * 16 * (768 + 768)
         assert len(shown["tradeoff"]["visible"].split()) == 1
         assert shown["placement"]["name"] == "Scaled parallel adapter beside attention"
         assert int(shown["low-rank"]["parameters"]) == 20 * 76
+        assert int(shown["nf4"]["levels"]) == 15
+        assert (shown["budget"]["step"], shown["budget"]["budget"]) == ("40", "20")
+        assert len(shown["prefix"]["words"].split()) == len("xyz")
         assert not seen.outside, seen.outside
