@@ -46,5 +46,6 @@
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") hide();
   });
+  window.addEventListener("resize", hide);
   document.body.append(tip);
 })();

@@ -62,9 +62,9 @@ def test_no_violation_in_either_theme(browser: Any, address: str, name: str) -> 
 def test_a_fault_is_found(browser: Any, address: str, theme: str) -> None:
     with opened(browser, f"{address}/book/index.html", reduced_motion="reduce") as (page, _):
         show(page, theme)
-        page.evaluate("document.querySelector('main p').style = 'color: #777; background: #888'")
+        page.evaluate("document.querySelector('article p').style = 'color: #777; background: #888'")
         page.evaluate(
-            "document.querySelector('main h1').insertAdjacentHTML('afterend', '<img src=\"x\">')"
+            "document.querySelector('article h1').insertAdjacentHTML('afterend', '<img src=\"x\">')"
         )
         found = "\n".join(violations(page))
         assert "image-alt" in found and "color-contrast" in found

@@ -23,7 +23,7 @@ def add(
     title = app.env.titles[page].astext()
     parts = [folded("Cite this page", citation(app, page, title))]
     if app.env.doc2path(page).endswith(".ipynb"):
-        parts.insert(0, folded("Run this page", ways_to_run(app, page)))
+        parts.insert(0, folded("Run this page", ways_to_run(app, page, context["content_root"])))
     context["body"] += (
         '<aside class="pft-foot" aria-label="Run and cite this page">\n'
         + "".join(parts)
@@ -35,12 +35,10 @@ def folded(summary: str, inside: str) -> str:
     return f"<details>\n<summary>{summary}</summary>\n{inside}</details>\n"
 
 
-def ways_to_run(app: Sphinx, page: str) -> str:
+def ways_to_run(app: Sphinx, page: str, root: str) -> str:
     """A list of links, with Colab and Binder where the repository is known."""
-    builder = app.builder
-    guide = builder.get_relative_uri(page, "book/how_to_use")
-    source = builder.get_relative_uri(page, "").rstrip("#") or "./"
-    notebook = f"{source}_sources/{page}.ipynb"
+    guide = app.builder.get_relative_uri(page, "book/how_to_use")
+    notebook = f"{root}_sources/{page}.ipynb"
     ways = [
         f'<a href="{notebook}" download>Download the notebook</a> and open it on your own computer: '
         f'<a href="{guide}#run-it-on-a-laptop">how to set it up</a>.'
