@@ -183,7 +183,9 @@ def test_a_term_is_explained_once_and_leads_to_its_entry() -> None:
     explained = 0
     for name in PAGES:
         text = (SITE / name).read_text(encoding="utf-8")
-        meanings = re.findall(r'class="reference internal pft-term"[^>]*data-meaning="([^"]*)"', text)
+        meanings = re.findall(
+            r'class="reference internal pft-term"[^>]*data-meaning="([^"]*)"', text
+        )
         assert len(meanings) == len(set(meanings)), name
         for anchor in re.findall(r'pft-term" href="[^"#]*glossary\.html#([^"]+)"', text):
             assert f'id="{anchor}"' in entries

@@ -94,7 +94,8 @@ def test_no_page_needs_what_was_taken_away(browser: Any, address: str) -> None:
     assert page.locator("div.highlight button.copybtn").count() > 3
     page.evaluate("document.fonts.ready.then(() => true)")
     assert page.evaluate("document.fonts.check('900 16px \"Font Awesome 6 Free\"', '\\uf0c9')")
-    assert page.evaluate(
-        "getComputedStyle(document.querySelector('.fa-bars'), '::before').content"
-    ) == '"\uf0c9"'
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.fa-bars'), '::before').content")
+        == '"\uf0c9"'
+    )
     page.close()

@@ -40,7 +40,7 @@ def ways_to_run(app: Sphinx, page: str, root: str) -> str:
     guide = app.builder.get_relative_uri(page, "book/how_to_use")
     notebook = f"{root}_sources/{page}.ipynb"
     ways = [
-        f'<a href="{notebook}" download>Download the notebook</a> and open it on your own computer: '
+        f'<a href="{notebook}" download>Download the notebook</a> to your own computer: '
         f'<a href="{guide}#run-it-on-a-laptop">how to set it up</a>.'
     ]
     repository = app.config.pft_repository
@@ -50,9 +50,9 @@ def ways_to_run(app: Sphinx, page: str, root: str) -> str:
         binder = f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/{page}.ipynb"
         install = f"%pip install git+{repository}@{branch}"
         ways += [
-            f'<a href="{colab}">Open it in Colab</a> (needs a Google account). Add a first cell with '
-            f"<code>{install}</code> and run it.",
-            f'<a href="{binder}">Open it in Binder</a> (needs no account; the start takes minutes).',
+            f'<a href="{colab}">Open it in Colab</a>; it needs a Google account. Add a first cell '
+            f"with <code>{install}</code> and run it.",
+            f'<a href="{binder}">Open it in Binder</a>; it needs no account, and time to start.',
             f'<a href="{repository}/blob/{branch}/{page}.ipynb">Look at the source</a>.',
         ]
     return "<ul>\n" + "".join(f"<li>{way}</li>\n" for way in ways) + "</ul>\n"

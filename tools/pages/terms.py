@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 # Where a word is not a use of the term in running text.
 NOT_IN = (
     nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.math, nodes.raw,
-    nodes.citation, nodes.caption, nodes.thead, nodes.rubric, addnodes.glossary,
+    nodes.citation, nodes.caption, nodes.table, nodes.rubric, addnodes.glossary,
 )  # fmt: skip
 
 
