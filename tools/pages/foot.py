@@ -18,7 +18,7 @@ def setup(app: Sphinx) -> None:
 def add(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    if doctree is None or page not in app.env.found_docs or "body" not in context:
+    if doctree is None or app.builder.name != "html":
         return
     title = app.env.titles[page].astext()
     parts = [folded("Cite this page", citation(app, page, title))]

@@ -18,7 +18,7 @@ def setup(app: Sphinx) -> None:
 def add(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    if doctree is None:
+    if doctree is None or app.builder.name != "html":
         return
     site, base = app.config.html_title, app.config.html_baseurl
     title = app.env.titles[page].astext()

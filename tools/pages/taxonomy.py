@@ -43,7 +43,7 @@ class Drawing(nodes.General, nodes.Element):
 
 
 def setup(app: Sphinx) -> None:
-    app.add_node(Drawing, html=(draw, leave), epub=(draw, leave))
+    app.add_node(Drawing, html=(draw, leave))  # EPUB pages are HTML, too
     app.add_directive("family-map", FamilyMap)
     app.add_directive("family", Family)
     app.connect("doctree-resolved", resolve)
