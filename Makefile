@@ -4,6 +4,7 @@ VENV = .venv/bin
 
 help:
 	@echo "make book        make the environment, build the book, say where it is"
+	@echo "make epub        make the environment, build the book as an EPUB"
 	@echo "make lab         make the environment, open the notebooks in JupyterLab"
 	@echo "make test        make the environment, run everything that keeps the project right"
 	@echo "make test-quick  style, types and tests: no notebooks, no book"
@@ -25,6 +26,9 @@ book: env
 	@echo "The book is in _build/html. To open it:"
 	@echo "    $(PYTHON) -m webbrowser file://$$(pwd)/_build/html/index.html"
 
+epub: env-test
+	@$(VENV)/python tools/epub.py
+
 lab: env
 	@$(VENV)/python -m jupyterlab --notebook-dir=book
 
@@ -43,4 +47,4 @@ notebooks: env-test
 clean:
 	rm -rf _build .mypy_cache .ruff_cache
 
-.PHONY: help env env-test book lab test test-quick lint notebooks clean
+.PHONY: help env env-test book epub lab test test-quick lint notebooks clean

@@ -6,8 +6,9 @@
 
 The stored outputs are what the reader sees and what nbval compares with a new execution. So a
 rerun on one machine must give the same bytes, and `check` looks for what nbval does not see: a
-notebook that was never run, or whose code was edited since; figures that are missing or have no
-alternative text; library code that is out of date; warnings and machine paths in outputs.
+notebook that was never run, whose code was edited since, or whose outputs are not those of that
+run; figures that are missing or have no alternative text; widgets without their state; library code
+that is out of date; warnings and machine paths in outputs.
 
 A cell tagged `lib:pftlab.low_rank.lora.LowRank` holds that object's source; with `lib-brief:` it
 is shown without its docstring. Cells tagged `exercises:low_rank.lora` are the exercises and the
@@ -20,6 +21,7 @@ import ast
 import hashlib
 import importlib
 import inspect
+import json
 import math
 import os
 import re
@@ -300,6 +302,13 @@ def code_digest(notebook: NotebookNode) -> str:
     return hashlib.sha256(repr(code).encode()).hexdigest()
 
 
+def outputs_digest(notebook: NotebookNode) -> str:
+    """Of all that a run stores: outputs, counts, and the state of widgets."""
+    stored = [[cell.execution_count, cell.outputs] for cell in code_cells(notebook)]
+    text = json.dumps([stored, notebook.metadata.get("widgets")], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def bracket(seconds: float, before: int | None) -> int:
     """The time to record: rounded up to 15 s, and kept while it is about right.
 
@@ -308,6 +317,17 @@ def bracket(seconds: float, before: int | None) -> int:
     if before and before / 3 <= seconds <= before <= NOTEBOOK_SECONDS:
         return before
     return 15 * math.ceil(seconds / 15)
+
+
+def store(path: Path, notebook: NotebookNode, seconds: int) -> None:
+    """Write what a run came to, in its normal form and with the record of the run."""
+    notebook = nbformat.reads(text_of(normalise(notebook)), as_version=4)
+    notebook.metadata["pftlab"] = {
+        "code_sha256": code_digest(notebook),
+        "outputs_sha256": outputs_digest(notebook),
+        "seconds": seconds,
+    }
+    write(path, notebook)
 
 
 def run(path: Path) -> None:
@@ -352,11 +372,7 @@ def run(path: Path) -> None:
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = number
-    notebook.metadata["pftlab"] = {
-        "code_sha256": code_digest(notebook),
-        "seconds": bracket(seconds, recorded),
-    }
-    write(path, normalise(notebook))
+    store(path, notebook, bracket(seconds, recorded))
     worst = max(cells, default=0.0)
     print(f"{path}: {seconds:.0f} s; the slowest cell {worst:.0f} s", flush=True)
     if seconds > NOTEBOOK_SECONDS:
@@ -394,6 +410,8 @@ def of_notebook(notebook: NotebookNode) -> Iterator[str]:
         yield "its code was edited after the run: python tools/notebooks.py run"
     elif [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
         yield "its cells were not run once each, in order"
+    elif record.get("outputs_sha256") != outputs_digest(notebook):
+        yield "its outputs are not those of the run: python tools/notebooks.py run"
     if record.get("seconds", 0) > NOTEBOOK_SECONDS:
         yield f"takes {record['seconds']} s; the budget is {NOTEBOOK_SECONDS} s"
     if [(c.source, tags(c)) for c in with_exercises(notebook.cells)] != [
@@ -406,6 +424,10 @@ def of_notebook(notebook: NotebookNode) -> Iterator[str]:
             view = output.get("data", {}).get(WIDGET_VIEW)
             if view and view["model_id"] not in models:
                 yield f"the widget of cell {cell.id} has no stored state: the page would be blank"
+    for model in models.values():
+        for part in references(model["state"]):
+            if part not in models:
+                yield f"a {model['model_name']} has a part without stored state: {part}"
 
 
 def in_code(cell: NotebookNode, path: Path) -> Iterator[str]:

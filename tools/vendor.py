@@ -1,11 +1,12 @@
 """Keep the front-end files that the built book serves, so that it loads nothing from outside.
 
-    python tools/vendor.py check     compare book/_static/vendor with its checksums
+    python tools/vendor.py check     compare the vendored files with their checksums
     python tools/vendor.py fetch     get the files again; they must have these very checksums
     python tools/vendor.py update    get the files and write new checksums, after a change below
 
-The files come from npm packages (npm must be installed), and anywidget's from its Python package,
-because it must have the version of the notebooks. `SHA256SUMS` in the folder is the lock;
+There are two folders: `book/_static/vendor` is part of the built book, `tests/vendor` is only for
+its tests. The files come from npm packages (npm must be installed), and anywidget's from its Python
+package, because it must have the version of the notebooks. `SHA256SUMS` in a folder is its lock;
 `sha256sum --check SHA256SUMS` reads it too.
 """
 
@@ -20,12 +21,12 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
-VENDOR = ROOT / "book" / "_static" / "vendor"
-LOCK = VENDOR / "SHA256SUMS"
-OURS = {"SHA256SUMS", "LICENCES.txt"}
+LOCK = "SHA256SUMS"
+OURS = {LOCK, "LICENCES.txt"}
 
 # package → (pattern inside it, folder under vendor)
-PACKAGES: dict[str, list[tuple[str, str]]] = {
+Packages = dict[str, list[tuple[str, str]]]
+BOOK: Packages = {
     "mathjax@3.2.2": [
         ("es5/tex-mml-chtml.js", "mathjax"),
         ("es5/input/tex/extensions/*.js", "mathjax/input/tex/extensions"),  # as a formula asks
@@ -37,15 +38,17 @@ PACKAGES: dict[str, list[tuple[str, str]]] = {
         ("dist/*.woff2", "html-manager"),
     ],
 }
+TESTS: Packages = {"axe-core@4.14.1": [("axe.min.js", "axe-core")]}
+FOLDERS = {"book/_static/vendor": BOOK, "tests/vendor": TESTS}
 LEFT_OUT = {"all-packages.js"}  # every TeX extension at once: they are loaded one by one
 
 
-def fetch(folder: Path) -> None:
-    """Put all files into `folder`."""
+def fetch(packages: Packages, folder: Path) -> None:
+    """Put the files of `packages` into `folder`."""
     npm = shutil.which("npm")
     if npm is None:
         raise SystemExit("vendor: npm is missing. Install Node.js, then try again.")
-    for package, patterns in PACKAGES.items():
+    for package, patterns in packages.items():
         with tempfile.TemporaryDirectory() as inside:
             command = [npm, "pack", package, "--silent", "--pack-destination", inside]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -58,6 +61,12 @@ def fetch(folder: Path) -> None:
                             place = folder / target / name.name
                             place.parent.mkdir(parents=True, exist_ok=True)
                             place.write_bytes(packed.extractfile(member).read())  # type: ignore[union-attr]
+    if packages is BOOK:
+        fetch_anywidget(folder)
+
+
+def fetch_anywidget(folder: Path) -> None:
+    """Put the script of the installed anywidget into `folder`."""
     spec = importlib.util.find_spec("anywidget")
     if spec is None or spec.origin is None:
         raise SystemExit("vendor: anywidget is missing. Run this with .venv/bin/python.")
@@ -85,6 +94,31 @@ def differing(there: str, wanted: str) -> list[str]:
     return sorted({line.split("  ", 1)[1] for line in lines})
 
 
+def check(folder: Path) -> list[str]:
+    """Names of the files that are not what the lock of `folder` says."""
+    return differing(sums(folder), (folder / LOCK).read_text())
+
+
+def renew(folder: Path, packages: Packages, update: bool) -> list[str]:
+    """Get the files of `folder` anew, unless they differ from its lock and `update` is false."""
+    with tempfile.TemporaryDirectory() as place:
+        fresh = Path(place)
+        fetch(packages, fresh)
+        found = sums(fresh)
+        wrong = [] if update else differing(found, (folder / LOCK).read_text())
+        if not wrong:
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name not in OURS:
+                    path.unlink()
+            for path in fresh.iterdir():
+                put = shutil.copytree if path.is_dir() else shutil.copyfile
+                put(path, folder / path.name)
+            (folder / LOCK).write_text(found)
+    return wrong
+
+
 def main() -> int:
     """Do what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(
@@ -92,29 +126,20 @@ def main() -> int:
     )
     parser.add_argument("command", choices=("check", "fetch", "update"))
     command = parser.parse_args().command
-    if command == "check":
-        wrong = differing(sums(VENDOR), LOCK.read_text())
-    else:
-        with tempfile.TemporaryDirectory() as fresh:
-            fetch(Path(fresh))
-            found = sums(Path(fresh))
-            wrong = differing(found, LOCK.read_text()) if command == "fetch" else []
-            if not wrong:
-                for path in VENDOR.iterdir():
-                    if path.is_dir():
-                        shutil.rmtree(path)
-                    elif path.name not in OURS:
-                        path.unlink()
-                for path in Path(fresh).iterdir():
-                    put = shutil.copytree if path.is_dir() else shutil.copyfile
-                    put(path, VENDOR / path.name)
-                LOCK.write_text(found)
-    if wrong:
-        print(f"vendor: these files are not what SHA256SUMS says: {', '.join(wrong)}")
-        return 1
-    size = sum(path.stat().st_size for path in VENDOR.rglob("*") if path.is_file())
-    print(f"book/_static/vendor is in order ({size / 1e6:.1f} MB)")
-    return 0
+    failed = False
+    for name, packages in FOLDERS.items():
+        folder = ROOT / name
+        if command == "check":
+            wrong = check(folder)
+        else:
+            wrong = renew(folder, packages, update=command == "update")
+        if wrong:
+            failed = True
+            print(f"vendor: not what {name}/{LOCK} says: {', '.join(wrong)}")
+        else:
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            print(f"{name} is in order ({size / 1e6:.1f} MB)")
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ STAGES: dict[str, list[list[str]]] = {
             *("-W", "-n", "--keep-going", "--all", "-q"),
         ]
     ],
-    "site": [[*PYTEST, "tests/house", "-m", "site"]],
+    "site": [[*PYTEST, "tests/house", "-m", "site", *WORKERS, "--dist", "loadfile"]],
 }
 QUICK = ("lint", "types", "tests")
 WIDTH = 78

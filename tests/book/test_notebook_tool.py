@@ -20,16 +20,23 @@ def image():
     return new_output("display_data", {"image/png": PIXEL, "text/plain": "<Figure>"})
 
 
-def stored(path, cells, **record):
+def stored(path, cells, seconds=15, widgets=None):
     """Store the cells as if they had been run."""
     for number, cell in enumerate(cells, start=1):
         if cell.cell_type == "code":
             cell.execution_count = number
     notebook = new_notebook(cells=cells)
-    record = {"code_sha256": tool.code_digest(notebook), "seconds": 15} | record
-    notebook.metadata["pftlab"] = record
-    tool.write(path, tool.normalise(notebook))
+    if widgets:
+        notebook.metadata["widgets"] = {tool.WIDGET_STATE: {"state": widgets}}
+    tool.store(path, notebook, seconds)
     return path
+
+
+def edit(path, change):
+    """Change a stored notebook as a text editor would: nothing else in it changes."""
+    notebook = tool.read(path)
+    change(notebook)
+    tool.write(path, notebook)
 
 
 def printed(text, name="stdout"):
@@ -106,6 +113,82 @@ def test_an_edit_after_the_run_is_found(path):
     notebook.cells[0].source = "g()"
     tool.write(path, notebook)
     assert any("edited after the run" in problem for problem in tool.check(path))
+
+
+def set_text(notebook):
+    notebook.cells[0].outputs[0].text = "91.3 %\n"
+
+
+def set_image(notebook):
+    notebook.cells[1].outputs[0].data["image/png"] = PIXEL.replace("AAAA", "AAAB", 1)
+
+
+def drop_output(notebook):
+    notebook.cells[0].outputs = []
+
+
+def drop_image(notebook):
+    del notebook.cells[1].outputs[0].data["image/png"]
+
+
+def set_state(notebook):
+    notebook.metadata.widgets[tool.WIDGET_STATE]["state"]["0" * 31 + "1"]["state"]["value"] = 9
+
+
+def stale_state(notebook):
+    state = notebook.metadata.widgets[tool.WIDGET_STATE]["state"]
+    state["f" * 32] = {"model_name": "TextModel", "state": {}}
+
+
+def drop_state(notebook):
+    del notebook.metadata["widgets"]
+
+
+def forget_run(notebook):
+    del notebook.metadata["pftlab"]
+
+
+def forget_outputs(notebook):
+    del notebook.metadata["pftlab"]["outputs_sha256"]
+
+
+def own_metadata(notebook):
+    notebook.metadata["kernelspec"]["name"] = "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (set_text, "not those of the run"),
+        (set_image, "not those of the run"),
+        (drop_output, "not those of the run"),
+        (drop_image, "not those of the run"),
+        (drop_image, "none is stored"),
+        (set_state, "not those of the run"),
+        (stale_state, "not in normal form"),
+        (drop_state, "no stored state"),
+        (forget_run, "never run"),
+        (forget_outputs, "not those of the run"),
+        (own_metadata, "not in normal form"),
+    ],
+)
+def test_each_edit_of_a_stored_notebook_is_found(path, change, fault):
+    figure = new_code_cell(
+        "plt.show()", outputs=[image()], metadata={"mystnb": {"image": {"alt": ALT}}}
+    )
+    view = new_output("display_data", {tool.WIDGET_VIEW: {"model_id": "a" * 32}})
+    slider = {"a" * 32: {"model_name": "IntSliderModel", "state": {"value": 1}}}
+    stored(path, [printed("1\n"), figure, new_code_cell("w", outputs=[view])], widgets=slider)
+    assert tool.check(path) == []
+    edit(path, change)
+    assert any(fault in problem for problem in tool.check(path)), tool.check(path)
+
+
+def test_a_widget_with_a_part_without_state_is_found(path):
+    view = new_output("display_data", {tool.WIDGET_VIEW: {"model_id": "a" * 32}})
+    box = {"a" * 32: {"model_name": "BoxModel", "state": {"children": ["IPY_MODEL_" + "b" * 32]}}}
+    problems = tool.check(stored(path, [new_code_cell("w", outputs=[view])], widgets=box))
+    assert any("a part without stored state" in problem for problem in problems)
 
 
 def test_cells_run_out_of_order_are_found(path):
@@ -194,10 +277,32 @@ def test_recorded_time_changes_only_when_the_time_did():
 
 
 def test_two_runs_give_the_same_bytes(path):
-    cells = [new_code_cell("print(1)"), new_code_cell("import random\nprint(hash('x') % 7)")]
+    cells = [
+        new_code_cell("print(1)"),
+        new_code_cell("import random\nprint(hash('x') % 7)"),
+        new_code_cell(
+            "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
+            metadata={"mystnb": {"image": {"alt": ALT}}},
+        ),
+        new_code_cell(
+            "import ipywidgets as w\na, b = w.IntSlider(1), w.IntProgress()\n"
+            "w.jslink((a, 'value'), (b, 'value'))\nw.HBox([a, b])"
+        ),
+    ]
     nbformat.write(new_notebook(cells=cells), path)
     tool.run(path)
     first = path.read_bytes()
     tool.run(path)
     assert path.read_bytes() == first
+    assert tool.check(path) == []
+
+
+def test_a_run_leaves_no_state_of_widgets_that_are_gone(path):
+    notebook = new_notebook(cells=[new_code_cell("import ipywidgets as w\nw.IntSlider(1)")])
+    nbformat.write(notebook, path)
+    tool.run(path)
+    assert "widgets" in tool.read(path).metadata
+    edit(path, lambda notebook: notebook.cells[0].update(source="print(1)"))
+    tool.run(path)
+    assert "widgets" not in tool.read(path).metadata
     assert tool.check(path) == []

@@ -5,11 +5,7 @@ figures' scripts, and must be what the same figure computes in Python.
 """
 
 import json
-import os
 import runpy
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -23,6 +19,7 @@ import torch
 from browser import launched, opened, served
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from small_book import build, outline
 from test_site import nameless_controls
 
 import pftlab as pft
@@ -98,17 +95,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "language": "python",
     }
     NotebookClient(notebook, timeout=200, kernel_name="python3").execute()
-    for place in ("book", "book/_static"):
-        (book / place).mkdir()
+    outline(book)
     notebooks = runpy.run_path(str(ROOT / "tools" / "notebooks.py"))
     nbformat.write(notebooks["normalise"](notebook), book / "book" / "index.ipynb")
-    shutil.copytree(ROOT / "book" / "_static", book / "book" / "_static", dirs_exist_ok=True)
-    shutil.copyfile(ROOT / "book" / "references.bib", book / "book" / "references.bib")
-    shutil.copyfile(ROOT / "_config.yml", book / "_config.yml")
-    (book / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
-    tool = Path(sys.executable).with_name("jupyter-book")
-    command = [str(tool), "build", str(book), "-W", "-n", "--keep-going", "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    done = build(book)
     assert done.returncode == 0, done.stdout + done.stderr
     return book / "_build" / "html"
 

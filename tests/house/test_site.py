@@ -128,12 +128,6 @@ def nameless_controls(page: Any) -> list[str]:
     ]
 
 
-def test_the_book_from_disk(browser: Any) -> None:
-    with opened(browser, (SITE / PAGES[0]).as_uri()) as (page, seen):
-        assert page.locator("main article h1").count() == 1
-        assert seen.none(), seen
-
-
 def test_the_first_page_leads_to_the_book(browser: Any, address: str) -> None:
     with opened(browser, f"{address}/index.html") as (page, _):
         page.wait_for_url("**/book/index.html")

@@ -5,10 +5,6 @@ pages with widgets need is tested however many widgets the book has.
 """
 
 import importlib.util
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ import pytest
 from browser import launched, opened, served
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from small_book import build, outline
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.site
@@ -60,16 +57,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "language": "python",
     }
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-    for place in ("book", "book/_static"):
-        (book / place).mkdir()
+    outline(book)
     nbformat.write(notebook, book / "book" / "index.ipynb")
-    shutil.copytree(ROOT / "book" / "_static", book / "book" / "_static", dirs_exist_ok=True)
-    shutil.copyfile(ROOT / "book" / "references.bib", book / "book" / "references.bib")
-    shutil.copyfile(ROOT / "_config.yml", book / "_config.yml")
-    (book / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
-    tool = Path(sys.executable).with_name("jupyter-book")
-    command = [str(tool), "build", str(book), "-W", "-n", "--keep-going", "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    done = build(book)
     assert done.returncode == 0, done.stdout + done.stderr
     return book / "_build" / "html"
 

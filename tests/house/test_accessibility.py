@@ -1,0 +1,90 @@
+"""Every page, light and dark, through axe-core: no violation of WCAG 2.2, levels A and AA.
+
+The pages of the book are opened from disk, so that each is also seen to work without a server.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import launched, opened, served
+from test_site import PAGES, SITE
+
+AXE = (Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js").read_text("utf-8")
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+THEMES = ("light", "dark")
+OTHERS = ["404.html", "genindex.html", "search.html?q=rank"]
+pytestmark = pytest.mark.site
+
+
+def violations(page: Any) -> list[str]:
+    """What is wrong with a page in the theme that it shows, a line for each element."""
+    if not page.evaluate("typeof axe === 'object'"):
+        page.evaluate(AXE)
+    # Without "preload" axe reads no style sheet a second time, which from disk it could not.
+    options = {"runOnly": TAGS, "resultTypes": ["violations"], "preload": False}
+    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:200]}\n{node['failureSummary']}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
+
+
+def show(page: Any, theme: str) -> None:
+    page.evaluate(
+        "theme => Object.assign(document.documentElement.dataset, {theme, mode: theme})", theme
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served(SITE) as address:
+        yield address
+
+
+@contextmanager
+def still(browser: Any, address: str) -> Iterator[tuple[Any, Any]]:
+    """A page whose colours do not fade: one on its way is neither of the one theme nor the other."""
+    with opened(browser, address, reduced_motion="reduce") as (page, seen):
+        page.add_style_tag(content="* { transition: none !important; }")
+        yield page, seen
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_violation_in_either_theme(browser: Any, name: str) -> None:
+    with still(browser, (SITE / name).as_uri()) as (page, seen):
+        for theme in THEMES:
+            show(page, theme)
+            assert not violations(page), theme
+        assert seen.none(), seen
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_no_violation_outside_the_book(browser: Any, address: str, name: str) -> None:
+    with still(browser, f"{address}/{name}") as (page, _):
+        if "search" in name:
+            page.wait_for_selector("#search-results li a")
+        for theme in THEMES:
+            show(page, theme)
+            assert not violations(page), theme
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_fault_is_found(browser: Any, address: str, theme: str) -> None:
+    with still(browser, f"{address}/book/index.html") as (page, _):
+        show(page, theme)
+        page.evaluate("document.querySelector('article p').style = 'color: #777; background: #888'")
+        page.evaluate(
+            "document.querySelector('article h1').insertAdjacentHTML('afterend', '<img src=\"x\">')"
+        )
+        found = "\n".join(violations(page))
+        assert "image-alt" in found and "color-contrast" in found

@@ -1,0 +1,69 @@
+"""The EPUB: whole, readable without scripts and without a network."""
+
+import importlib.util
+import re
+import sys
+import xml.etree.ElementTree as xml
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from browser import CHROMIUM
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location("epub", ROOT / "tools" / "epub.py")
+tool = importlib.util.module_from_spec(SPEC)
+sys.modules["epub"] = tool
+SPEC.loader.exec_module(tool)
+pytestmark = [
+    pytest.mark.site,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium makes the formulas of the EPUB"),
+]
+
+
+@pytest.fixture(scope="module")
+def book() -> dict[str, bytes]:
+    assert tool.main() == 0
+    with zipfile.ZipFile(tool.OUT) as packed:
+        return {name: packed.read(name) for name in packed.namelist()}
+
+
+def pages(book: dict[str, bytes]) -> dict[str, str]:
+    return {name: text.decode() for name, text in book.items() if name.endswith(".xhtml")}
+
+
+def test_it_is_a_small_archive_with_its_kind_first(book: dict[str, bytes]) -> None:
+    assert next(iter(book)) == "mimetype" and book["mimetype"] == b"application/epub+zip"
+    assert tool.OUT.stat().st_size < 10e6
+
+
+def test_every_page_is_well_formed_and_has_no_script(book: dict[str, bytes]) -> None:
+    for name, text in pages(book).items():
+        xml.fromstring(text)
+        assert "<script" not in text, name
+        assert not re.search(r'<(?:img|link|source)[^>]+(?:src|href)="https?:', text), name
+        assert not re.findall(r'<img(?![^>]*alt="[^"]{10})[^>]*>', text), name
+
+
+def test_every_chapter_is_in_the_table_of_contents(book: dict[str, bytes]) -> None:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = {c["file"] for part in toc["parts"] for c in part["chapters"]} | {toc["root"]}
+    listed = set(re.findall(r'href="([^"#]+)\.xhtml', book["nav.xhtml"].decode()))
+    assert listed == chapters
+
+
+def test_formulas_are_mathml_and_the_list_of_files_says_so(book: dict[str, bytes]) -> None:
+    files = book["content.opf"].decode()
+    for name, text in pages(book).items():
+        assert r"\(" not in re.sub(r"<(pre|code)\b.*?</\1>", "", text, flags=re.DOTALL), name
+        if "<math" in text:
+            assert re.search(rf'href="{name}"[^>]*properties="mathml', files), name
+    assert pages(book)["book/low_rank/lora.xhtml"].count("<math") > 50
+
+
+def test_links_between_pages_lead_somewhere(book: dict[str, bytes]) -> None:
+    for name, text in pages(book).items():
+        for link in re.findall(r'href="([^":#]+\.xhtml)', text):
+            target = (Path("/") / name).parent / link
+            assert str(target.resolve()).lstrip("/") in book, (name, link)

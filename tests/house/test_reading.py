@@ -1,0 +1,326 @@
+"""What helps a reader to find their way: map, filter, terms, search, the page that is not there."""
+
+import functools
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+from urllib.parse import urldefrag, urljoin
+
+import pytest
+import yaml
+from browser import launched, opened, served
+from test_site import PAGES, SITE
+
+from pftlab.cli.cards import method_card
+from pftlab.registry import METHODS
+
+ROOT = Path(__file__).resolve().parents[2]
+CARDS = {name: method_card(name) for name in METHODS}
+FAMILIES = {card.family for card in CARDS.values()}
+pytestmark = pytest.mark.site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served(SITE) as address:
+        yield address
+
+
+# The map
+
+
+def test_the_map_leads_to_every_family_and_every_method(browser: Any, address: str) -> None:
+    start = f"{address}/book/index.html"
+    with opened(browser, start) as (page, _):
+        places = page.locator(".pft-map a.pft-place")
+        assert places.count() == len(FAMILIES)
+        names = {text.strip() for text in places.all_text_contents()}
+        assert names == {
+            text.strip() for text in page.locator(".pft-family-title a").all_text_contents()
+        }
+        links = page.eval_on_selector_all(
+            ".pft-taxonomy a.pft-place, .pft-family-title a, .pft-methods a",
+            "links => links.map(link => link.getAttribute('href'))",
+        )
+        methods = page.locator(".pft-methods a")
+        assert set(methods.all_text_contents()) == {card.title for card in CARDS.values()}
+    for link in links:
+        file, anchor = urldefrag(urljoin(start, link).removeprefix(f"{address}/"))
+        text = (SITE / file).read_text(encoding="utf-8")
+        assert not anchor or f'id="{anchor}"' in text, link
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_the_map_works_with_the_keyboard_and_shows_where_it_is(
+    browser: Any, address: str, width: int
+) -> None:
+    with opened(
+        browser, f"{address}/book/index.html", viewport={"width": width, "height": 800}
+    ) as (page, seen):
+        place = page.locator(".pft-place-prompt")
+        page.locator(".pft-place-low_rank").focus()
+        page.keyboard.press("Tab")
+        assert place.evaluate("place => place === document.activeElement")
+        ring = place.locator(".hit").evaluate("hit => getComputedStyle(hit).stroke")
+        assert ring != "none"
+        box = place.locator(".hit").bounding_box()
+        assert box["width"] >= 24 and box["height"] >= 20
+        target = place.get_attribute("href")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/{target}")
+        assert seen.none(), seen
+
+
+def test_a_card_lights_its_place_in_the_drawing(browser: Any, address: str) -> None:
+    with opened(browser, f"{address}/book/index.html") as (page, _):
+        lead = page.locator(".pft-place-sparse .lead")
+        width = "line => getComputedStyle(line).strokeWidth"
+        before = lead.evaluate(width)
+        page.locator(".pft-family-sparse").hover()
+        assert lead.evaluate(width) != before
+
+
+# The table of all methods
+
+
+def visible(page: Any) -> set[str]:
+    rows = page.locator(".tag_pft-methods tbody tr:visible code")
+    return set(rows.all_text_contents())
+
+
+def test_the_filter_shows_what_the_registry_says(browser: Any, address: str) -> None:
+    with opened(browser, f"{address}/book/methods.html") as (page, seen):
+        assert visible(page) == set(METHODS)
+        count = page.locator(".pft-count")
+        assert count.text_content() == f"{len(METHODS)} of {len(METHODS)} methods"
+        for merges, starts in product((True, False), repeat=2):
+            page.get_by_label("merges").select_option("yes" if merges else "no")
+            page.get_by_label("starts at the base").select_option("yes" if starts else "no")
+            promised = {n: (c.mergeable, c.identity_at_start) for n, c in CARDS.items()}
+            wanted = {n for n, promise in promised.items() if promise == (merges, starts)}
+            assert visible(page) == wanted
+            assert count.text_content() == f"{len(wanted)} of {len(METHODS)} methods"
+        page.get_by_role("button", name="Show all").click()
+        page.wait_for_function("!location.search")
+        assert visible(page) == set(METHODS)
+        page.get_by_label("family").select_option("sparse")
+        assert visible(page) == {n for n, c in CARDS.items() if c.family == "sparse"}
+        assert page.url.endswith("?family=sparse")
+        page.get_by_role("button", name="Show all").click()
+        page.get_by_label("tasks").select_option("language modelling")
+        assert "lora" in visible(page) and "unipelt" not in visible(page)
+        assert set(page.get_by_label("causal").locator("option").all_text_contents()) >= {"any"}
+        assert seen.none(), seen
+
+
+def test_the_filter_looks_for_words_with_the_keyboard(browser: Any, address: str) -> None:
+    with opened(browser, f"{address}/book/methods.html") as (page, _):
+        page.get_by_label("words").focus()
+        page.keyboard.type("quantized ")
+        assert visible(page) == {"qlora"}
+        page.keyboard.press("Control+A")
+        page.keyboard.type("liu 2022")
+        wanted = {n for n, c in CARDS.items() if "Liu" in c.paper and "2022" in c.paper}
+        assert visible(page) == wanted
+        page.keyboard.press("Enter")
+        assert visible(page) == wanted
+
+
+def test_a_link_can_make_the_choice(browser: Any, address: str) -> None:
+    with opened(browser, f"{address}/book/methods.html?family=others&merges=no") as (page, _):
+        wanted = {n for n, c in CARDS.items() if c.family == "others" and not c.mergeable}
+        assert visible(page) == wanted
+
+
+def test_the_table_is_whole_without_scripts_and_from_disk(browser: Any) -> None:
+    address = (SITE / "book" / "methods.html").as_uri()
+    with opened(browser, address, java_script_enabled=False) as (page, _):
+        assert visible(page) == set(METHODS)
+        assert page.locator(".pft-filter").count() == 0
+    with opened(browser, address) as (page, seen):
+        page.get_by_label("family").select_option("prompts")
+        assert visible(page) == {n for n, c in CARDS.items() if c.family == "prompt"}
+        assert seen.none(), seen
+
+
+# Terms
+
+
+def test_a_term_says_what_it_means(browser: Any, address: str) -> None:
+    with opened(browser, f"{address}/book/low_rank/lora.html") as (page, seen):
+        term = page.locator("a.pft-term", has_text=re.compile("^rank$")).first
+        tip = page.get_by_role("tooltip")
+        assert tip.count() == 0
+        term.focus()
+        assert "independent directions" in tip.text_content()
+        assert term.get_attribute("aria-describedby") == tip.get_attribute("id")
+        page.keyboard.press("Escape")
+        assert tip.count() == 0 and term.get_attribute("aria-describedby") is None
+        term.hover()
+        assert tip.is_visible()
+        tip.hover()  # on the way from the word to its meaning it stays
+        page.wait_for_timeout(400)
+        assert tip.is_visible()
+        page.set_viewport_size({"width": 360, "height": 700})
+        assert tip.count() == 0
+        term.blur()
+        term.focus()
+        box = tip.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 360
+        assert seen.none(), seen
+
+
+def test_a_term_is_explained_once_and_leads_to_its_entry() -> None:
+    entries = (SITE / "book" / "glossary.html").read_text(encoding="utf-8")
+    explained = 0
+    for name in PAGES:
+        text = (SITE / name).read_text(encoding="utf-8")
+        meanings = re.findall(
+            r'class="reference internal pft-term"[^>]*data-meaning="([^"]*)"', text
+        )
+        assert len(meanings) == len(set(meanings)), name
+        for anchor in re.findall(r'pft-term" href="[^"#]*glossary\.html#([^"]+)"', text):
+            assert f'id="{anchor}"' in entries
+            explained += 1
+        assert not re.search(r"<(?:code|h\d|pre)[^>]*>(?:(?!</(?:code|h\d|pre)>).)*pft-term", text)
+    assert explained > 20
+    assert "pft-term" not in entries.partition("<article")[2]
+
+
+# Search
+
+
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [
+        ("LoRA", "book/low_rank/lora.html"),
+        ("rank", "book/low_rank/lora.html"),
+        ("prefix", "book/methods.html"),
+        ("NF4", "book/glossary.html"),
+        ("BitFit", "book/methods.html"),
+    ],
+)
+def test_search_finds_the_page_of_a_word(browser: Any, address: str, word: str, page: str) -> None:
+    with opened(browser, f"{address}/search.html?q={word}") as (results, seen):
+        results.wait_for_selector("#search-results li a")
+        results.wait_for_function("document.querySelector('.search-summary').textContent.length")
+        found = results.eval_on_selector_all(
+            "#search-results li > a", "links => links.map(link => new URL(link.href).pathname)"
+        )
+        assert f"/{page}" in found, found
+        assert seen.none(), seen
+
+
+def test_the_page_on_a_method_comes_first(browser: Any, address: str) -> None:
+    with opened(browser, f"{address}/search.html?q=LoRA") as (page, _):
+        first = page.locator("#search-results li > a").first
+        assert first.get_attribute("href").startswith("book/low_rank/lora.html")
+
+
+# Where a page stands, and its end
+
+
+def order() -> list[str]:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [c["file"] for part in toc["parts"] for c in part["chapters"]]
+    return [toc["root"], *chapters]
+
+
+def test_previous_and_next_follow_the_table_of_contents() -> None:
+    pages = order()
+    for i, name in enumerate(pages):
+        text = (SITE / f"{name}.html").read_text(encoding="utf-8")
+        for kind, neighbour in (("prev", pages[i - 1] if i else None), ("next", None)):
+            if kind == "next" and i + 1 < len(pages):
+                neighbour = pages[i + 1]
+            link = re.search(rf'<a class="[^"]*{kind}[^"]*"\s+href="([^"]+)"', text)
+            assert bool(link) == bool(neighbour), (name, kind)
+            if link:
+                assert urljoin(f"{name}.html", link[1]) == f"{neighbour}.html"
+
+
+def test_each_page_can_be_cited_and_each_notebook_run(browser: Any, address: str) -> None:
+    for name in PAGES:
+        text = (SITE / name).read_text(encoding="utf-8")
+        entry = re.search(r"@incollection\{.*?\n\}", text, re.DOTALL)
+        assert entry, name
+        assert entry[0].count("{") == entry[0].count("}")
+        source = ROOT / name.replace(".html", ".ipynb")
+        link = re.search(r'<a href="([^"]+\.ipynb)" download>', text)
+        assert bool(link) == source.is_file(), name
+        if link:
+            file = SITE / urljoin(name, link[1])
+            assert file.read_bytes() == source.read_bytes()
+    with opened(browser, f"{address}/book/low_rank/lora.html") as (page, _):
+        summary = page.locator("summary", has_text="Cite this page")
+        summary.focus()
+        page.keyboard.press("Enter")
+        assert page.locator(".pft-foot pre").is_visible()
+
+
+def test_each_page_has_a_description() -> None:
+    described = {}
+    for name in PAGES:
+        text = (SITE / name).read_text(encoding="utf-8")
+        about = re.search(r'<meta property="og:description" content="([^"]*)"', text)
+        if name != "book/references.html":  # which has no running text
+            assert about and len(about[1]) > 40, name
+            described[name] = about[1]
+    assert len(set(described.values())) == len(described)
+
+
+# The page that is not there
+
+
+@contextmanager
+def like_pages(folder: Path, prefix: str) -> Iterator[str]:
+    """A server that has `folder` under `prefix` and shows 404.html for all else, as Pages does."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def translate_path(self, path: str) -> str:
+            path = path.partition("?")[0]
+            inside = path.startswith(prefix)
+            return str(folder / path.removeprefix(prefix)) if inside else str(folder / "no such")
+
+        def send_error(self, code: int, *_: Any, **__: Any) -> None:
+            body = (folder / "404.html").read_bytes()
+            self.send_response(code)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("prefix", ["/", "/name/"])
+@pytest.mark.parametrize("missing", ["gone.html", "book/low_rank/deep/er/gone.html"])
+def test_the_page_that_is_not_there_leads_back(browser: Any, prefix: str, missing: str) -> None:
+    with like_pages(SITE, prefix) as address:
+        page = browser.new_page()
+        page.goto(f"{address}{prefix}{missing}", wait_until="load")
+        page.wait_for_function("document.querySelector('base')")
+        assert page.get_by_role("searchbox").input_value() == "gone"
+        page.get_by_role("link", name="All methods").click()
+        page.wait_for_url(f"{address}{prefix}book/methods.html")
+        assert page.locator("article h1").count() == 1
+        page.close()

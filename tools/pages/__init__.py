@@ -1,0 +1,23 @@
+"""What the book's pages have beside the theme; a Sphinx extension, loaded by `_config.yml`.
+
+It adds to every page the ways to run and to cite it and what other sites show of it, explains terms
+of the glossary where a page first uses them, draws the map of the first page, writes the 404 page
+and the sitemap, and takes from the finished pages what they load and do not use.
+
+What needs to know where the book's repository is (Colab, Binder, the sitemap, the social card)
+is left out while the setting `pft_repository` is empty. The environment variable PFTLAB_REPOSITORY
+stands in for the setting, so that a fork can publish its own copy unchanged.
+"""
+
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from . import address, extras, foot, head, mathml, taxonomy, terms, weight
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect everything to the build."""
+    for part in (address, terms, taxonomy, mathml, foot, head, extras, weight):
+        part.setup(app)
+    return {"parallel_read_safe": True, "parallel_write_safe": False}
