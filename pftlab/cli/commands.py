@@ -56,10 +56,14 @@ def methods(given: argparse.Namespace) -> None:
 
 
 def _describe(card: MethodCard) -> None:
-    print(f"{card.title} ({card.name}), family {card.family}, {card.year}")
+    surveys = f" (in surveys: {card.surveys})" if card.surveys else ""
+    print(f"{card.title} ({card.name}), family {card.family}{surveys}, {card.year}")
     print(f"{card.paper}\n{card.url}\n")
+    print(f"acts at: {card.acts_at}")
+    print(f"models for: {', '.join(card.model_tasks)}")
     print(f"folds into the weights: {'yes' if card.mergeable else 'no'}")
     print(f"starts as the base model: {'yes' if card.identity_at_start else 'no'}")
+    print(f"keeps a causal model causal: {'yes' if card.causal else 'no'}")
     print(f"learning rate: {card.learning_rate:g}\n")
     if card.hyperparameters:
         print_table(

@@ -413,6 +413,7 @@ def check_declaration(cls: Any, name: str) -> None:
     assert cls.title and cls.paper and cls.url.startswith("https://") and 2010 < cls.year < 2027
     assert 1e-6 < cls.learning_rate < 1
     assert cls.__dataclass_params__.frozen
+    assert bool(cls.where) != bool(cls.at), "says where it acts in words, or by its sites"
     documented = "".join(c.__doc__ or "" for c in cls.__mro__ if issubclass(c, pft.core.Method))
     for field in fields(cls):
         assert re.search(rf"^ +{field.name}: ", documented, re.MULTILINE), field.name
