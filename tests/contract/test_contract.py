@@ -16,7 +16,7 @@ from pftlab import METHODS
 
 #: cells that are refused, and the words of the reason
 REFUSED = {
-    **{("bitfit", a): "built without them" for a in ("llama", "llama-classification", "t5")},
+    **{("bitfit", a): "built without them" for a in MODELS if a.split("-")[0] in ("llama", "t5")},
     **{
         ("linear_probe", a): "has none" for a in (*DECODERS, "t5", "bert-features", "roberta-words")
     },
@@ -28,7 +28,7 @@ TASK = {
     "t5": "seq2seq_lm",
     "roberta-words": "masked_lm",
     "bert-features": "features",
-    "bert-tagging": "token_classification",
+    **{name: "token_classification" for name in MODELS if name.endswith("-tagging")},
 }
 #: methods that cannot keep an item of the contract, and why
 RANDOM_GATES = "its gates are drawn anew when a block is computed again"
