@@ -59,7 +59,7 @@ class MethodCard:
     def acts_at(self) -> str:
         """Where it acts unless it is told otherwise, in words or as names of sites."""
         sites = next((h.default for h in self.hyperparameters if h.name == "at"), None)
-        return self.where or ", ".join(sites)
+        return self.where or ", ".join(sites or ())
 
 
 @cache
