@@ -250,6 +250,10 @@ def test_one_method_is_described(capsys: Any) -> None:
     assert "--rank" in out and "attention.query,attention.value" in out
     _, out, _ = run(capsys, "methods", "lora", "--json")
     assert json.loads(out)["hyperparameters"][0]["name"] == "rank"
+    _, out, _ = run(capsys, "methods", "said")
+    assert "family sparse (in surveys: reparametrisation)" in out and "acts at: every weight" in out
+    _, out, _ = run(capsys, "methods", "linear_probe")
+    assert "models for: sequence_classification, token_classification\n" in out
 
 
 def test_tasks_and_bases_are_listed(capsys: Any) -> None:

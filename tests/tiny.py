@@ -17,6 +17,7 @@ from transformers import (
     ElectraForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
+    GPT2ForTokenClassification,
     GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
@@ -32,6 +33,8 @@ from transformers import (
     RobertaForSequenceClassification,
     T5Config,
     T5ForConditionalGeneration,
+    T5ForSequenceClassification,
+    T5ForTokenClassification,
 )
 
 VOCABULARY, PAD = 50, 1
@@ -49,6 +52,17 @@ GPT2: dict[str, Any] = dict(
     n_embd=32, n_layer=2, n_head=4, n_inner=48, vocab_size=VOCABULARY, n_positions=40, **IDS
 )
 LLAMA: dict[str, Any] = dict(**SHAPE, num_key_value_heads=2)
+T5: dict[str, Any] = dict(
+    d_model=32,
+    d_kv=8,
+    d_ff=48,
+    num_layers=2,
+    num_heads=4,
+    vocab_size=VOCABULARY,
+    decoder_start_token_id=PAD,
+    pad_token_id=PAD,
+    eos_token_id=2,
+)
 
 MODELS: dict[str, Callable[[], Any]] = {
     "bert": lambda: BertForSequenceClassification(BertConfig(**SHAPE)),
@@ -70,6 +84,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "electra": lambda: ElectraForSequenceClassification(ElectraConfig(embedding_size=16, **SHAPE)),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**GPT2)),
     "gpt2-classification": lambda: GPT2ForSequenceClassification(GPT2Config(**GPT2)),
+    "gpt2-tagging": lambda: GPT2ForTokenClassification(GPT2Config(**GPT2, num_labels=3)),
     "opt": lambda: OPTForCausalLM(
         OPTConfig(
             hidden_size=32,
@@ -86,19 +101,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA)),
     "llama-classification": lambda: LlamaForSequenceClassification(LlamaConfig(**LLAMA)),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**LLAMA)),
-    "t5": lambda: T5ForConditionalGeneration(
-        T5Config(
-            d_model=32,
-            d_kv=8,
-            d_ff=48,
-            num_layers=2,
-            num_heads=4,
-            vocab_size=VOCABULARY,
-            decoder_start_token_id=PAD,
-            pad_token_id=PAD,
-            eos_token_id=2,
-        )
-    ),
+    "t5": lambda: T5ForConditionalGeneration(T5Config(**T5)),
+    "t5-classification": lambda: T5ForSequenceClassification(T5Config(**T5)),
+    "t5-tagging": lambda: T5ForTokenClassification(T5Config(**T5, num_labels=3)),  # an encoder
 }
 DECODERS = ("gpt2", "opt", "gpt_neox", "llama", "qwen2")
 
@@ -124,6 +129,8 @@ def batch(name: str, size: int = 2, length: int = 7) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(3, VOCABULARY, (size, length), generator=generator)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if name == "t5-classification":
+        ids[:, 3] = 2  # it reads the last end-of-text token
     if name == "t5":
         inputs["decoder_input_ids"] = ids.flip(1)[:, :5]
     return inputs

@@ -79,6 +79,7 @@ class MADX(Method):
     paper = "Pfeiffer et al. (2020), MAD-X: An Adapter-Based Framework for Multi-Task Transfer"
     url = "https://arxiv.org/abs/2005.00052"
     year = 2020
+    where = "stream, and the word embeddings"
     learning_rate = 1e-3
     identity_at_start = False
 

@@ -179,8 +179,13 @@ def _parser(card: MethodCard | None) -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=int, default=3, metavar="N",
                      help="runs of each method (default 3)")  # fmt: skip
     sub.add_argument("--lr-search", action="store_true",
-                     help="tune each method's learning rate: 0.3, 1 and 3 times its own, by "
-                          "validation, at the first seed (three more runs a method)")  # fmt: skip
+                     help="tune each method's learning rate by validation, at the first seed: "
+                          "one more run a method for each factor")  # fmt: skip
+    sub.add_argument("--lr-factors", default="0.3,1,3", metavar="X,Y",
+                     help="what the search multiplies a method's own rate with "
+                          "(default 0.3,1,3)")  # fmt: skip
+    sub.add_argument("--random-weights", action="store_true",
+                     help="start from the same architecture without its pretraining")  # fmt: skip
     sub.add_argument("--workers", type=int, default=1, metavar="N",
                      help="runs at a time, in as many processes (default 1)")  # fmt: skip
     sub.add_argument("--out", type=Path, default=Path("runs/compare.jsonl"), metavar="FILE",

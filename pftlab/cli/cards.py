@@ -21,8 +21,8 @@ from ..registry import _WHERE, METHODS
 PACKAGE = Path(__file__).resolve().parents[1]
 METHOD = PACKAGE / "core" / "method.py"  # where the class data have their defaults
 DATA = (
-    "name", "title", "family", "paper", "url", "year",
-    "learning_rate", "mergeable", "identity_at_start",
+    "name", "title", "family", "surveys", "paper", "url", "year", "where", "model_tasks",
+    "learning_rate", "mergeable", "identity_at_start", "causal",
 )  # fmt: skip
 
 
@@ -43,13 +43,23 @@ class MethodCard:
     name: str
     title: str
     family: str
+    surveys: str
     paper: str
     url: str
     year: int
+    where: str
+    model_tasks: tuple[str, ...]
     learning_rate: float
     mergeable: bool
     identity_at_start: bool
+    causal: bool
     hyperparameters: tuple[Hyperparameter, ...]
+
+    @property
+    def acts_at(self) -> str:
+        """Where it acts unless it is told otherwise, in words or as names of sites."""
+        sites = next((h.default for h in self.hyperparameters if h.name == "at"), None)
+        return self.where or ", ".join(sites or ())
 
 
 @cache

@@ -56,10 +56,14 @@ def methods(given: argparse.Namespace) -> None:
 
 
 def _describe(card: MethodCard) -> None:
-    print(f"{card.title} ({card.name}), family {card.family}, {card.year}")
+    surveys = f" (in surveys: {card.surveys})" if card.surveys else ""
+    print(f"{card.title} ({card.name}), family {card.family}{surveys}, {card.year}")
     print(f"{card.paper}\n{card.url}\n")
+    print(f"acts at: {card.acts_at}")
+    print(f"models for: {', '.join(card.model_tasks)}")
     print(f"folds into the weights: {'yes' if card.mergeable else 'no'}")
     print(f"starts as the base model: {'yes' if card.identity_at_start else 'no'}")
+    print(f"keeps a causal model causal: {'yes' if card.causal else 'no'}")
     print(f"learning rate: {card.learning_rate:g}\n")
     if card.hyperparameters:
         print_table(
@@ -185,6 +189,8 @@ def compare(given: argparse.Namespace) -> None:
         size=given.size,
         limit=given.limit_train,
         search=given.lr_search,
+        factors=_factors(given.lr_factors),
+        pretrained=not given.random_weights,
         lr=given.lr,
         command=shlex.join(["pftlab", *given.words]),
     )
@@ -203,7 +209,7 @@ def compare(given: argparse.Namespace) -> None:
 def _print_comparison(grid: "Grid", rows: list["Summary"], out: Path) -> None:
     first = rows[0]
     print(
-        f"{grid.task} on {grid.base}: {grid.steps} steps of {grid.batch_size}, "
+        f"{grid.task} on {grid.base_name}: {grid.steps} steps of {grid.batch_size}, "
         f"{len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)}, {first.device}"
     )
     print_table(
@@ -213,13 +219,12 @@ def _print_comparison(grid: "Grid", rows: list["Summary"], out: Path) -> None:
     )
     notes = [f"The head ({first.head:,} parameters) is trained by every method and counted apart."]
     if grid.search:
-        from ..experiments.grid import SEARCHED
-
         notes.append(
-            f"Learning rates: the best of {', '.join(f'{f:g}' for f in SEARCHED)} times the "
+            f"Learning rates: the best of {', '.join(f'{f:g}' for f in grid.factors)} times the "
             "method's own, by validation."
         )
-        edge = [r for r in rows if r.lr != method_card(r.method).learning_rate]
+        ends = (min(grid.factors), max(grid.factors))
+        edge = [r for r in rows if r.lr in [f * method_card(r.method).learning_rate for f in ends]]
         if edge:
             notes.append(
                 "At the edge of the search, so that a better rate may lie beyond: "
@@ -262,6 +267,13 @@ def _task_of(given: argparse.Namespace) -> "Task":
 
     task = load_task(given.task, size=given.size)
     return task if given.limit_train is None else task.subset(given.limit_train, seed=0)
+
+
+def _factors(words: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in words.split(","))
+    except ValueError as error:
+        raise BadValue(f"--lr-factors {words}: give numbers with commas between them.") from error
 
 
 def _print_json(data: Any) -> None:

@@ -55,6 +55,18 @@ class Method:
     paper: ClassVar[str]  # authors (year), title
     url: ClassVar[str]
     year: ClassVar[int]
+    surveys: ClassVar[str] = ""  # the family in which surveys put it, where that is another
+    where: ClassVar[str] = ""  # it acts, in words, if its sites are not its hyper-parameter `at`
+    model_tasks: ClassVar[
+        tuple[str, ...]
+    ] = (  # of models that it can be attached to; see `load_base`
+        "sequence_classification",
+        "token_classification",
+        "causal_lm",
+        "seq2seq_lm",
+        "masked_lm",
+        "features",
+    )
     learning_rate: ClassVar[float] = 1e-3  # a sensible peak for AdamW
     identity_at_start: ClassVar[bool] = True  # attached and untrained, the model computes the base
     mergeable: ClassVar[bool] = False

@@ -512,9 +512,11 @@ def is_norm(module: nn.Module) -> bool:
 
 def with_cross_attention(model: nn.Module, at: Iterable[str]) -> tuple[str, ...]:
     """`at`, and for each site of self-attention its twin in cross-attention, where there is one."""
-    known = architecture(model).places
-    twins = (f"cross_{name}" for name in at if name.startswith("attention"))
-    return tuple(dict.fromkeys((*at, *(twin for twin in twins if twin in known))))
+    places = architecture(model).places
+    modules = dict(getattr(model, "base_model", model).named_modules())
+    twins = [f"cross_{name}" for name in at if name.startswith("attention")]
+    there = [t for t in twins if any(_matches(model, modules, t, p) for p in places.get(t, ()))]
+    return tuple(dict.fromkeys((*at, *there)))
 
 
 def norm_parameters(model: nn.Module) -> list[str]:

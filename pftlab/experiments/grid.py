@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ..bases import load_base
+from ..bases import load_base, random_weights
 from ..core.count import count
 from ..core.errors import BadValue, Unavailable
 from ..core.files import check_writable
@@ -64,7 +64,7 @@ class Grid:
 
     Every method gets the same examples in the same order, the same number of steps and the same
     schedule, and is scored as its last step left it. The learning rate is the method's own; with
-    `search` it is the best of three factors on it, by the score on the validation split (by the
+    `search` it is the best of some factors on it, by the score on the validation split (by the
     loss there where scores are equal), at the first seed.
     The test split is scored once for each run, and never in a search.
 
@@ -80,11 +80,14 @@ class Grid:
         size: preset of a bundled task.
         limit: train on a balanced subset of this many examples; None: on all.
         search: tune each method's learning rate.
+        factors: on a method's own learning rate, which the search tries.
+        pretrained: False: the same architecture from random weights, the control of every claim
+            about pretraining.
         lr: one peak learning rate for all methods, in place of their own.
         command: how the grid was called; written into the results.
 
     Raises:
-        BadValue: no methods or no seeds, or both a learning rate and a search for one.
+        BadValue: no methods, no seeds or no factors, or both a learning rate and a search.
     """
 
     base: str
@@ -98,6 +101,8 @@ class Grid:
     size: str = "default"
     limit: int | None = None
     search: bool = False
+    factors: tuple[float, ...] = SEARCHED
+    pretrained: bool = True
     lr: float | None = None
     command: str = field(default="", compare=False)
 
@@ -109,6 +114,8 @@ class Grid:
                 f"lr={self.lr:g} was given together with a search for learning rates. "
                 "Choose one of the two."
             )
+        if not self.factors or min(self.factors) <= 0:
+            raise BadValue(f"factors={self.factors}: a search tries at least one, above zero.")
 
     def run(self, out: str | Path, *, workers: int = 1, progress: bool = True) -> list[Result]:
         """Do what is not yet done in `out`, append its lines, and return all of the grid's results.
@@ -164,9 +171,14 @@ class Grid:
         runs on two devices differ by rounding alone.
         """
         return key_of(
-            job.method.name, _settings(job.method), self.base, sha256, self.task, fingerprint,
+            job.method.name, _settings(job.method), self.base_name, sha256, self.task, fingerprint,
             self.protocol(job.lr), job.seed, "search" if job.search else "final",
         )  # fmt: skip
+
+    @property
+    def base_name(self) -> str:
+        """The base as the results name it."""
+        return self.base if self.pretrained else f"{self.base} (random weights)"
 
     def protocol(self, lr: float) -> dict[str, Any]:
         """The training arguments that decide a result."""
@@ -212,7 +224,7 @@ class Grid:
             key=self.key(job, sha256, task.fingerprint),
             method=job.method.name,
             hyperparameters=_settings(job.method),
-            base={"name": self.base, "sha256": sha256},
+            base={"name": self.base_name, "sha256": sha256},
             task={
                 "name": self.task,
                 "fingerprint": task.fingerprint,
@@ -239,7 +251,8 @@ class Grid:
         )
 
     def _model(self, task: Task, seed: int) -> Any:
-        return load_base(self.base, num_labels=task.num_labels, task=task.model_task, seed=seed)
+        model = load_base(self.base, num_labels=task.num_labels, task=task.model_task, seed=seed)
+        return model if self.pretrained else random_weights(model, seed)
 
     def _try_methods(self, task: Task) -> str | None:
         """Attach every method once, so that one that cannot be is known before hours of work.
@@ -259,7 +272,7 @@ class Grid:
         return [
             Job(method, self.seeds[0], factor * method.learning_rate, "search", search=True)
             for method in self.methods
-            for factor in SEARCHED
+            for factor in self.factors
         ]
 
     def _finals(self, found: Sequence[Result], metric: str) -> list[Job]:
@@ -270,7 +283,7 @@ class Grid:
             if self.lr is not None:
                 lr, lr_from = self.lr, "given"
             if self.search:
-                tried = found[i * len(SEARCHED) : (i + 1) * len(SEARCHED)]
+                tried = found[i * len(self.factors) : (i + 1) * len(self.factors)]
                 # few texts make equal scores; the loss tells more
                 best = max(
                     tried, key=lambda r: (r.validation[metric], -r.validation["validation_loss"])

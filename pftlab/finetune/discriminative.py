@@ -31,6 +31,7 @@ class DiscriminativeLearningRates(Method):
     paper = "Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification"
     url = "https://arxiv.org/abs/1801.06146"
     year = 2018
+    where = "every parameter"
     learning_rate = 1e-4
     mergeable = True
 

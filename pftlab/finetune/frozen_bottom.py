@@ -27,6 +27,7 @@ class FrozenBottom(Method):
     paper = "Lee et al. (2019), What Would Elsa Do? Freezing Layers During Transformer Fine-Tuning"
     url = "https://arxiv.org/abs/1911.03090"
     year = 2019
+    where = "the upper layers, and what follows them"
     learning_rate = 5e-5
     mergeable = True
 

@@ -25,6 +25,7 @@ class FullFineTuning(Method):
     paper = "Devlin et al. (2019), BERT: Pre-training of Deep Bidirectional Transformers"
     url = "https://arxiv.org/abs/1810.04805"
     year = 2018
+    where = "every parameter"
     learning_rate = 5e-5
     mergeable = True
 

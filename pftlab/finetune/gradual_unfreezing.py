@@ -35,6 +35,7 @@ class GradualUnfreezing(Method):
     paper = "Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification"
     url = "https://arxiv.org/abs/1801.06146"
     year = 2018
+    where = "every parameter, from the top down"
     learning_rate = 5e-5
     mergeable = True
 

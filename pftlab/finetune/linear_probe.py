@@ -23,6 +23,8 @@ class LinearProbe(Method):
     paper = "Peters et al. (2019), To Tune or Not to Tune?"
     url = "https://arxiv.org/abs/1903.05987"
     year = 2016
+    where = "the head"
+    model_tasks = ("sequence_classification", "token_classification")
     learning_rate = 5e-3
     mergeable = True
     needs_head = True

@@ -28,6 +28,7 @@ class TopLayers(Method):
     paper = "Houlsby et al. (2019), Parameter-Efficient Transfer Learning for NLP"
     url = "https://arxiv.org/abs/1902.00751"
     year = 2018
+    where = "the last layers, and what follows them"
     learning_rate = 1e-4
     mergeable = True
 

@@ -93,6 +93,7 @@ class GaLore(Method):
     paper = "Zhao et al. (2024), GaLore: Memory-Efficient LLM Training by Gradient Projection"
     url = "https://arxiv.org/abs/2403.03507"
     year = 2024
+    where = "every linear map of the layers; the rest in full"
     learning_rate = 1e-4
     mergeable = True
 

@@ -111,6 +111,7 @@ class QLoRA(LoRA):
     paper = "Dettmers et al. (2023), QLoRA: Efficient Finetuning of Quantized LLMs"
     url = "https://arxiv.org/abs/2305.14314"
     year = 2023
+    where = "every linear map of the layers"
     learning_rate = 2e-4
     identity_at_start = False
 

@@ -95,6 +95,8 @@ class UniPELT(Method):
     paper = "Mao et al. (2022), UniPELT: A Unified Framework for Parameter-Efficient Tuning"
     url = "https://arxiv.org/abs/2110.07577"
     year = 2021
+    where = "attention.query, attention.value, attention.keys_values, stream"
+    model_tasks = ("sequence_classification", "token_classification", "masked_lm", "features")
     learning_rate = 5e-4
     identity_at_start = False
 

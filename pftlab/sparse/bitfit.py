@@ -31,6 +31,7 @@ class BitFit(Method):
     paper = "Ben Zaken et al. (2022), BitFit: Simple Parameter-efficient Fine-tuning"
     url = "https://arxiv.org/abs/2106.10199"
     year = 2021
+    where = "every bias"
     learning_rate = 2e-3
     mergeable = True
     nothing_to_train = (

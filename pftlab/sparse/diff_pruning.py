@@ -112,6 +112,7 @@ class DiffPruning(Method):
     paper = "Guo et al. (2021), Parameter-Efficient Transfer Learning with Diff Pruning"
     url = "https://arxiv.org/abs/2012.07463"
     year = 2020
+    where = "every weight"
     learning_rate = 1e-4
     mergeable = True
     last_counts = True

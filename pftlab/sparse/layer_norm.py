@@ -89,6 +89,7 @@ class LayerNormTuning(Method):
     paper = "Qi et al. (2022), Parameter-Efficient Tuning on Layer Normalization"
     url = "https://arxiv.org/abs/2211.08682"
     year = 2022
+    where = "every layer norm"
     learning_rate = 2e-3
     mergeable = True
     peft = TrainedNorms("LN_TUNING", trains=True)

@@ -52,6 +52,7 @@ class RandomMask(Method):
     paper = "Sung et al. (2021), Training Neural Networks with Fixed Sparse Masks (its control)"
     url = "https://arxiv.org/abs/2111.09839"
     year = 2021
+    where = "every weight"
     learning_rate = 1e-3
     mergeable = True
 

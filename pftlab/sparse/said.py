@@ -51,6 +51,8 @@ class IntrinsicDID(Method):
     paper = "Aghajanyan et al. (2021), Intrinsic Dimensionality Explains the Effectiveness"
     url = "https://arxiv.org/abs/2012.13255"
     year = 2020
+    where = "every weight"
+    surveys = "reparametrisation"
     learning_rate = 1e-2
     mergeable = True
 

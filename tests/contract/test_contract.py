@@ -16,11 +16,19 @@ from pftlab import METHODS
 
 #: cells that are refused, and the words of the reason
 REFUSED = {
-    **{("bitfit", a): "built without them" for a in ("llama", "llama-classification", "t5")},
+    **{("bitfit", a): "built without them" for a in MODELS if a.split("-")[0] in ("llama", "t5")},
     **{
         ("linear_probe", a): "has none" for a in (*DECODERS, "t5", "bert-features", "roberta-words")
     },
     **{("unipelt", a): "word by word" for a in (*DECODERS, "t5")},
+}
+#: the task of each tiny model, in the words of `load_base`
+TASK = {
+    **dict.fromkeys(DECODERS, "causal_lm"),
+    "t5": "seq2seq_lm",
+    "roberta-words": "masked_lm",
+    "bert-features": "features",
+    **{name: "token_classification" for name in MODELS if name.endswith("-tagging")},
 }
 #: methods that cannot keep an item of the contract, and why
 RANDOM_GATES = "its gates are drawn anew when a block is computed again"
@@ -114,3 +122,15 @@ def test_error_half_way(name: str, architecture: str, monkeypatch: Any) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_declaration(name: str) -> None:
     checks.check_declaration(METHODS[name], name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_declared_tasks(name: str) -> None:
+    """A method refuses the models of the tasks that it does not declare, and works on the rest.
+
+    The one other reason to refuse is that a model has no part of the kind that is to be trained.
+    """
+    for architecture in MODELS:
+        declared = TASK.get(architecture, "sequence_classification") in METHODS[name].model_tasks
+        reason = REFUSED.get((name, architecture), "")
+        assert declared == (reason in ("", "built without them")), architecture

@@ -29,6 +29,12 @@ def lines_of_code(path: Path) -> int:
     return len(lines - documentation)
 
 
+def test_every_method_file_has_its_test_file() -> None:
+    for place in {place.split(":")[0] for place in _WHERE.values()}:
+        family, _, method = place.partition(".")
+        assert (PACKAGE.parent / "tests" / family / f"test_{method}.py").is_file(), place
+
+
 def test_method_files_are_short() -> None:
     files = {f"{place.split(':')[0].replace('.', '/')}.py" for place in _WHERE.values()}
     length = {file: lines_of_code(PACKAGE / file) for file in files}

@@ -7,6 +7,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from peft_models import ALL, DECODERS, ENCODERS, QUERY_VALUE, TARGETS, shape, task_type
 from safetensors.torch import load_file
 from tiny import batch, perturb, tiny
 
@@ -14,15 +15,6 @@ import pftlab as pft
 
 TOLERANCE = 1e-5
 TENSORS = "adapter_model.safetensors"
-ENCODERS = ("bert", "roberta", "distilbert", "electra")
-DECODERS = ("gpt2", "opt", "gpt_neox", "llama", "qwen2")
-ALL = (*ENCODERS, "bert-tagging", *DECODERS, "gpt2-classification", "llama-classification", "t5")
-#: modules of LoRA and (IA)³ where PEFT has no default for the architecture
-TARGETS: dict[str, list[str]] = {
-    "distilbert": ["q_lin", "v_lin"],
-    "electra": ["query", "value"],
-    "gpt_neox": ["query_key_value"],
-}
 #: layer norms where PEFT has no default for the architecture
 NORMS = {
     "bert": ["LayerNorm"],
@@ -32,13 +24,6 @@ NORMS = {
     "opt": ["self_attn_layer_norm", "final_layer_norm"],
     "gpt_neox": ["input_layernorm", "post_attention_layernorm", "final_layer_norm"],
 }
-#: of the low-rank methods, which PEFT has no defaults for everywhere
-QUERY_VALUE = TARGETS | {
-    **{name: ["query", "value"] for name in ("bert", "bert-tagging", "roberta")},
-    **{name: ["c_attn"] for name in ("gpt2", "gpt2-classification")},
-    **{name: ["q_proj", "v_proj"] for name in ("opt", "llama", "llama-classification", "qwen2")},
-    "t5": ["q", "v"],
-}
 LOW_RANK = ("rslora", "dora", "pissa", "olora", "loha", "lokr", "vera")
 FEED_FORWARD = {"distilbert": ["ffn.lin2"], "electra": ["output.dense"], "qwen2": ["down_proj"]}
 
@@ -47,14 +32,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`"),
     pytest.mark.filterwarnings("ignore:Specified to not (load|save) vera_A"),
 ]
-
-
-def task_type(name: str) -> str:
-    if name == "t5":
-        return "SEQ_2_SEQ_LM"
-    if name.endswith("tagging"):
-        return "TOKEN_CLS"
-    return "CAUSAL_LM" if name in DECODERS else "SEQ_CLS"
 
 
 def config(kind: str, name: str) -> Any:
@@ -86,9 +63,7 @@ def config(kind: str, name: str) -> Any:
     if kind == "prefix_tuning":
         width = {"token_dim": 32} if name == "electra" else {}
         return peft.PrefixTuningConfig(num_virtual_tokens=3, task_type=task, **width)
-    width = {"electra": 16, "distilbert": 32}.get(name)  # PEFT does not find these itself
-    shape = {"token_dim": width, "num_layers": 2, "num_attention_heads": 4} if width else {}
-    return peft.PromptTuningConfig(num_virtual_tokens=3, task_type=task, **shape)
+    return peft.PromptTuningConfig(num_virtual_tokens=3, task_type=task, **shape(name))
 
 
 def low_rank_config(kind: str, name: str) -> Any:

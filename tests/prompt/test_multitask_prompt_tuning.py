@@ -7,6 +7,7 @@ import peft
 import pytest
 import torch
 from contract import checks
+from peft_models import DECODERS, ENCODERS, shape, task_type
 from tiny import batch, perturb, tiny
 
 import pftlab as pft
@@ -108,9 +109,8 @@ def test_count_of_the_paper() -> None:
 
 
 def peft_model(name: str) -> Any:
-    task = {"bert": "SEQ_CLS", "t5": "SEQ_2_SEQ_LM"}.get(name, "CAUSAL_LM")
     settings = peft.MultitaskPromptTuningConfig(
-        num_virtual_tokens=3, num_tasks=2, num_ranks=2, task_type=task
+        num_virtual_tokens=3, num_tasks=2, num_ranks=2, task_type=task_type(name), **shape(name)
     )
     theirs = peft.get_peft_model(tiny(name), settings).eval()
     for parameter in theirs.prompt_encoder.parameters():  # PEFT's prompt starts at almost zero
@@ -122,10 +122,10 @@ def words_only(model: Any, name: str, **more: Any) -> torch.Tensor:
     """PEFT's decoders also answer for the prompt."""
     with torch.no_grad():
         found = model.eval()(**batch(name), **more).logits
-    return found if name == "bert" else found[:, -batch(name)["input_ids"].shape[1] :]
+    return found if name in ENCODERS else found[:, -batch(name)["input_ids"].shape[1] :]
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama"])
+@pytest.mark.parametrize("name", [*ENCODERS, *DECODERS])
 def test_checkpoints_and_peft(name: str, tmp_path: Path) -> None:
     theirs, tasks = peft_model(name), torch.tensor([1, 0])
     theirs.save_pretrained(tmp_path / "theirs")
@@ -151,7 +151,7 @@ def test_the_second_prompt_of_peft_on_t5_is_refused(tmp_path: Path) -> None:
     assert torch.equal(same, checks.logits(model, batch("t5")))
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama"])
+@pytest.mark.parametrize("name", [*ENCODERS, *DECODERS])
 def test_gradients_equal_those_of_peft(name: str, tmp_path: Path) -> None:
     theirs = peft_model(name)
     theirs.save_pretrained(tmp_path)
@@ -162,7 +162,7 @@ def test_gradients_equal_those_of_peft(name: str, tmp_path: Path) -> None:
         model.train()
         torch.manual_seed(1)  # the same dropout on both sides
         logits = model(**batch(name), **more).logits
-        (logits if name == "bert" else logits[:, -n:]).pow(2).sum().backward()
+        (logits if name in ENCODERS else logits[:, -n:]).pow(2).sum().backward()
     inner, prompt = theirs.prompt_encoder["default"], prompt_of(ours, NAME)
     assert checks.close(prompt.P.grad, inner.embedding.weight.grad)
     assert checks.close(torch.stack([u.grad for u in prompt.u]), inner.prefix_task_cols.grad)

@@ -1,5 +1,6 @@
 """Diff pruning: the hard-concrete gate against its definition, the exact final density."""
 
+import math
 import os
 from pathlib import Path
 
@@ -31,6 +32,42 @@ def test_gates_follow_the_formula_in_evaluation() -> None:
 
     expected = gate(torch.tensor([-4.0, 0.3, 4.0])) * gate(torch.tensor(0.5)) * 2.0
     assert torch.allclose(diff(torch.zeros(3)), expected)
+
+
+def test_a_step_follows_the_paper_entry_by_entry() -> None:
+    """Equations 2 to 6 written out with loops: the losses of drawn gates, and gradients."""
+    base, penalty = torch.tensor([0.5, -1.0, 2.0, 0.1]), 0.3
+    diff = Diff(base, structured=True).train()
+    with torch.no_grad():
+        diff.logits.copy_(torch.tensor([-0.8, -0.3, 0.4, 3.0]))
+        diff.group.fill_(0.2)
+        diff.w.copy_(torch.tensor([0.7, -0.4, 0.9, -1.2]))
+    w, a, a_group = (t.detach().clone().requires_grad_() for t in (diff.w, diff.logits, diff.group))
+
+    def gate(noise: torch.Tensor, logit: torch.Tensor) -> torch.Tensor:
+        s = 1 / (1 + torch.exp(-(torch.log(noise) - torch.log(1 - noise) + logit)))
+        stretched = s * (1.5 - -1.5) + -1.5
+        return torch.minimum(torch.tensor(1.0), torch.maximum(torch.tensor(0.0), stretched))
+
+    def open_with(logit: torch.Tensor) -> torch.Tensor:
+        return 1 / (1 + torch.exp(-(logit - math.log(1.5 / 1.5))))
+
+    for seed in range(30):
+        torch.manual_seed(seed)
+        loss = diff(base).pow(3).sum() + penalty * diff.open_gates()
+        loss.backward()
+        torch.manual_seed(seed)  # the same u, in the order in which the gates are drawn
+        u, u_group = torch.rand(4), torch.rand(())
+        task, expected_open = torch.tensor(0.0), torch.tensor(0.0)
+        for i in range(4):
+            task = task + (base[i] + gate(u_group, a_group) * gate(u[i], a[i]) * w[i]) ** 3
+            expected_open = expected_open + open_with(a[i]) * open_with(a_group)
+        expected = task + penalty * expected_open
+        expected.backward()
+        assert torch.allclose(loss, expected, atol=1e-5)
+    for mine, slow in ((diff.w, w), (diff.logits, a), (diff.group, a_group)):
+        assert slow.grad.abs().min() > 0
+        assert torch.allclose(mine.grad, slow.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_ends_with_exactly_the_density_and_a_small_file(tmp_path: Path) -> None:
