@@ -63,6 +63,7 @@ def readable() -> list[Path]:
     places = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}
     places |= {"/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/proc/self"}
     places |= {"/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/dev/urandom"}
+    places |= {place for place in sys.path if place.endswith("-packages")}
     return [Path(place) for place in {*places, str(Path(__file__).parents[1])}]
 
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,11 @@ class Sandbox:
         self.protection: dict[str, bool] = {}  # what the system gave, known after the first answer
 
     def __enter__(self) -> "Sandbox":
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start the server."""
         self.control, theirs = socket.socketpair()
         package = str(Path(__file__).parents[2])
         environment = {
@@ -59,7 +64,6 @@ class Sandbox:
                 stdout=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         receive(self.control, time.monotonic() + START_SECONDS)
-        return self
 
     def __exit__(self, *_: Any) -> None:
         self.control.close()
@@ -74,6 +78,8 @@ class Sandbox:
             NotImplementedError: the cell raised it.
             TooSlow: time was up.
         """
+        if self.server.poll() is not None:  # without walls around it, an answer can end it
+            self.start()
         ours, theirs = socket.socketpair()
         with (
             ours,
@@ -90,8 +96,9 @@ class Sandbox:
                 self.protection = {k: v is True for k, v in given["protection"].items()}
                 yield given["answer"]
             finally:
-                self.control.sendall(b"e")
-                self.control.recv(1)  # the answer and all that it started are gone
+                with suppress(OSError):
+                    self.control.sendall(b"e")
+                    self.control.recv(1)  # the answer and all that it started are gone
 
 
 # The server

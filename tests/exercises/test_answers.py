@@ -4,6 +4,7 @@ Each of them is run twice: as in a notebook, and as when it is graded, in a proc
 """
 
 import threading
+import time
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -187,3 +188,15 @@ def test_a_broken_answer_breaks_no_check(sandbox):
         assert result.state in ("wrong", "error") and result.points <= 1, str(result)
     with pytest.raises(AnswerError), sandbox.answer("x = 1", "y", 5):
         pass
+
+
+def test_the_server_of_answers_may_die():
+    with Sandbox(2048) as sandbox:
+        with sandbox.answer("def f():\n    return 1", "f", 5) as answer:
+            sandbox.server.kill()
+            sandbox.server.wait()
+            time.sleep(0.2)  # the answer dies with it
+            with pytest.raises(AnswerError, match="ended the process"):
+                answer()
+        with sandbox.answer("def f():\n    return 2", "f", 5) as answer:
+            assert answer() == 2

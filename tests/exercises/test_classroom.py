@@ -130,7 +130,7 @@ def test_the_search_for_solutions_finds_one():
 def test_no_solution_is_in_the_released_notebook(chapter, tmp_path):
     path = release([chapter], tmp_path, BOOK)[0]
     text = path.read_text("utf-8")
-    assert "<summary>Solution" not in text
+    assert "<summary>Solution" not in text and "import quiz" not in text
     cells = json.loads(text)["cells"]
     assert all(not c["outputs"] for c in cells if c["cell_type"] == "code")
     stubs = answers_in(text)
