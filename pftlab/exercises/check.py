@@ -97,6 +97,7 @@ def examine(
         )
     try:
         with limited(seconds):
+            answer = guarded(answer)
             for stage in asked.stages:
                 for turn in range(ROUNDS):
                     stage.test(answer, torch.Generator().manual_seed(seed + turn))
@@ -115,6 +116,42 @@ def examine(
     except Exception as error:
         return result("error", said(error))
     return result("right")
+
+
+IN_PLACE = (
+    "Your code changed what it was given, in place, as += does. Return something new: who calls "
+    "it still needs the old."
+)
+
+
+class Guarded:
+    """A function, a class or an object of an answer; what it is called with must stay as it is.
+
+    Otherwise an answer could make the question easier than it was.
+    """
+
+    def __init__(self, answer: Any):
+        self._answer = answer
+
+    def __getattr__(self, name: str) -> Any:
+        return guarded(getattr(self._answer, name))
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        import torch
+
+        given = [v for v in (*args, *named.values()) if isinstance(v, torch.Tensor)]
+        before = [v.clone() for v in given]
+        value = self._answer(*args, **named)
+        if not all(map(torch.equal, given, before)):
+            raise Wrong(IN_PLACE)
+        return guarded(value)
+
+
+def guarded(value: Any) -> Any:
+    """`value`, and if it can be called, behind a guard."""
+    if not callable(value):
+        return value
+    return type(type(value).__name__, (Guarded,), {})(value)  # a message may name the type
 
 
 def said(error: BaseException) -> str:

@@ -342,6 +342,7 @@ body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 syst
        color: #1b1f24; background: #fff; }
 table { border-collapse: collapse; } td, th { padding: .2rem .7rem; text-align: left;
        border-bottom: 1px solid #cfd6dc; } td.n { text-align: right; }
+th { vertical-align: bottom; } .wide { overflow-x: auto; }
 pre { overflow-x: auto; padding: .6rem; background: #f2f4f6; } .said { font-weight: 600; }
 @media (prefers-color-scheme: dark) {
   body { color: #e8eaed; background: #14181c; } pre { background: #22282e; }
@@ -385,7 +386,7 @@ def report(row: dict[str, Any], asked: list[Exercise], answers: dict[str, str]) 
 
 def overview(rows: list[dict[str, Any]], asked: list[Exercise], reports: str) -> str:
     """The teacher's page: every student, and for each exercise what most of them stumbled over."""
-    head = "".join(f"<th>{html.escape(e.name)}</th>" for e in asked)
+    head = "".join(f"<th>{html.escape(e.name).replace('.', '.<wbr>')}</th>" for e in asked)
     lines = []
     for row in rows:
         name = html.escape(row["student"])
@@ -410,7 +411,8 @@ def overview(rows: list[dict[str, Any]], asked: list[Exercise], reports: str) ->
         )
     return _page(
         f"{len(rows)} submissions",
-        f"<table><tr><th>student</th>{head}<th>points</th></tr>{''.join(lines)}</table>"
+        f'<div class="wide"><table><tr><th>student</th>{head}<th>points</th></tr>'
+        f"{''.join(lines)}</table></div>"
         f"<h2>What was said most often</h2><table>{''.join(stumbled)}</table>",
     )
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .check import AnswerError, TooSlow
+from .check import IN_PLACE, AnswerError, TooSlow
+from .model import Wrong
 
 LARGEST = 64 * 2**20  # bytes of a message
 DTYPES = {str(t).removeprefix("torch."): t for t in (
@@ -72,6 +73,8 @@ def pack(value: Any, blob: bytearray, keep: Callable[[Any], dict[str, Any]]) -> 
     """`value` as JSON; tensors are appended to `blob`, and `keep` takes what is no plain data."""
     if value is None or type(value) in (bool, int, float, str):
         return value
+    if value is ...:
+        return {"ellipsis": True}
     if getattr(value, "shape", None) == () and hasattr(value, "item") and type(value) is not Tensor:
         value = value.item()  # a number of numpy's
     for plain in (bool, int, float, str):
@@ -98,10 +101,16 @@ def unpack(packed: Any, blob: bytes, remote: Callable[[dict[str, Any]], Any]) ->
     if not isinstance(packed, dict):
         return packed
     kind, content = next(iter(packed.items()))
+    if kind == "ellipsis":
+        return ...
     if kind == "tensor":
         name, shape, start, end = content
         if start == end:
-            return torch.empty(shape, dtype=DTYPES[name])
+            return (
+                torch.frombuffer(bytearray(1), dtype=torch.uint8)[:0]
+                .to(DTYPES[name])
+                .reshape(shape)
+            )
         part = torch.frombuffer(bytearray(blob[start:end]), dtype=torch.uint8)
         return part.view(DTYPES[name]).reshape(shape)
     if kind in ("tuple", "list"):
@@ -131,16 +140,16 @@ class Session:
 
         Raises:
             AnswerError, NotImplementedError, AttributeError: the answer raised it, or is broken.
+            Wrong: the answer changed what it was given.
             TooSlow: time was up.
         """
         blob = bytearray()
-        given = [*content.get("args", ()), *content.get("named", {}).values()]
         packed = {key: pack(value, blob, _refuse) for key, value in content.items()}
         try:
             send(self.line, packed, bytes(blob))
             reply, received = receive(self.line, self.deadline)
-            return self._open(reply, received, given)
-        except (AnswerError, NotImplementedError, AttributeError):
+            return self._open(reply, received)
+        except (AnswerError, NotImplementedError, AttributeError, Wrong):
             raise
         except Closed as error:
             raise AnswerError(f"Your code {error}.") from error
@@ -149,12 +158,12 @@ class Session:
         except Exception as error:  # whatever a broken message makes of the reading
             raise AnswerError("Your code sent what cannot be read.") from error
 
-    def _open(self, reply: dict[str, Any], blob: bytes, given: list[Any]) -> Any:
+    def _open(self, reply: dict[str, Any], blob: bytes) -> Any:
         if "error" in reply:
             known = {"stub": NotImplementedError, "attribute": AttributeError}
             raise known.get(str(reply.get("kind")), AnswerError)(str(reply["error"])[:700])
-        for place, now in reply.get("changed", {}).items():  # a tensor that was changed in place
-            given[int(place)].data = unpack(now, blob, self.remote)
+        if reply.get("changed"):
+            raise Wrong(IN_PLACE)
         return unpack(reply.get("value"), blob, self.remote)
 
     def remote(self, kept: dict[str, Any]) -> "Remote":

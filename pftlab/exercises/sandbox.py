@@ -236,7 +236,7 @@ class Worker:
         return {"value": pack(value, out, self.keep)}
 
     def do_call(self, asked: dict[str, Any], blob: bytes, out: bytearray) -> dict[str, Any]:
-        """Call something, and tell which of the given tensors it changed."""
+        """Call something, and tell whether it changed a tensor that it was given."""
         import torch
 
         args, named = (unpack(asked[key], blob, self._own) for key in ("args", "named"))
@@ -245,11 +245,10 @@ class Worker:
         value = self.kept[asked["of"]](*args, **named)
         if hasattr(value, "__next__"):  # a generator, such as of a module's parameters
             value = list(value)
-        changed = {
-            str(i): pack(now, out, self.keep)
-            for i, (was, now) in enumerate(zip(before, given, strict=True))
-            if was is not None and not torch.equal(was, now)
-        }
+        changed = any(
+            was is not None and not torch.equal(was, now)
+            for was, now in zip(before, given, strict=True)
+        )
         return {"value": pack(value, out, self.keep), "changed": changed}
 
     def keep(self, value: Any) -> dict[str, Any]:

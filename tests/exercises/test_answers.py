@@ -67,8 +67,9 @@ def test_the_reference_passes_and_the_stub_is_not_written(name, sandbox):
         assert result.state == "right" and result.points == result.out_of, str(result)
     stub = run(name, exercise(name).stub)
     assert stub.state == "not written" and stub.points == 0
-    with sandbox.answer(ALL[name][0], exercise(name).defines, 20) as answer:
-        assert examine(exercise(name), answer, 20, seed=0).state == "right"
+    for code, state in ((ALL[name][0], "right"), (exercise(name).stub, "not written")):
+        with sandbox.answer(code, exercise(name).defines, 20) as answer:
+            assert examine(exercise(name), answer, 20, seed=0).state == state
 
 
 @pytest.mark.parametrize(("name", "code", "said"), MUTANTS)
@@ -181,11 +182,17 @@ def test_a_broken_answer_breaks_no_check(sandbox):
         "            os.write(fd, b'\\xff' * 64)\n        except OSError:\n            pass\n"
         "    return 1\n"
     )
+    easier = (  # a question about zeros
+        "def lora_output(x, h, A, B, alpha):\n    for each in (x, h, A, B):\n"
+        "        each.zero_()\n    return torch.zeros_like(h)\n"
+    )
     asked = exercise("low_rank.lora.3")
-    for code in (liar, noise):
+    for code in (liar, noise, easier):
         with sandbox.answer(code, "lora_output", 5) as answer:
             result = examine(asked, answer, 5, seed=0)
         assert result.state in ("wrong", "error") and result.points <= 1, str(result)
+    assert "in place" in result.message
+    assert "in place" in run("low_rank.lora.3", easier).message
     with pytest.raises(AnswerError), sandbox.answer("x = 1", "y", 5):
         pass
 

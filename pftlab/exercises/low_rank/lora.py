@@ -64,10 +64,7 @@ def _forward_start(answer: Any, g: Any) -> None:
 
 def _forward_value(answer: Any, g: Any) -> None:
     x, h, A, B = _draw(g)
-    before = h.clone()
     given = answer(x, h, A, B, 5.0)
-    if not torch.equal(h, before):
-        raise Wrong("Your function changed h itself. Return a new tensor: += works in place.")
     change = torch.einsum("bti,ri,or->bto", x, A, B)
     compare(
         given,
@@ -127,10 +124,7 @@ def _merge_shape(answer: Any, g: Any) -> None:
 
 def _merge_value(answer: Any, g: Any) -> None:
     W, A, B, x = normal(g, 4, 6), normal(g, 2, 6), normal(g, 4, 2), normal(g, 7, 6)
-    before = W.clone()
     given = answer(W, A, B, 5.0)
-    if not torch.equal(W, before):
-        raise Wrong("W itself was changed: a second merge would add the update twice.")
     plain, update = x @ W.T, (x @ A.T) @ B.T
     compare(
         x @ given.T,

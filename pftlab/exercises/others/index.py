@@ -115,10 +115,7 @@ def _ia3_shapes(answer: Any, g: Any) -> None:
 def _ia3_value(answer: Any, g: Any) -> None:
     for where in ("output", "input"):
         W, b, l = _ia3_case(g, where)
-        before = W.clone(), b.clone()
         given_W, given_b = answer(W, b, l, where)
-        if not (torch.equal(W, before[0]) and torch.equal(b, before[1])):
-            raise Wrong("The given weight or bias was changed in place.")
         x = normal(g, 7, 6)
         got = x @ given_W.T + given_b
         if where == "output":

@@ -58,7 +58,7 @@ ANSWERS = {
         M + "return W + alpha / A.shape[0] * B @ A",
         {
             M + "return W.T + alpha / A.shape[0] * (B @ A).T": "has shape",
-            M + "W += alpha / A.shape[0] * B @ A\n    return W": "add the update twice",
+            M + "W += alpha / A.shape[0] * B @ A\n    return W": "in place",
             M + "return W.clone()": "nothing was added",
             M + "return alpha / A.shape[0] * B @ A": "Where is W?",
             M + "return W + B @ A": "forgot the scale",
