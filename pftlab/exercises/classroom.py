@@ -16,9 +16,10 @@ files, other submissions and grades; the network; programs left running. Where t
 one of these, the line says so, and that protection is gone.
 
 What it does not protect against: bugs in the kernel; a disk or a processor kept busy for as long
-as the time limit; an answer that looks up a right value in the package, which is there to be read;
-and, of course, answers from a neighbour. For the code of strangers, grade in a container as well;
-the chapter for teachers has the recipe.
+as the time limit; many processes that together take all memory (their number is limited, but not
+for root); an answer that looks up a right value in the package, which is there to be read; and, of
+course, answers from a neighbour. For the code of strangers, grade in a container as well; the
+chapter for teachers has the recipe.
 """
 
 import csv

@@ -1,23 +1,17 @@
 """The interactive figures in JupyterLab: what the reader chooses and what Python holds are one."""
 
 import json
-import os
 import re
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
 from browser import launched, opened
+from lab import jupyterlab, run, wait_for_kernel
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
-TOKEN = "figures"
 pytestmark = pytest.mark.site
 
 SHOW = f"""
@@ -62,48 +56,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "language": "python",
     }
     nbformat.write(notebook, folder / "figures.ipynb")
-    settings = {f"JUPYTER_{kind}_DIR": str(folder / kind) for kind in ("CONFIG", "RUNTIME", "DATA")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"]
-    command += [f"--notebook-dir={folder}", f"--IdentityProvider.token={TOKEN}", "--ip=127.0.0.1"]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, **settings}, cwd=folder
-        )
-    try:
-        yield _address(folder / "log", server)
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def _address(log: Path, server: subprocess.Popen) -> str:
-    for _ in range(120):
-        found = re.search(r"http://127\.0\.0\.1:\d+/", log.read_text())
-        if found:
-            try:
-                urllib.request.urlopen(f"{found[0]}api?token={TOKEN}", timeout=5)
-                return f"{found[0]}lab/tree/figures.ipynb?token={TOKEN}"
-            except OSError:
-                pass
-        assert server.poll() is None, log.read_text()
-        time.sleep(0.5)
-    pytest.fail(log.read_text())
-
-
-def run(page: Any, number: int) -> None:
-    """Run a cell, and wait until it has been run."""
-    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(number)
-    cell.locator(".cm-content").click()
-    page.keyboard.press("Shift+Enter")
-    cell.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for()
+    with jupyterlab(folder, "figures.ipynb") as address:
+        yield address
 
 
 def test_python_and_the_page_are_one(lab: str) -> None:
     with launched() as browser, opened(browser, lab) as (page, seen):
-        page.set_default_timeout(40_000)
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell .cm-content")
-        page.get_by_text("| Idle").wait_for()  # the kernel, in the line at the bottom
-        run(page, 0)
+        wait_for_kernel(page)
+        cells = page.locator(".jp-Notebook .jp-CodeCell")
+        run(page, cells.nth(0))
         for name in FIGURES:
             # Lab lays out what is in sight, and a figure is drawn when its width is known
             page.locator(f".pft-{name}").scroll_into_view_if_needed()
@@ -126,14 +87,14 @@ def test_python_and_the_page_are_one(lab: str) -> None:
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
         page.locator(".pft-scale").get_by_label("Task", exact=True).select_option("pairs")
-        run(page, 1)
+        run(page, cells.nth(1))
         page.wait_for_selector("pre:has-text('END')")
         said = page.locator("pre", has_text="END").last.inner_text()
         state = json.loads(re.search(r"STATE (.*) END", said)[1])  # type: ignore[index]
         assert state == [16, "memory", "attention", 6, 128, 1, [1, 2], "pairs"]
 
         # what is assigned in Python reaches the reader
-        run(page, 2)
+        run(page, cells.nth(2))
         page.wait_for_selector(".pft-scale[data-marks='4']")
         data = "box => ({...box.dataset})"
         shown = {name: page.locator(f".pft-{name}").evaluate(data) for name in FIGURES}
