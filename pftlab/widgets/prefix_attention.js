@@ -32,7 +32,7 @@ function render({ model, el }) {
       rowLabel: "layer", columnLabel: "head", colour: "var(--pft-prompt)",
     }, (i, j) => ({
       share: share(i, j), text: (100 * share(i, j)).toFixed(0), chosen: row(i, j) === chosen(),
-      label: `Layer ${layers[i]}, head ${j}: ${percent(share(i, j))} to the prefix`,
+      label: `Layer ${layers[i]}, head ${j}: ${(100 * share(i, j)).toFixed(0)} % to the prefix`,
     }));
     const said = (key) => marks.find((mark) => mark.dataset.key === key).getAttribute("aria-label");
     reachable(marks, (key) => (told.textContent = `${said(key)}.`), (key) => {

@@ -525,8 +525,17 @@ def compare_scale(page: Any, curve: ScaleCurve) -> None:
     found = dict(part.rsplit(" ", 1) for part in shown["gaps"].split("|") if part)
     assert {base: float(gap) for base, gap in found.items()} == pytest.approx(curve.gaps())
     said = page.locator(".pft-scale > [role=status]").first.inner_text()
+    half = {
+        (point["series"], point["base"]): point["interval"]
+        for name in (curve.method, curve.reference)
+        for point in curve.curve(name)
+    }
     for base, gap in curve.gaps().items():
-        assert f"{100 * abs(gap):.1f} points {'behind' if gap >= 0 else 'ahead'} on {base}" in said
+        side, size = "behind" if gap >= 0 else "ahead", made_up.BASES[base] // 10**6
+        both = half[curve.method, base] + half[curve.reference, base]
+        apart = "apart" if abs(gap) > both else "overlap"
+        words = f"{100 * abs(gap):.1f} points {side} on {base} ({size} M), intervals {apart}"
+        assert words in said
     marks = page.locator(".pft-scale svg.pft-drawing g[data-key]")
     assert marks.count() == int(shown["marks"]) == len(curve.table())
 
@@ -539,6 +548,7 @@ def test_two_methods_are_compared_over_sizes(page: Any, figures: Any) -> None:
         ("Compare", "method", names["LoRA"]),
         ("with", "reference", names["Prompt tuning"]),
         ("Task", "task", "pairs"),
+        ("with", "reference", names["Houlsby adapters"]),
     ):
         choose(page, "scale", label, value)
         setattr(curve, trait, value)
