@@ -174,7 +174,14 @@ def test_a_quiz_can_be_read(browser: Any, scheme: str) -> None:
         groups = quiz.get_by_role("group")
         assert groups.count() == 5
         assert nameless_controls(page) == []
-        for part in ("legend", "label", ".pft-quiz-said", ".pft-quiz-said strong", ".pft-quiz-score", "button"):
+        for part in (
+            "legend",
+            "label",
+            ".pft-quiz-said",
+            ".pft-quiz-said strong",
+            ".pft-quiz-score",
+            "button",
+        ):
             found = quiz.locator(part).first
             colour, ground = found.evaluate(
                 """node => {
