@@ -3,7 +3,7 @@
     python tools/epub.py
 
 The same sources as the pages, with `_config_epub.yml` over `_config.yml`. Formulas become MathML,
-which needs Chromium and Playwright; interactive figures become what stands beside them.
+which needs Chromium and Playwright; interactive figures become the pictures stored beside them.
 """
 
 import re

@@ -24,7 +24,7 @@ SOURCES = {
         "CC BY-SA 3.0",
     ),
 }
-HELD_OUT_ONLY = {"imdb_unsup_reviews": "film reviews, of which pretraining saw none"}
+HELD_OUT_ONLY = {"imdb_unsup_reviews": "Film reviews, of which pretraining saw none"}
 
 USE = {
     "bert": """```python
@@ -167,9 +167,7 @@ def _held_out(measured: dict[str, float], encoder: bool) -> str:
 
 
 def _source_title(name: str) -> str:
-    if name in SOURCES:
-        return SOURCES[name][0]
-    return f"{name} ({HELD_OUT_ONLY[name]})" if name in HELD_OUT_ONLY else name
+    return SOURCES[name][0] if name in SOURCES else HELD_OUT_ONLY.get(name, name)
 
 
 def main() -> None:

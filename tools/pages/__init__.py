@@ -13,11 +13,11 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from . import address, extras, foot, head, mathml, taxonomy, terms, weight
+from . import address, extras, foot, head, mathml, taxonomy, terms, weight, xhtml
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect everything to the build."""
-    for part in (address, terms, taxonomy, mathml, foot, head, extras, weight):
+    for part in (address, terms, taxonomy, mathml, xhtml, foot, head, extras, weight):
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

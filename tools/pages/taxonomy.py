@@ -36,6 +36,7 @@ FAMILIES = {
     "others": "Others",
 }
 INDEX = "book/methods"
+FINE_TUNING = "book/foundations/finetuning"  # one chapter for the whole family
 
 
 class Drawing(nodes.General, nodes.Element):
@@ -51,13 +52,13 @@ def setup(app: Sphinx) -> None:
 
 def page_of_family(env: Any, family: str) -> tuple[str, str]:
     """(page, anchor) of a family."""
-    home = "book/foundations/finetuning" if family == "finetune" else f"book/{family}/index"
+    home = FINE_TUNING if family == "finetune" else f"book/{family}/index"
     return (home, "") if home in env.found_docs else (INDEX, f"family-{family.replace('_', '-')}")
 
 
 def page_of_method(env: Any, card: MethodCard) -> tuple[str, str]:
     """(page, anchor) of a method."""
-    home = f"book/{card.family}/{card.name}"
+    home = FINE_TUNING if card.family == "finetune" else f"book/{card.family}/{card.name}"
     return (home, "") if home in env.found_docs else (INDEX, f"method-{card.name}")
 
 
