@@ -76,12 +76,27 @@ def save_image(figure: "Figure", stream: BinaryIO) -> None:
         figure.savefig(stream, format="png", metadata=UNDATED[".png"])
 
 
-def tradeoff(rows: Sequence["Summary"], title: str = "") -> "Figure":
+def show_figure(figure: "Figure") -> None:
+    """Show a figure in a notebook, as a picture that stays the same when it is made again."""
+    import io
+
+    from IPython.display import Image, display
+
+    stream = io.BytesIO()
+    save_image(figure, stream)
+    width = round(100 * figure.get_figwidth())
+    display(Image(stream.getvalue(), width=width))
+
+
+def tradeoff(
+    rows: Sequence["Summary"], title: str = "", control: "Summary | None" = None
+) -> "Figure":
     """Trainable parameters (log scale) against the score, with 95 % confidence intervals.
 
     Args:
         rows: of one base and one task, from `summarise`.
         title: above the axes; by default task and base.
+        control: full fine-tuning from random weights, drawn as a line across.
 
     Returns:
         A matplotlib figure. A method that trains nothing but the head stands at 0, at the left.
@@ -92,7 +107,7 @@ def tradeoff(rows: Sequence["Summary"], title: str = "") -> "Figure":
     smallest, largest = min(counts, default=1), max(counts, default=10)
     zero = smallest / 6  # where on the log scale 0 is shown
     with style():
-        figure, axes = canvas(7.2, 4.6)
+        figure, axes = canvas(7.2, 4.6 if len(rows) <= 10 else 6.0)
         axes.grid(True)
         axes.set_xscale("log")
         axes.set_xlabel("trainable parameters, without the head")
@@ -113,6 +128,13 @@ def tradeoff(rows: Sequence["Summary"], title: str = "") -> "Figure":
             axes.set_xlim(zero / 2, largest * 4)
             axes.axvspan(zero / 2, zero * 2, color=GREY, alpha=0.1, linewidth=0)
         axes.margins(y=0.12)
+        if control is not None:
+            axes.axhline(100 * control.mean, color=GREY, linestyle="--", linewidth=1)
+            axes.annotate(
+                f"{_method(control).title} from random weights", (0.99, 100 * control.mean),
+                xycoords=("axes fraction", "data"), xytext=(0, 4), textcoords="offset points",
+                ha="right",
+            )  # fmt: skip
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_locator(LogLocator(base=10, numticks=8))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))

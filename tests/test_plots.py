@@ -83,6 +83,15 @@ def test_what_trains_the_head_alone_stands_at_zero() -> None:
     assert "0" not in [t.get_text() for t in tradeoff(ROWS[1:]).axes[0].get_xticklabels()]
 
 
+def test_the_control_is_a_line_that_says_what_it_is() -> None:
+    figure = tradeoff(ROWS, control=row("full", 999_230, 0.501, 0.01))
+    (line,) = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert list(line.get_ydata()) == [50.1, 50.1]
+    assert [t for t in labels(figure) if t.get_text() == "Full fine-tuning from random weights"]
+    low, high = figure.axes[0].get_ylim()
+    assert low < 50.1 < high
+
+
 def test_a_single_seed_has_no_interval_and_no_error() -> None:
     figure = tradeoff([row("lora", 7400, 0.83, None), row("full", 999_230, 0.842, None)])
     assert len(labels(figure)) == 2

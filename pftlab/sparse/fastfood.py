@@ -3,6 +3,8 @@
 Le, Sarlós and Smola (2013), https://arxiv.org/abs/1408.3060, Eq. 3
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -40,10 +42,24 @@ class Fastfood(nn.Module):
 
 
 def hadamard(x: Tensor) -> Tensor:
-    """H x without forming H: x (L,), L a power of two; H has entries ±1."""
-    length = half = len(x)
-    while half > 1:
-        half //= 2
-        a, b = x.view(-1, 2, half).unbind(1)
-        x = torch.stack([a + b, a - b], dim=1).view(length)
-    return x
+    """H x without forming H: x (L,), L a power of two; H has entries ±1.
+
+    H is a Kronecker product, so that x, as an array of several axes, is multiplied along each by a
+    small dense H: a few passes over the memory instead of log₂ L.
+    """
+    length, done = len(x), 1
+    while done < length:
+        factor = min(64, length // done)
+        dense = _small(factor, x.dtype, x.device)
+        x = x.view(-1, factor, done)
+        x = x.squeeze(-1) @ dense if done == 1 else dense @ x
+        done *= factor
+    return x.reshape(length)
+
+
+@cache
+def _small(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    dense = torch.ones(1, 1, dtype=dtype, device=device)
+    while len(dense) < size:
+        dense = torch.cat([torch.cat([dense, dense], 1), torch.cat([dense, -dense], 1)])
+    return dense

@@ -13,11 +13,12 @@ import psutil
 import pytest
 import torch
 from own_task import save_own_task
-from tiny import save_tiny_base
+from tiny import save_tiny_base, tiny
 
 import pftlab as pft
-from pftlab.experiments import Grid, Result, load_results, summarise, training_memory
+from pftlab.experiments import Grid, Result, families, load_results, summarise, training_memory
 from pftlab.experiments import grid as grid_module
+from pftlab.experiments.arithmetic import forward_flops, step_flops
 from pftlab.experiments.grid import Job
 from pftlab.experiments.results import append
 from pftlab.experiments.sizes import SIZES, blank
@@ -145,7 +146,9 @@ def test_the_key_changes_with_what_decides_and_with_nothing_else(grid: Grid) -> 
         changed.append(grid.key(other, "sha", "data"))
     changed += [grid.key(job, "other", "data"), grid.key(job, "sha", "other")]
     changed.append(replace(grid, steps=3).key(job, "sha", "data"))
-    assert len({key, *changed}) == 8
+    changed.append(replace(grid, pretrained=False).key(job, "sha", "data"))
+    assert len({key, *changed}) == 9
+    assert replace(grid, factors=(1.0,)).key(job, "sha", "data") == key
     assert replace(grid, command="other").key(job, "sha", "data") == key
     assert grid.key(replace(job, lr_from="search"), "sha", "data") == key
 
@@ -165,6 +168,29 @@ def test_the_search_is_by_validation_and_never_looks_at_the_test_split(
     searching.run(out, progress=False)  # the search is not repeated either
     assert len(fake) == 10
     assert len(summarise([*load_results(out), *load_results(out, searches=True)])) == 2
+
+
+def test_the_factors_of_a_search_can_be_chosen(grid: Grid, tmp_path: Path, fake: list[Job]) -> None:
+    searching = replace(grid, search=True, factors=(1.0, 2.0))
+    results = searching.run(tmp_path / "r.jsonl", progress=False)
+    for result in results:  # 3 would be best
+        assert result.training["lr"] == 2 * pft.METHODS[result.method].learning_rate
+    for factors in ((), (1.0, 0.0)):
+        with pytest.raises(pft.BadValue, match="at least one, above zero"):
+            replace(grid, factors=factors)
+
+
+def test_the_control_starts_from_random_weights(grid: Grid) -> None:
+    job = Job(pft.LinearProbe(), seed=0, lr=1e-3)
+    control = replace(grid, pretrained=False)
+    assert control.one(job).base == {"name": f"{grid.base} (random weights)", "sha256": None}
+    task = grid.load_task()
+    mine, other = control._model(task, 5), grid._model(task, 5)
+    weights = [m.bert.encoder.layer[0].output.dense.weight for m in (mine, other)]
+    assert not torch.equal(*weights)
+    assert torch.equal(
+        weights[0], control._model(task, 5).bert.encoder.layer[0].output.dense.weight
+    )
 
 
 def test_a_run_of_a_search_has_no_test_score(grid: Grid, monkeypatch: Any) -> None:
@@ -364,3 +390,93 @@ def test_a_blank_model_from_files(tmp_path: Path) -> None:
         blank(str(tmp_path))
     with pytest.raises(pft.BadValue, match="num_labels=0"):
         blank("gpt2", 0)
+
+
+def batch_of(model: Any) -> dict[str, torch.Tensor]:
+    ids = torch.arange(2 * 6).view(2, 6) + 3
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "labels": torch.tensor([0, 1]),
+    }
+
+
+def test_arithmetic_is_that_of_the_matrices() -> None:
+    """Counted by hand: two operations for each entry of each matrix and token, and attention."""
+    model = tiny("bert")
+    batch, tokens, d, inner = batch_of(model), 2 * 6, 32, 48
+    matrices = 2 * (4 * d * d + 2 * d * inner)
+    attention = 2 * 2 * 6 * d  # of a token with the 6 of its text: scores and their sum
+    head = 2 * 2 * (d * d + d * 2)  # pooler and classifier read one token of each text
+    forward = tokens * 2 * matrices + tokens * 2 * attention + head
+    assert forward_flops(model, batch) == forward
+    pft.FullFineTuning().attach(model)
+    assert step_flops(model, batch) == 3 * forward
+    assert all(p.grad is None for p in model.parameters())
+    pft.detach(model)
+    pft.LoRA(rank=2, at=("attention.query",)).attach(model)
+    assert forward_flops(model, batch) == forward + tokens * 2 * 2 * 2 * (d + d)
+    assert step_flops(model, batch) < 0.8 * 3 * forward
+
+
+def test_every_method_has_its_place_in_the_runs_of_the_families() -> None:
+    main, control = families.grids()
+    planned = {method.name for method in main.methods}
+    assert planned | {*families.APART} == {
+        *families.BASELINES, *(n for n, m in pft.METHODS.items() if m.family != "finetune")
+    }  # fmt: skip
+    assert [m.name for m in control.methods] == ["full"] and not control.pretrained
+    assert [m.name for m in families.grids(("lora",))[0].methods] == ["lora"]
+
+
+def test_a_page_reads_its_family_the_baselines_and_the_control(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    base = families.PROTOCOL["base"]
+    for name, where, score in (
+        ("lora", base, 0.8), ("houlsby", base, 0.7), ("full", base, 0.9), ("linear_probe", base, 0.6),
+        ("full", f"{base} (random weights)", 0.5), ("top_layers", base, 0.7),
+    ):  # fmt: skip
+        for seed in range(2):
+            append(
+                tmp_path / "r.jsonl",
+                replace(
+                    RESULT, key=f"{name} {where} {seed}", method=name, seed=seed,
+                    base={"name": where, "sha256": None}, test={"accuracy": score},
+                    memory={"weights": 3 << 20},
+                ),
+            )  # fmt: skip
+    rows, control = families.family_rows("low_rank", tmp_path / "r.jsonl")
+    assert {r.method: r.mean for r in rows} == {"lora": 0.8, "full": 0.9, "linear_probe": 0.6}
+    assert (control.method, control.mean) == ("full", 0.5)
+    monkeypatch.setattr(families, "cost", lambda method: families.Cost(1.02, 0.68))
+    table = families.family_table("low_rank", tmp_path / "r.jsonl").splitlines()
+    assert len(table) == 2 + 3
+    (line,) = [line for line in table if line.startswith("| LoRA |")]
+    assert line == (
+        "| LoRA | attention.query, attention.value | 10 | 10 | yes | 1.02 | 0.68 | 3 MiB "
+        "| 80.0 ± 0.0 |"
+    )
+
+
+def test_cost_is_relative_to_the_base_and_to_full_fine_tuning() -> None:
+    assert families.cost(pft.FullFineTuning()) == families.Cost(1.0, 1.0)
+    probe = families.cost(pft.LinearProbe())
+    assert probe.forward == 1.0 and 0.3 < probe.step < 0.35  # a forward pass of three
+    adapters = families.cost(pft.Houlsby(bottleneck=16))
+    assert adapters.forward > 1.02 and 0.6 < adapters.step < 0.8
+
+
+@pytest.mark.parametrize("family", ["adapter", "prompt", "low_rank", "sparse", "others"])
+def test_the_stored_runs_have_every_method_under_one_protocol(family: str) -> None:
+    rows, control = families.family_rows(family)
+    assert {row.method for row in rows} >= {*families.BASELINES}
+    assert {row.method for row in rows} <= {*families.BASELINES, *families.members(family)}
+    for row in (*rows, control):
+        assert row.seeds == len(families.PROTOCOL["seeds"]) and row.lr_from == "search"
+        assert row.hyperparameters == json.loads(json.dumps(asdict(families.small(row.method))))
+        assert {k: row.training[k] for k in ("steps", "batch_size")} == {
+            k: families.PROTOCOL[k] for k in ("steps", "batch_size")
+        }
+        own = pft.METHODS[row.method].learning_rate
+        assert any(row.lr == factor * own for factor in families.PROTOCOL["factors"])
