@@ -216,7 +216,8 @@ def test_sixty_submissions(sheet, tmp_path):
 
     command = [sys.executable, "-m", "pftlab.cli", "classroom", "grade", str(folder)]
     command += ["--out", str(out), "--seconds", "18", "--quiet"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")}
     grader = subprocess.Popen(command, env=environment, cwd=tmp_path)
     for _ in range(1200):
         if len(lines_of(journal)) > 20 or grader.poll() is not None:
@@ -224,6 +225,12 @@ def test_sixty_submissions(sheet, tmp_path):
         time.sleep(0.05)
     grader.send_signal(signal.SIGKILL)
     assert grader.wait() == -signal.SIGKILL and not out.exists()
+    for _ in range(200):
+        if not list((tmp_path / "tmp").iterdir()):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the killed grader left something behind")
     with journal.open("a") as file:
         file.write('{"student": "cut o')  # a line that the kill cut off
     before = {row["student"]: row for row in map(json.loads, lines_of(journal)[1:-1])}
