@@ -52,6 +52,7 @@ STYLE: dict[str, Any] = {
     "font.size": 10,
 }
 UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
+BESIDE = 0.06  # decades of the axis between points with the same number of parameters
 # Where a label may stand, in points from its marker, best first: (x, y, horizontal alignment).
 PLACES: tuple[tuple[float, float, str], ...] = (
     (9, 0, "left"),
@@ -100,6 +101,7 @@ def tradeoff(
 
     Returns:
         A matplotlib figure. A method that trains nothing but the head stands at 0, at the left.
+        Methods that train equally many parameters stand side by side.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -118,6 +120,8 @@ def tradeoff(
             family = _method(row).family
             _, colour, marker = FAMILIES[family]
             x, y, half = row.trainable or zero, 100 * row.mean, 100 * (row.interval or 0)
+            equal = [other for other in rows if other.trainable == row.trainable]
+            x *= 10 ** (BESIDE * (equal.index(row) - (len(equal) - 1) / 2))
             bars = axes.errorbar(
                 x, y, yerr=half or None, fmt=marker, color=colour, markersize=7, capsize=3
             )

@@ -83,6 +83,14 @@ def test_what_trains_the_head_alone_stands_at_zero() -> None:
     assert "0" not in [t.get_text() for t in tradeoff(ROWS[1:]).axes[0].get_xticklabels()]
 
 
+def test_equal_counts_stand_side_by_side() -> None:
+    three = [row(name, 1000, 0.8, 0.01) for name in ("lora", "rslora", "pissa")]
+    bars = tradeoff([*three, ROWS[-1]]).axes[0].containers
+    places = [bar.lines[0].get_xdata()[0] for bar in bars]
+    assert places[1] == 1000 and places[3] == ROWS[-1].trainable
+    assert 800 < places[0] < 1000 < places[2] < 1250
+
+
 def test_the_control_is_a_line_that_says_what_it_is() -> None:
     figure = tradeoff(ROWS, control=row("full", 999_230, 0.501, 0.01))
     (line,) = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]

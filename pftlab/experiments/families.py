@@ -137,7 +137,7 @@ def family_table(family: str, path: str | Path = RESULTS) -> str:
         spent = cost(small(row.method))
         where = method.where or ", ".join(method.at)
         lines.append(
-            f"| {method.title} | {where} | {row.trainable:,} | {row.percent:.2g} "
+            f"| {method.title} | {where} | {row.trainable:,} | {row.percent:.2f} "
             f"| {'yes' if method.mergeable else 'no'} | {spent.forward:.2f} | {spent.step:.2f} "
             f"| {row.memory_bytes / 2**20:.0f} MiB | {100 * row.mean:.1f} ± "
             f"{100 * (row.interval or 0):.1f} |"

@@ -454,7 +454,7 @@ def test_a_page_reads_its_family_the_baselines_and_the_control(
     assert len(table) == 2 + 3
     (line,) = [line for line in table if line.startswith("| LoRA |")]
     assert line == (
-        "| LoRA | attention.query, attention.value | 10 | 10 | yes | 1.02 | 0.68 | 3 MiB "
+        "| LoRA | attention.query, attention.value | 10 | 10.00 | yes | 1.02 | 0.68 | 3 MiB "
         "| 80.0 ± 0.0 |"
     )
 
