@@ -39,7 +39,7 @@ and a pooler that was pretrained, too.""",
     "gpt2": """```python
 import pftlab as pft
 
-model = pft.load_base("{name}")    # the language model; num_labels=2 for a classifier
+model = pft.load_base("{name}")  # the language model; num_labels=2 for a classifier
 ```
 
 The folder is also a plain transformers folder: `AutoModelForCausalLM.from_pretrained` and
