@@ -5,6 +5,7 @@ marker of its own besides. Backgrounds are transparent and text is a mid-grey th
 white and on black.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -52,7 +53,8 @@ STYLE: dict[str, Any] = {
     "font.size": 10,
 }
 UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
-BESIDE = 0.06  # decades of the axis between points with the same number of parameters
+BESIDE = 0.085  # decades of the axis that points are apart at least
+CROWD = 10  # points; with more, their names stand upright
 # Where a label may stand, in points from its marker, best first: (x, y, horizontal alignment).
 PLACES: tuple[tuple[float, float, str], ...] = (
     (9, 0, "left"),
@@ -101,7 +103,8 @@ def tradeoff(
 
     Returns:
         A matplotlib figure. A method that trains nothing but the head stands at 0, at the left.
-        Methods that train equally many parameters stand side by side.
+        Methods that train about equally many parameters stand side by side, the fewest first.
+        Where there are many, their names stand upright above their intervals.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -109,19 +112,19 @@ def tradeoff(
     smallest, largest = min(counts, default=1), max(counts, default=10)
     zero = smallest / 6  # where on the log scale 0 is shown
     with style():
-        figure, axes = canvas(7.2, 4.6 if len(rows) <= 10 else 6.0)
+        crowded = len(rows) > CROWD
+        figure, axes = canvas(7.2, 6.0 if crowded else 4.6)
         axes.grid(True)
         axes.set_xscale("log")
         axes.set_xlabel("trainable parameters, without the head")
         axes.set_ylabel(f"{rows[0].metric} on the test split, %")
         axes.set_title(title or f"{rows[0].task} on {rows[0].base}")
         used, points = {}, []
-        for row in rows:
+        places = _apart([math.log10(row.trainable or zero) for row in rows])
+        for row, place in zip(rows, places, strict=True):
             family = _method(row).family
             _, colour, marker = FAMILIES[family]
-            x, y, half = row.trainable or zero, 100 * row.mean, 100 * (row.interval or 0)
-            equal = [other for other in rows if other.trainable == row.trainable]
-            x *= 10 ** (BESIDE * (equal.index(row) - (len(equal) - 1) / 2))
+            x, y, half = 10**place, 100 * row.mean, 100 * (row.interval or 0)
             bars = axes.errorbar(
                 x, y, yerr=half or None, fmt=marker, color=colour, markersize=7, capsize=3
             )
@@ -150,7 +153,7 @@ def tradeoff(
             [FAMILIES[family][0] for family in FAMILIES if family in used],
             loc="outside lower center", ncols=6, frameon=False, handletextpad=0.1,
         )  # fmt: skip
-        _write_labels(axes, points)
+        (_write_upright if crowded else _write_labels)(axes, points)
     return figure
 
 
@@ -274,6 +277,42 @@ def short(number: float) -> str:
         if number >= limit:
             return f"{number / limit:g}{unit}"
     return f"{number:g}"
+
+
+def _apart(places: Sequence[float]) -> list[float]:
+    """Positions near `places`, in their order, with at least BESIDE between any two.
+
+    What is too close becomes a block around its mean; blocks that touch become one.
+    """
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    blocks: list[list[int]] = []
+
+    def middle(block: list[int]) -> float:
+        return sum(places[i] for i in block) / len(block)
+
+    for i in order:
+        blocks.append([i])
+        while len(blocks) > 1:
+            room = BESIDE * (len(blocks[-1]) + len(blocks[-2])) / 2
+            if middle(blocks[-1]) - middle(blocks[-2]) >= room:
+                break
+            blocks[-2:] = [[*blocks[-2], *blocks[-1]]]
+    found = list(places)
+    for block in blocks:
+        for k, i in enumerate(block):
+            found[i] = middle(block) + BESIDE * (k - (len(block) - 1) / 2)
+    return found
+
+
+def _write_upright(axes: Any, points: Sequence[tuple[float, float, float, str]]) -> None:
+    """Write each label above its interval, from bottom to top, and make room for it."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.22 * (high - low))
+    for x, y, half, text in points:
+        axes.annotate(
+            text, (x, y + half), xytext=(0, 5), textcoords="offset points", rotation=90,
+            ha="center", va="bottom", fontsize=9,
+        )  # fmt: skip
 
 
 def _write_labels(axes: Any, points: Sequence[tuple[float, float, float, str]]) -> None:

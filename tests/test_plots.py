@@ -1,6 +1,7 @@
 """Figures: everything is labelled, nothing covers anything, the same figure is the same bytes."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,16 @@ from matplotlib.text import Text
 
 import pftlab as pft
 from pftlab.experiments import Summary
-from pftlab.plots import FAMILIES, GREY, finding, learning_curves, memory, save_figure, tradeoff
+from pftlab.plots import (
+    BESIDE,
+    FAMILIES,
+    GREY,
+    finding,
+    learning_curves,
+    memory,
+    save_figure,
+    tradeoff,
+)
 
 
 def row(
@@ -83,12 +93,30 @@ def test_what_trains_the_head_alone_stands_at_zero() -> None:
     assert "0" not in [t.get_text() for t in tradeoff(ROWS[1:]).axes[0].get_xticklabels()]
 
 
-def test_equal_counts_stand_side_by_side() -> None:
-    three = [row(name, 1000, 0.8, 0.01) for name in ("lora", "rslora", "pissa")]
-    bars = tradeoff([*three, ROWS[-1]]).axes[0].containers
-    places = [bar.lines[0].get_xdata()[0] for bar in bars]
-    assert places[1] == 1000 and places[3] == ROWS[-1].trainable
-    assert 800 < places[0] < 1000 < places[2] < 1250
+def test_near_counts_stand_side_by_side_in_their_order() -> None:
+    counts = [1000, 1000, 1000, 1050, 999_230]
+    names = ["lora", "rslora", "pissa", "dora", "full"]
+    rows = [row(n, c, 0.8, 0.01) for n, c in zip(names, counts, strict=True)]
+    bars = tradeoff(rows).axes[0].containers
+    places = [math.log10(bar.lines[0].get_xdata()[0]) for bar in bars]
+    gaps = [b - a for a, b in itertools.pairwise(places)]
+    assert all(abs(gap - BESIDE) < 1e-9 for gap in gaps[:3])
+    assert abs(sum(places[:4]) / 4 - math.log10(1000 * 1.05 ** (1 / 4))) < 1e-9
+    assert abs(places[4] - math.log10(999_230)) < 1e-9
+
+
+def test_many_names_stand_upright_and_apart() -> None:
+    low_rank = [n for n, m in pft.METHODS.items() if m.family == "low_rank"]
+    rows = [row(n, 16_384 + i, 0.7 + 0.005 * i, 0.03) for i, n in enumerate(low_rank)]
+    figure = tradeoff([*rows, ROWS[0], ROWS[-1]])
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in labels(figure)]
+    assert len(boxes) == len(rows) + 2
+    inside = figure.axes[0].get_window_extent(renderer)
+    assert all(box.y1 <= inside.y1 for box in boxes)
+    for a, b in itertools.combinations(boxes, 2):
+        assert not a.overlaps(b)
 
 
 def test_the_control_is_a_line_that_says_what_it_is() -> None:

@@ -122,27 +122,40 @@ def cost(method: Method, batch_size: int = 16, length: int = 32) -> Cost:
     return Cost(ours[0] / full[0], ours[1] / full[1])
 
 
-def family_table(family: str, path: str | Path = RESULTS) -> str:
-    """The family's methods as a Markdown table: what each trains, costs and reached.
+def family_table(family: str) -> str:
+    """What the registry knows of the family's methods, as a Markdown table."""
+    lines = ["| method | acts at | merges | starts at the base |", "|---|---|---|---|"]
+    for name in members(family):
+        method = METHODS[name]
+        lines.append(
+            f"| {method.title} ({method.year}) | {method.where or ', '.join(method.at)} "
+            f"| {_word(method.mergeable)} | {_word(method.identity_at_start)} |"
+        )
+    return "\n".join(lines)
+
+
+def cost_table(family: str, path: str | Path = RESULTS) -> str:
+    """What the family's methods and the baselines train, cost and reached, as a Markdown table.
 
     Accuracies are means over the seeds with half the 95 % confidence interval.
     """
     rows, _ = family_rows(family, path)
     lines = [
-        "| method | acts at | trained | percent | merges | forward | step | memory | accuracy |",
-        "|---|---|---:|---:|---|---:|---:|---:|---:|",
+        "| method | trained | forward | step | memory | accuracy |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
-        method = METHODS[row.method]
         spent = cost(small(row.method))
-        where = method.where or ", ".join(method.at)
         lines.append(
-            f"| {method.title} | {where} | {row.trainable:,} | {row.percent:.2f} "
-            f"| {'yes' if method.mergeable else 'no'} | {spent.forward:.2f} | {spent.step:.2f} "
-            f"| {row.memory_bytes / 2**20:.0f} MiB | {100 * row.mean:.1f} ± "
+            f"| {METHODS[row.method].title} | {row.trainable:,} | {spent.forward:.2f} "
+            f"| {spent.step:.2f} | {row.memory_bytes / 2**20:.0f} MiB | {100 * row.mean:.1f} ± "
             f"{100 * (row.interval or 0):.1f} |"
         )
     return "\n".join(lines)
+
+
+def _word(truth: bool) -> str:
+    return "yes" if truth else "no"
 
 
 def main() -> None:

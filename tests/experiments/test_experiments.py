@@ -450,12 +450,15 @@ def test_a_page_reads_its_family_the_baselines_and_the_control(
     assert {r.method: r.mean for r in rows} == {"lora": 0.8, "full": 0.9, "linear_probe": 0.6}
     assert (control.method, control.mean) == ("full", 0.5)
     monkeypatch.setattr(families, "cost", lambda method: families.Cost(1.02, 0.68))
-    table = families.family_table("low_rank", tmp_path / "r.jsonl").splitlines()
+    table = families.cost_table("low_rank", tmp_path / "r.jsonl").splitlines()
     assert len(table) == 2 + 3
     (line,) = [line for line in table if line.startswith("| LoRA |")]
-    assert line == (
-        "| LoRA | attention.query, attention.value | 10 | 10.00 | yes | 1.02 | 0.68 | 3 MiB "
-        "| 80.0 ± 0.0 |"
+    assert line == "| LoRA | 10 | 1.02 | 0.68 | 3 MiB | 80.0 ± 0.0 |"
+    known = families.family_table("low_rank").splitlines()
+    assert len(known) == 2 + 14
+    assert "| LoRA (2021) | attention.query, attention.value | yes | yes |" in known
+    assert (
+        "| GaLore (2024) | every linear map of the layers; the rest in full | yes | yes |" in known
     )
 
 
