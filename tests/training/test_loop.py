@@ -4,6 +4,7 @@ import json
 import math
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -345,13 +346,15 @@ def test_speed_leaves_evaluation_out(base: str, task: pft.Task, monkeypatch: Any
     assert run.examples_per_second == pytest.approx(12 * 8 / run.seconds)
 
 
-def test_peak_memory_sees_what_is_gone_again() -> None:
+def test_peak_memory_sees_what_is_gone_again(monkeypatch: Any) -> None:
+    """By how much the process grew at most; how much it has is told by the system, here by us."""
+    sizes = iter([100, 130, 180, 90])
+    info = lambda self: SimpleNamespace(rss=next(sizes))  # noqa: E731
+    monkeypatch.setattr("psutil.Process.memory_info", info)
     memory = PeakMemory(torch.device("cpu"))
-    block = torch.ones(64 * 2**20 // 4)  # 64 MiB
-    memory.sample()
-    del block
-    memory.sample()
-    assert memory.peak > 50 * 2**20
+    for expected in (30, 80, 80):
+        memory.sample()
+        assert memory.peak == expected
 
 
 def test_the_bar_shows_loss_and_score_and_can_be_silenced(
