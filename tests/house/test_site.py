@@ -12,6 +12,12 @@ from browser import launched, opened, served
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.glob("book/**/*.html"))
+CUT_FORMULAS = """
+[...document.querySelectorAll("main div.math")]
+    .filter(box => box.querySelector("mjx-math").getBoundingClientRect().left
+        < box.getBoundingClientRect().left - 1)
+    .map(box => box.textContent.slice(0, 80))
+"""
 OUTSIDE = re.compile(r"^\s*(?:https?:)?//", re.IGNORECASE)
 pytestmark = pytest.mark.site
 
@@ -112,6 +118,7 @@ def test_page(browser: Any, address: str, name: str) -> None:
             assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
         page.set_viewport_size({"width": 360, "height": 740})
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, "wider than a phone"
+        assert page.evaluate(CUT_FORMULAS) == [], "begin left of where one can scroll"
         assert seen.none(), seen
 
 
