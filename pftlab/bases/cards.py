@@ -40,7 +40,7 @@ _CARDS = (
         architecture="bert",
         parameters=1_891_456,
         licence="Apache-2.0",
-        sha256="2ee6eecabf20a8142e818207a7682d52b9891cc50e06dcc743a30956a290a07e",
+        sha256="cbd634109903df6ac33680666acaf4fbf34ee582f14a1dea98f87a537762442a",
     ),
     Card(
         "mini-encoder",
@@ -48,7 +48,7 @@ _CARDS = (
         architecture="bert",
         parameters=6_968_064,
         licence="Apache-2.0",
-        sha256="d6c3ff4407835433c100ff2aa51fd8610fb98c157149d39fb1ff3e73c1652a65",
+        sha256="fecd74be1ba6e32dcf615603a30e3a22daa9570a42d71559ec09abe15e315950",
     ),
     Card(
         "tiny-decoder",
@@ -56,7 +56,7 @@ _CARDS = (
         architecture="gpt2",
         parameters=1_874_688,
         licence="Apache-2.0",
-        sha256="c48b4f4351633e465a0e97afd238919f1a96521c930cb1219f0dc5f5313e7d0f",
+        sha256="4d39c44f9dbe2288b89edc7a01e5bcadcb13ef94cf0aa6fa983fb989e1634325",
     ),
     Card(
         "mini-decoder",
@@ -64,7 +64,7 @@ _CARDS = (
         architecture="gpt2",
         parameters=6_901_760,
         licence="Apache-2.0",
-        sha256="62f0c0029915188c9fbe9f3354603dcd475cbed7e9a917d592a61ef7d5126b2a",
+        sha256="5e2d858f2586c6987eb093414d1803dd059d861f6024882fd3d69bfbc12b5c80",
     ),
     Card(
         "minilm",
