@@ -2,7 +2,7 @@
 
     python -m pftlab.experiments.families
 
-does what is not yet done in book/results/families.jsonl: 100 steps on the task `reviews`, with the
+does what is not yet done in book/results/families.jsonl: 200 steps on the task `reviews`, with the
 book's smallest encoder, three seeds, and a learning rate found by the same small search for each
 method. Beside the families run the baselines: full fine-tuning, the linear probe, and full
 fine-tuning from random weights, which shows what comes from the pretraining.
@@ -29,11 +29,11 @@ PROTOCOL: dict[str, Any] = {
     "base": "tiny-encoder",
     "task": "reviews",
     "seeds": (0, 1, 2),
-    "steps": 100,
+    "steps": 200,
     "batch_size": 16,
     "max_length": 64,
     "search": True,
-    "factors": (1.0, 3.0, 10.0),  # upwards, for rates suited to large models are small ones here
+    "factors": (0.3, 1.0, 3.0, 10.0),  # mostly upwards: rates for large models are small ones here
 }
 #: Where the default is meant for models that are many times wider, or for longer training.
 SETTINGS: dict[str, dict[str, Any]] = {
