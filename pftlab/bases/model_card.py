@@ -91,10 +91,10 @@ book uses were removed before (of IMDB's test, thirteen words). The weights are 
 
 ## How it was trained
 
-By `python -m pftlab.bases.pretrain {kind}`, side by side with the other size of its kind:
+By `python -m pftlab.bases.pretrain {kind}`:
 {_objective(last)}
 In all {positions / 1e6:,.0f} million positions, {positions / tokens:.1f} for each token of the
-corpus{padding}, in {seconds / 60:.1f} minutes.
+corpus{padding}, in {seconds / 60:.1f} minutes by the clock; the four models shared two GPUs.
 
 | run | device | steps | positions a step | peak rate | warm-up | minutes | PyTorch |
 |---:|---|---:|---:|---:|---:|---:|---|
