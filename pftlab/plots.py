@@ -306,13 +306,18 @@ def _apart(places: Sequence[float]) -> list[float]:
 
 def _write_upright(axes: Any, points: Sequence[tuple[float, float, float, str]]) -> None:
     """Write each label above its interval, from bottom to top, and make room for it."""
+    figure = axes.figure
+    figure.canvas.draw()  # the layout is known from now on
+    renderer, height = figure.canvas.get_renderer(), axes.bbox.height
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.22 * (high - low))
     for x, y, half, text in points:
-        axes.annotate(
+        written = axes.annotate(
             text, (x, y + half), xytext=(0, 5), textcoords="offset points", rotation=90,
             ha="center", va="bottom", fontsize=9,
         )  # fmt: skip
+        needed = written.get_window_extent(renderer).height + 8 * figure.dpi / 72
+        high = max(high, low + (y + half - low) * height / (height - needed))
+    axes.set_ylim(low, high)
 
 
 def _write_labels(axes: Any, points: Sequence[tuple[float, float, float, str]]) -> None:

@@ -105,9 +105,10 @@ def test_near_counts_stand_side_by_side_in_their_order() -> None:
     assert abs(places[4] - math.log10(999_230)) < 1e-9
 
 
-def test_many_names_stand_upright_and_apart() -> None:
-    low_rank = [n for n, m in pft.METHODS.items() if m.family == "low_rank"]
-    rows = [row(n, 16_384 + i, 0.7 + 0.005 * i, 0.03) for i, n in enumerate(low_rank)]
+@pytest.mark.parametrize(("family", "half"), [("low_rank", 0.03), ("adapter", 0.13)])
+def test_many_names_stand_upright_and_apart(family: str, half: float) -> None:
+    names = [n for n, m in pft.METHODS.items() if m.family == family]
+    rows = [row(n, 16_384 + i, 0.7 + 0.005 * i, half) for i, n in enumerate(names)]
     figure = tradeoff([*rows, ROWS[0], ROWS[-1]])
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()

@@ -6,6 +6,7 @@ from ..core.errors import UnknownName
 from .model import Exercise, Question
 
 CHAPTERS = {  # in the order of the book
+    "foundations.base_models": "Base models",
     "foundations.finetuning": "Fine-tuning",
     "adapter.index": "Adapters",
     "prompt.index": "Prompts",
