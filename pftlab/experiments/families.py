@@ -1,11 +1,13 @@
 """Every method on one small task under one protocol: the runs behind the families' pages.
 
     python -m pftlab.experiments.families
+    python -m pftlab.experiments.families --base mini-encoder --out book/results/scale.jsonl
 
 does what is not yet done in book/results/families.jsonl: 200 steps on the task `reviews`, with the
 book's smallest encoder, three seeds, and a learning rate found by the same small search for each
 method. Beside the families run the baselines: full fine-tuning, the linear probe, and full
-fine-tuning from random weights, which shows what comes from the pretraining.
+fine-tuning from random weights, which shows what comes from the pretraining. The second line does
+the same on a larger base, so that methods can be compared over the size of the base.
 """
 
 import argparse
@@ -24,6 +26,8 @@ from .results import load_results
 from .summary import Summary, summarise
 
 RESULTS = Path(__file__).resolve().parents[2] / "book" / "results" / "families.jsonl"
+#: The same methods under the same protocol on `mini-encoder`.
+LARGER = RESULTS.with_name("scale.jsonl")
 BASELINES = ("linear_probe", "full")
 PROTOCOL: dict[str, Any] = {
     "base": "tiny-encoder",
@@ -65,16 +69,19 @@ def members(family: str) -> list[str]:
     return [name for name, method in METHODS.items() if method.family == family]
 
 
-def grids(names: tuple[str, ...] = ()) -> list[Grid]:
+def grids(
+    names: tuple[str, ...] = (), base: str = PROTOCOL["base"], command: str = ""
+) -> list[Grid]:
     """The grid over the baselines and all families but fine-tuning, and the control.
 
     Args:
         names: of methods; () takes all.
+        base: name for `load_base`.
+        command: how it was called; written into the results.
     """
     families = [n for n in METHODS if METHODS[n].family != "finetune" and n not in APART]
     every = tuple(small(name) for name in names or (*BASELINES, *families))
-    command = "python -m pftlab.experiments.families"
-    main = Grid(**PROTOCOL, methods=every, command=command)
+    main = Grid(**(PROTOCOL | {"base": base}), methods=every, command=command)
     control = replace(main, methods=(small("full"),), pretrained=False)
     return [main, control]
 
@@ -163,10 +170,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pftlab.experiments.families")
     parser.add_argument("names", nargs="*", metavar="METHOD", help="only these; default all")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="a .jsonl file")
+    parser.add_argument("--base", default=PROTOCOL["base"], help="default %(default)s")
+    parser.add_argument(
+        "--out", type=Path, help="a .jsonl file; default book/results/families.jsonl"
+    )
     given = parser.parse_args()
-    for grid in grids(tuple(given.names)):
-        grid.run(given.out, workers=given.workers)
+    command = parser.prog
+    if given.base != PROTOCOL["base"]:
+        command += f" --base {given.base}"
+    if given.out:
+        command += f" --out {given.out.as_posix()}"
+    for grid in grids(tuple(given.names), given.base, command):
+        grid.run(given.out or RESULTS, workers=given.workers)
 
 
 if __name__ == "__main__":

@@ -427,6 +427,8 @@ def test_every_method_has_its_place_in_the_runs_of_the_families() -> None:
     }  # fmt: skip
     assert [m.name for m in control.methods] == ["full"] and not control.pretrained
     assert [m.name for m in families.grids(("lora",))[0].methods] == ["lora"]
+    for smaller, larger in zip(families.grids(), families.grids(base="mini-encoder"), strict=True):
+        assert replace(larger, base=smaller.base) == smaller and larger.base == "mini-encoder"
 
 
 def test_a_page_reads_its_family_the_baselines_and_the_control(
@@ -483,3 +485,23 @@ def test_the_stored_runs_have_every_method_under_one_protocol(family: str) -> No
         }
         own = pft.METHODS[row.method].learning_rate
         assert any(row.lr == factor * own for factor in families.PROTOCOL["factors"])
+
+
+def test_the_stored_runs_on_the_larger_base_are_those_of_the_smaller_one() -> None:
+    def ran(path: Path) -> set[tuple[str, str, str, str, int, bool]]:
+        return {
+            (
+                r.method,
+                json.dumps(r.hyperparameters, sort_keys=True),
+                r.base["name"].partition(" (")[2],
+                json.dumps({k: v for k, v in r.training.items() if k != "lr"}, sort_keys=True),
+                r.seed,
+                searches,
+            )
+            for searches in (True, False)
+            for r in load_results(path, searches=searches)
+        }
+
+    assert ran(families.LARGER) == ran(families.RESULTS)
+    bases = {r.base["name"].partition(" (")[0] for r in load_results(families.LARGER)}
+    assert bases == {"mini-encoder"}
