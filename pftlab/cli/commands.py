@@ -133,10 +133,12 @@ def train(given: argparse.Namespace) -> None:
     from ..core.count import count as count_parameters
     from ..training import evaluate
     from ..training import train as train_model
+    from ..training.randomness import own_randomness
 
     method, task = make(card, values), _task_of(given)
     model = load_base(given.base, num_labels=task.num_labels, task=task.model_task, seed=given.seed)
-    method.attach(model)
+    with own_randomness(model.device, given.seed):
+        method.attach(model)
     if not given.quiet:
         print(f"{method.title} in {given.base}: {count_parameters(model)}", file=sys.stderr)
     run = train_model(

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .grid import Grid
     from .memory import training_memory
-    from .results import Result, load_results
+    from .results import STORED, Result, load_results
     from .summary import Summary, summarise
 
 _WHERE = {
     "Grid": "grid",
     "training_memory": "memory",
+    "STORED": "results",
     "Result": "results",
     "load_results": "results",
     "Summary": "summary",

@@ -1,16 +1,18 @@
 """Every method on one small task under one protocol: the runs behind the families' pages.
 
     python -m pftlab.experiments.families
-    python -m pftlab.experiments.families --base mini-encoder --out book/results/scale.jsonl
+    python -m pftlab.experiments.families --base mini-encoder
 
 does what is not yet done in book/results/families.jsonl: 200 steps on the task `reviews`, with the
 book's smallest encoder, three seeds, and a learning rate found by the same small search for each
 method. Beside the families run the baselines: full fine-tuning, the linear probe, and full
 fine-tuning from random weights, which shows what comes from the pretraining. The second line does
-the same on a larger base, so that methods can be compared over the size of the base.
+the same on a larger base, in book/results/scale.jsonl, so that methods can be compared over the
+size of the base.
 """
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,14 @@ from ..bases import load_base
 from ..core.method import Method
 from ..registry import METHODS
 from .arithmetic import forward_flops, step_flops
-from .grid import Grid
-from .results import load_results
+from .grid import Grid, Job
+from .results import STORED, Result, load_results
 from .summary import Summary, summarise
 
-RESULTS = Path(__file__).resolve().parents[2] / "book" / "results" / "families.jsonl"
+RESULTS = STORED / "families.jsonl"
 #: The same methods under the same protocol on `mini-encoder`.
-LARGER = RESULTS.with_name("scale.jsonl")
+LARGER = STORED / "scale.jsonl"
+COMMAND = "python -m pftlab.experiments.families"
 BASELINES = ("linear_probe", "full")
 PROTOCOL: dict[str, Any] = {
     "base": "tiny-encoder",
@@ -69,18 +72,16 @@ def members(family: str) -> list[str]:
     return [name for name, method in METHODS.items() if method.family == family]
 
 
-def grids(
-    names: tuple[str, ...] = (), base: str = PROTOCOL["base"], command: str = ""
-) -> list[Grid]:
+def grids(names: tuple[str, ...] = (), base: str = PROTOCOL["base"]) -> list[Grid]:
     """The grid over the baselines and all families but fine-tuning, and the control.
 
     Args:
         names: of methods; () takes all.
         base: name for `load_base`.
-        command: how it was called; written into the results.
     """
     families = [n for n in METHODS if METHODS[n].family != "finetune" and n not in APART]
     every = tuple(small(name) for name in names or (*BASELINES, *families))
+    command = COMMAND if base == PROTOCOL["base"] else f"{COMMAND} --base {base}"
     main = Grid(**(PROTOCOL | {"base": base}), methods=every, command=command)
     control = replace(main, methods=(small("full"),), pretrained=False)
     return [main, control]
@@ -155,10 +156,41 @@ def cost_table(family: str, path: str | Path = RESULTS) -> str:
         spent = cost(small(row.method))
         lines.append(
             f"| {METHODS[row.method].title} | {row.trainable:,} | {spent.forward:.2f} "
-            f"| {spent.step:.2f} | {row.memory_bytes / 2**20:.0f} MiB | {100 * row.mean:.1f} ± "
-            f"{100 * (row.interval or 0):.1f} |"
+            f"| {spent.step:.2f} | {row.memory_bytes / 2**20:.0f} MiB | {_scored(row)} |"
         )
     return "\n".join(lines)
+
+
+def score_table(rows: Iterable[Summary]) -> str:
+    """Rates as multiples of the method's own, and scores in per cent, as a Markdown table."""
+    lines = ["| method | rate | validation | test |", "|---|---:|---:|---:|"]
+    for row in rows:
+        method = METHODS[row.method]
+        lines.append(
+            f"| {method.title} | × {row.lr / method.learning_rate:.2g} "
+            f"| {100 * row.validation:.1f} | {_scored(row)} |"
+        )
+    return "\n".join(lines)
+
+
+def once_more(method: Method, lr: float, **changed: Any) -> list[Result]:
+    """Run `method` under the protocol, at one rate: what a page tries beside the stored runs.
+
+    Args:
+        method: with its hyper-parameters.
+        lr: peak learning rate.
+        **changed: other values of the protocol, such as `steps` or `seeds`.
+
+    Returns:
+        A result for each seed.
+    """
+    grid = Grid(**(PROTOCOL | {"search": False} | changed), methods=(method,), lr=lr)
+    return [grid.one(Job(method, seed, lr, "given")) for seed in grid.seeds]
+
+
+def _scored(row: Summary) -> str:
+    """Mean and half the confidence interval, in per cent."""
+    return f"{100 * row.mean:.1f} ± {100 * (row.interval or 0):.1f}"
 
 
 def _word(truth: bool) -> str:
@@ -167,21 +199,15 @@ def _word(truth: bool) -> str:
 
 def main() -> None:
     """Do the runs that are missing."""
-    parser = argparse.ArgumentParser(prog="python -m pftlab.experiments.families")
+    files = {PROTOCOL["base"]: RESULTS, "mini-encoder": LARGER}
+    parser = argparse.ArgumentParser(prog=COMMAND)
     parser.add_argument("names", nargs="*", metavar="METHOD", help="only these; default all")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--base", default=PROTOCOL["base"], help="default %(default)s")
-    parser.add_argument(
-        "--out", type=Path, help="a .jsonl file; default book/results/families.jsonl"
-    )
+    parser.add_argument("--base", choices=files, default=PROTOCOL["base"])
+    parser.add_argument("--out", type=Path, help="a .jsonl file; default that of the base")
     given = parser.parse_args()
-    command = parser.prog
-    if given.base != PROTOCOL["base"]:
-        command += f" --base {given.base}"
-    if given.out:
-        command += f" --out {given.out.as_posix()}"
-    for grid in grids(tuple(given.names), given.base, command):
-        grid.run(given.out or RESULTS, workers=given.workers)
+    for grid in grids(tuple(given.names), given.base):
+        grid.run(given.out or files[given.base], workers=given.workers)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from ..core.files import check_writable
 from ..core.method import Method, detach
 from ..tasks import Task, load_task
 from ..training import evaluate, train
+from ..training.randomness import own_randomness
 from .memory import training_memory
 from .results import Result, append, key_of, load_results
 
@@ -40,7 +41,7 @@ class Job:
 
     Attributes:
         method: with its hyper-parameters.
-        seed: of head, order and dropout.
+        seed: of head, new parameters, order and dropout.
         lr: peak learning rate.
         lr_from: how it was found; see `Result`.
         search: part of the search for a learning rate: validation only, no look at the test split.
@@ -72,7 +73,7 @@ class Grid:
         base: name for `load_base`.
         task: name for `load_task`.
         methods: the methods with their hyper-parameters.
-        seeds: of head, order and dropout.
+        seeds: of head, new parameters, order and dropout.
         steps: see `train`, as the next three.
         batch_size: examples in a step.
         max_length: in tokens.
@@ -203,7 +204,8 @@ class Grid:
         """
         task = self.load_task()
         model = self._model(task, job.seed)
-        job.method.attach(model)
+        with own_randomness(torch.device("cpu"), job.seed):
+            job.method.attach(model)
         run = train(
             model,
             task,

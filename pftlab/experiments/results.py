@@ -16,6 +16,9 @@ from typing import Any
 from ..core.errors import BadValue, Unavailable
 from ..core.files import check_writable
 
+#: The folder of the book's own results, in a checkout.
+STORED = Path(__file__).resolve().parents[2] / "book" / "results"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -130,7 +133,7 @@ def load_results(
             f"{', '.join(Result.__dataclass_fields__)}."
         )
     if paths is None:
-        paths = Path(__file__).resolve().parents[2] / "book" / "results"
+        paths = STORED
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     results: list[Result] = []
     for path in map(Path, given):

@@ -199,6 +199,15 @@ def test_a_run_of_a_search_has_no_test_score(grid: Grid, monkeypatch: Any) -> No
     assert result.test == {} and "accuracy" in result.validation
 
 
+def test_a_run_depends_on_its_seed_and_not_on_what_was_drawn_before(grid: Grid) -> None:
+    first = {}
+    for seed in (0, 0, 1):
+        torch.rand(3)  # the caller's random numbers go on
+        run = grid.one(Job(pft.LoRA(rank=2), seed, 1e-2, search=True))
+        assert first.setdefault(seed, run.validation) == run.validation
+    assert first[0] != first[1]
+
+
 def test_a_method_that_does_not_fit_is_known_before_anything_runs(
     grid: Grid, tmp_path: Path, fake: list[Job]
 ) -> None:
@@ -456,6 +465,10 @@ def test_a_page_reads_its_family_the_baselines_and_the_control(
     assert len(table) == 2 + 3
     (line,) = [line for line in table if line.startswith("| LoRA |")]
     assert line == "| LoRA | 10 | 1.02 | 0.68 | 3 MiB | 80.0 ± 0.0 |"
+    scores = families.score_table(row for row in rows if row.method == "lora").splitlines()
+    times = RESULT.training["lr"] / pft.LoRA.learning_rate
+    validation = 100 * RESULT.validation["accuracy"]
+    assert scores[2:] == [f"| LoRA | × {times:.2g} | {validation:.1f} | 80.0 ± 0.0 |"]
     known = families.family_table("low_rank").splitlines()
     assert len(known) == 2 + 14
     assert "| LoRA (2021) | attention.query, attention.value | yes | yes |" in known
@@ -505,3 +518,31 @@ def test_the_stored_runs_on_the_larger_base_are_those_of_the_smaller_one() -> No
     assert ran(families.LARGER) == ran(families.RESULTS)
     bases = {r.base["name"].partition(" (")[0] for r in load_results(families.LARGER)}
     assert bases == {"mini-encoder"}
+
+
+def test_once_more_runs_a_method_under_the_protocol(monkeypatch: Any) -> None:
+    short = families.PROTOCOL | {"steps": 2, "seeds": (0, 1)}
+    monkeypatch.setattr(families, "PROTOCOL", short)
+    runs = families.once_more(pft.LinearProbe(), lr=1e-2, steps=3)
+    assert [run.seed for run in runs] == [0, 1] and all(run.test for run in runs)
+    for run in runs:
+        assert run.training == {
+            "steps": 3, "lr": 1e-2, "precision": "fp32",
+            **{name: short[name] for name in ("batch_size", "max_length")},
+        }  # fmt: skip
+        assert (run.base["name"], run.lr_from) == (short["base"], "given")
+
+
+def test_each_base_of_the_families_has_a_file_of_its_own(monkeypatch: Any) -> None:
+    ran: list[tuple[str, Path, str]] = []
+    monkeypatch.setattr(
+        Grid, "run", lambda grid, out, workers: ran.append((grid.base, out, grid.command))
+    )
+    for base in ((), ("--base", "mini-encoder")):
+        monkeypatch.setattr("sys.argv", ["families", "lora", *base])
+        families.main()
+    command = "python -m pftlab.experiments.families"
+    assert ran[::2] == ran[1::2] == [
+        ("tiny-encoder", families.RESULTS, command),
+        ("mini-encoder", families.LARGER, f"{command} --base mini-encoder"),
+    ]  # fmt: skip
