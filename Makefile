@@ -7,6 +7,7 @@ help:
 	@echo "make epub        make the environment, build the book as an EPUB"
 	@echo "make lab         make the environment, open the notebooks in JupyterLab"
 	@echo "make test        make the environment, run everything that keeps the project right"
+	@echo "make test-full   the same and all that grows with the book: some hours"
 	@echo "make test-quick  style, types and tests: no notebooks, no book"
 	@echo "make lint        style and types only"
 	@echo "make notebooks   run all notebooks anew and store their outputs"
@@ -35,6 +36,9 @@ lab: env
 test: env-test
 	@$(VENV)/python tools/verify.py
 
+test-full: env-test
+	@$(VENV)/python tools/verify.py full
+
 test-quick: env-test
 	@$(VENV)/python tools/verify.py quick
 
@@ -42,9 +46,9 @@ lint: env-test
 	@$(VENV)/python tools/verify.py lint types
 
 notebooks: env-test
-	@$(VENV)/python tools/notebooks.py run book
+	@$(VENV)/python tools/notebooks run book
 
 clean:
 	rm -rf _build .mypy_cache .ruff_cache
 
-.PHONY: help env env-test book epub lab test test-quick lint notebooks clean
+.PHONY: help env env-test book epub lab test test-full test-quick lint notebooks clean

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that tests import the tiny models by name
+HERE = Path(__file__).parent
+# so that tests import the tiny models and the tools by name
+sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
 torch.set_num_threads(1)
 
 

@@ -3,6 +3,11 @@
     python tools/verify.py               all stages
     python tools/verify.py lint types    some of them
     python tools/verify.py quick         what a contributor runs often
+    python tools/verify.py full          all stages, and nothing left out of them
+
+Two things grow with the book and are left out but in "full", which runs every week and before a
+release: the part of the contract that is marked `full`, and notebooks that were made from files
+none of which has changed since.
 
 Run it with the Python of the environment: `.venv/bin/python`. Stages run one after the other, and a
 failure does not stop the later ones. The last line counts what passed and what failed: a test is
@@ -32,33 +37,14 @@ ENVIRONMENT = {
     "TRANSFORMERS_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "PYTHONHASHSEED": "0",
+    # this checkout, and the tools in it, wherever the package was installed from
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tools")]),
 }
 WORKERS = ["-n", str(max(2, min(os.cpu_count() or 2, 8)))]
 PYTEST = [PYTHON, "-m", "pytest"]
+HANGS_AFTER = "1200"  # seconds by the clock; budgets are in processor time
 
-# stage → commands; a command of pytest is counted test by test
-STAGES: dict[str, list[list[str]]] = {
-    "lint": [
-        [PYTHON, "-m", "ruff", "check", "."],
-        [PYTHON, "-m", "ruff", "format", "--check", "pftlab", "tests", "tools", "benchmarks"],
-    ],
-    "types": [[PYTHON, "-m", "mypy"]],
-    "tests": [[*PYTEST, "tests", *WORKERS, "--dist", "worksteal", "-m", "not site"]],
-    "notebooks": [
-        [PYTHON, "tools/notebooks.py", "check", "book"],
-        [
-            *(*PYTEST, "book", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "300"),
-            *("--nbval-sanitize-with", "book/sanitize.cfg", *WORKERS, "--dist", "loadfile"),
-        ],
-    ],
-    "book": [
-        [
-            *(str(SCRIPTS / "jupyter-book"), "build", "."),
-            *("-W", "-n", "--keep-going", "--all", "-q"),
-        ]
-    ],
-    "site": [[*PYTEST, "tests/house", "-m", "site", *WORKERS, "--dist", "loadfile"]],
-}
+STAGES = ("lint", "types", "tests", "notebooks", "book", "site")
 QUICK = ("lint", "types", "tests")
 WIDTH = 78
 
@@ -75,10 +61,11 @@ class Outcome:
 
 def main() -> int:
     """Run the stages named on the command line, or all; return the exit code."""
-    names = sys.argv[1:] or list(STAGES)
+    full = sys.argv[1:] == ["full"]
+    names = list(STAGES) if full else sys.argv[1:] or list(STAGES)
     names = list(QUICK) if names == ["quick"] else names
     if unknown := [name for name in names if name not in STAGES]:
-        print(f"verify: no stage {unknown[0]!r}. Choose from: {', '.join(STAGES)}, quick.")
+        print(f"verify: no stage {unknown[0]!r}. Choose from: {', '.join(STAGES)}, quick, full.")
         return 2
     if "tests" in names and "PFTLAB_DATA" not in os.environ:
         print("PFTLAB_DATA names no folder: tests on real data sets are left out.")
@@ -86,19 +73,57 @@ def main() -> int:
     try:
         for name in names:
             print(f"\n== {name} ".ljust(WIDTH, "="), flush=True)
-            outcomes[name] = run(name)
+            outcomes[name] = run(name, full)
     except KeyboardInterrupt:
         print("\nverify: stopped.")
         return 130
     return summarise(outcomes)
 
 
-def run(stage: str) -> Outcome:
-    """Run the commands of a stage."""
+def commands(stage: str, full: bool) -> list[list[str]]:
+    """What a stage runs, one after the other; a command of pytest is counted test by test."""
+    if stage == "lint":
+        formatted = ["pftlab", "tests", "tools", "benchmarks"]
+        return [
+            [PYTHON, "-m", "ruff", "check", "."],
+            [PYTHON, "-m", "ruff", "format", "--check", *formatted],
+        ]
+    if stage == "types":
+        return [[PYTHON, "-m", "mypy"]]
+    if stage == "tests":
+        chosen = "not site" if full else "not site and not full"
+        return [[*PYTEST, "tests", *WORKERS, "--dist", "worksteal", "-m", chosen]]
+    if stage == "notebooks":
+        return [[PYTHON, "tools/notebooks", "check", "book"], *nbval(full)]
     if stage == "book":
         shutil.rmtree(ROOT / "_build", ignore_errors=True)
+        build = [str(SCRIPTS / "jupyter-book"), "build", "."]
+        return [[*build, "-W", "-n", "--keep-going", "--all", "-q"]]
+    return [[*PYTEST, "tests/house", "-m", "site", *WORKERS, "--dist", "loadfile"]]
+
+
+def nbval(full: bool) -> list[list[str]]:
+    """The command that runs notebooks anew and compares their outputs; none if none is due."""
+    due = ["book"]
+    if not full:
+        listing = subprocess.run(
+            [PYTHON, "tools/notebooks", "touched", "book"],
+            cwd=ROOT, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        due = listing.stdout.split("\n")[:-1] if listing.stdout.strip() else []
+        print(f"{len(due)} notebooks were made from files that are others now.", flush=True)
+    compare = ["-p", "notebooks.nbval_rules", "--nbval", "--nbval-current-env"]
+    limits = ["--nbval-cell-timeout", HANGS_AFTER, "--timeout", HANGS_AFTER]
+    rules = ["--nbval-sanitize-with", "book/sanitize.cfg"]
+    return (
+        [[*PYTEST, *due, *compare, *limits, *rules, *WORKERS, "--dist", "loadfile"]] if due else []
+    )
+
+
+def run(stage: str, full: bool) -> Outcome:
+    """Run the commands of a stage."""
     outcome, start = Outcome(), time.monotonic()
-    for command in STAGES[stage]:
+    for command in commands(stage, full):
         environment = {**os.environ, **ENVIRONMENT}
         if command[:3] == PYTEST:
             count_tests(command, environment, outcome)

@@ -1,6 +1,6 @@
 """The cells of a notebook that hold a chapter's exercises and quiz, made from their data.
 
-The book's chapters and the notebooks for students have the same cells: `tools/notebooks.py sync`
+The book's chapters and the notebooks for students have the same cells: `tools/notebooks sync`
 writes them into the chapter, in the place of those with the tag "exercises:CHAPTER", and
 `pftlab classroom release` writes them into the student's copy.
 """

@@ -1,16 +1,15 @@
 """The notebook tool finds each fault that would make a stored notebook untrustworthy."""
 
-import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
-ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("notebooks", ROOT / "tools" / "notebooks.py")
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
+from notebooks import checks, execution, form, package, record
+from notebooks.command import touched
+from notebooks.nbval_rules import near
 
 ALT = "A line that rises from the left to the right."
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -27,16 +26,16 @@ def stored(path, cells, seconds=15, widgets=None):
             cell.execution_count = number
     notebook = new_notebook(cells=cells)
     if widgets:
-        notebook.metadata["widgets"] = {tool.WIDGET_STATE: {"state": widgets}}
-    tool.store(path, notebook, seconds)
+        notebook.metadata["widgets"] = {form.WIDGET_STATE: {"state": widgets}}
+    record.store(path, notebook, seconds)
     return path
 
 
 def edit(path, change):
     """Change a stored notebook as a text editor would: nothing else in it changes."""
-    notebook = tool.read(path)
+    notebook = form.read(path)
     change(notebook)
-    tool.write(path, notebook)
+    form.write(path, notebook)
 
 
 def printed(text, name="stdout"):
@@ -52,7 +51,7 @@ def test_a_sound_notebook_passes(path):
     figure = new_code_cell(
         "plt.show()", outputs=[image()], metadata={"mystnb": {"image": {"alt": ALT}}}
     )
-    assert tool.check(stored(path, [printed("True\n"), figure, new_markdown_cell("Text.")])) == []
+    assert checks.check(stored(path, [printed("True\n"), figure, new_markdown_cell("Text.")])) == []
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def test_a_sound_notebook_passes(path):
     ],
 )
 def test_each_fault_in_a_code_cell_is_found(path, cell, fault):
-    problems = tool.check(stored(path, [cell]))
+    problems = checks.check(stored(path, [cell]))
     assert any(fault in problem for problem in problems), problems
 
 
@@ -98,21 +97,21 @@ def test_each_fault_in_a_code_cell_is_found(path, cell, fault):
 def test_each_fault_in_a_picture_is_found(path, source, fault):
     (path.parent / "a.svg").write_text("<svg/>")
     assert any(
-        fault in problem for problem in tool.check(stored(path, [new_markdown_cell(source)]))
+        fault in problem for problem in checks.check(stored(path, [new_markdown_cell(source)]))
     )
 
 
 def test_a_notebook_that_was_never_run_is_found(path):
-    tool.write(path, tool.normalise(new_notebook(cells=[new_code_cell("f()")])))
-    assert any("never run" in problem for problem in tool.check(path))
+    form.write(path, form.normalise(new_notebook(cells=[new_code_cell("f()")])))
+    assert any("never run" in problem for problem in checks.check(path))
 
 
 def test_an_edit_after_the_run_is_found(path):
     stored(path, [printed("1\n")])
-    notebook = tool.read(path)
+    notebook = form.read(path)
     notebook.cells[0].source = "g()"
-    tool.write(path, notebook)
-    assert any("edited after the run" in problem for problem in tool.check(path))
+    form.write(path, notebook)
+    assert any("edited after the run" in problem for problem in checks.check(path))
 
 
 def set_text(notebook):
@@ -132,11 +131,11 @@ def drop_image(notebook):
 
 
 def set_state(notebook):
-    notebook.metadata.widgets[tool.WIDGET_STATE]["state"]["0" * 31 + "1"]["state"]["value"] = 9
+    notebook.metadata.widgets[form.WIDGET_STATE]["state"]["0" * 31 + "1"]["state"]["value"] = 9
 
 
 def stale_state(notebook):
-    state = notebook.metadata.widgets[tool.WIDGET_STATE]["state"]
+    state = notebook.metadata.widgets[form.WIDGET_STATE]["state"]
     state["f" * 32] = {"model_name": "TextModel", "state": {}}
 
 
@@ -176,46 +175,46 @@ def test_each_edit_of_a_stored_notebook_is_found(path, change, fault):
     figure = new_code_cell(
         "plt.show()", outputs=[image()], metadata={"mystnb": {"image": {"alt": ALT}}}
     )
-    view = new_output("display_data", {tool.WIDGET_VIEW: {"model_id": "a" * 32}})
+    view = new_output("display_data", {form.WIDGET_VIEW: {"model_id": "a" * 32}})
     slider = {"a" * 32: {"model_name": "IntSliderModel", "state": {"value": 1}}}
     stored(path, [printed("1\n"), figure, new_code_cell("w", outputs=[view])], widgets=slider)
-    assert tool.check(path) == []
+    assert checks.check(path) == []
     edit(path, change)
-    assert any(fault in problem for problem in tool.check(path)), tool.check(path)
+    assert any(fault in problem for problem in checks.check(path)), checks.check(path)
 
 
 def test_a_widget_with_a_part_without_state_is_found(path):
-    view = new_output("display_data", {tool.WIDGET_VIEW: {"model_id": "a" * 32}})
+    view = new_output("display_data", {form.WIDGET_VIEW: {"model_id": "a" * 32}})
     box = {"a" * 32: {"model_name": "BoxModel", "state": {"children": ["IPY_MODEL_" + "b" * 32]}}}
-    problems = tool.check(stored(path, [new_code_cell("w", outputs=[view])], widgets=box))
+    problems = checks.check(stored(path, [new_code_cell("w", outputs=[view])], widgets=box))
     assert any("a part without stored state" in problem for problem in problems)
 
 
 def test_cells_run_out_of_order_are_found(path):
     stored(path, [printed("1\n"), printed("2\n")])
-    notebook = tool.read(path)
+    notebook = form.read(path)
     notebook.cells[0].execution_count = 7
-    tool.write(path, notebook)
-    assert any("in order" in problem for problem in tool.check(path))
+    form.write(path, notebook)
+    assert any("in order" in problem for problem in checks.check(path))
 
 
 def test_a_notebook_over_the_budget_is_found(path):
-    problems = tool.check(stored(path, [printed("1\n")], seconds=tool.NOTEBOOK_SECONDS + 15))
+    problems = checks.check(stored(path, [printed("1\n")], seconds=record.NOTEBOOK_SECONDS + 15))
     assert any("the budget is" in problem for problem in problems)
 
 
 def test_a_widget_without_state_is_found(path):
-    view = new_output("display_data", {tool.WIDGET_VIEW: {"model_id": "a" * 32}})
+    view = new_output("display_data", {form.WIDGET_VIEW: {"model_id": "a" * 32}})
     assert any(
         "no stored state" in p
-        for p in tool.check(stored(path, [new_code_cell("w", outputs=[view])]))
+        for p in checks.check(stored(path, [new_code_cell("w", outputs=[view])]))
     )
 
 
 def test_other_bytes_than_the_normal_form_are_found(path):
     stored(path, [printed("1\n")])
     path.write_text(path.read_text() + "\n")
-    assert any("normal form" in problem for problem in tool.check(path))
+    assert any("normal form" in problem for problem in checks.check(path))
 
 
 def test_the_normal_form_keeps_no_traces_of_a_run():
@@ -227,7 +226,7 @@ def test_the_normal_form_keeps_no_traces_of_a_run():
     notebook = new_notebook(
         cells=[cell, new_code_cell("g()", id=cell.id)], metadata={"editor": "x"}
     )
-    tool.normalise(notebook)
+    form.normalise(notebook)
     first, second = notebook.cells
     assert first.outputs[0].text == "one\ntwo\n"
     assert first.outputs[1].traceback == ["E: no"]
@@ -240,11 +239,11 @@ def test_widget_ids_do_not_depend_on_the_run():
     def with_ids(shown, inner, stray):
         entry = {"model_name": "BoxModel", "state": {"children": [f"IPY_MODEL_{inner}"]}}
         plain = {"model_name": "TextModel", "state": {}}
-        view = new_output("display_data", {tool.WIDGET_VIEW: {"model_id": shown}})
+        view = new_output("display_data", {form.WIDGET_VIEW: {"model_id": shown}})
         notebook = new_notebook(cells=[new_code_cell("w", outputs=[view], id="w")])
         state = {stray: plain, inner: plain, shown: entry}
-        notebook.metadata["widgets"] = {tool.WIDGET_STATE: {"state": state}}
-        return tool.text_of(tool.normalise(notebook))
+        notebook.metadata["widgets"] = {form.WIDGET_STATE: {"state": state}}
+        return form.text_of(form.normalise(notebook))
 
     text = with_ids("a" * 32, "b" * 32, "c" * 32)
     assert text == with_ids("9" * 32, "5" * 32, "7" * 32)
@@ -258,22 +257,22 @@ def test_library_cells_follow_the_library(path):
         new_code_cell("old", metadata={"tags": ["lib:pftlab.low_rank.lora.LowRank"]}),
         new_code_cell("old", metadata={"tags": ["lib-brief:pftlab.low_rank.lora.LoRA"]}),
     ]
-    tool.write(path, tool.normalise(new_notebook(cells=cells)))
-    assert tool.sync(path) and not tool.sync(path)
-    whole, brief = (cell.source for cell in tool.read(path).cells)
+    form.write(path, form.normalise(new_notebook(cells=cells)))
+    assert package.sync(path) and not package.sync(path)
+    whole, brief = (cell.source for cell in form.read(path).cells)
     assert whole in Path(lora.__file__).read_text()
     assert '"""' in whole and '"""' not in brief and brief.startswith("@dataclass")
 
 
 def test_a_tag_that_points_to_nothing_is_an_error():
     with pytest.raises(SystemExit, match="points to nothing"):
-        tool.library_source("lib:pftlab.low_rank.lora.NoSuchThing")
+        package.library_source("lib:pftlab.low_rank.lora.NoSuchThing")
 
 
 def test_recorded_time_changes_only_when_the_time_did():
-    assert tool.bracket(20.0, None) == 30
-    assert tool.bracket(29.0, 30) == 30 and tool.bracket(11.0, 30) == 30
-    assert tool.bracket(31.0, 30) == 45 and tool.bracket(9.0, 30) == 15
+    assert record.bracket(20.0, None) == 30
+    assert record.bracket(29.0, 30) == 30 and record.bracket(11.0, 30) == 30
+    assert record.bracket(31.0, 30) == 45 and record.bracket(9.0, 30) == 15
 
 
 def test_two_runs_give_the_same_bytes(path):
@@ -290,19 +289,96 @@ def test_two_runs_give_the_same_bytes(path):
         ),
     ]
     nbformat.write(new_notebook(cells=cells), path)
-    tool.run(path)
+    execution.run(path)
     first = path.read_bytes()
-    tool.run(path)
+    execution.run(path)
     assert path.read_bytes() == first
-    assert tool.check(path) == []
+    assert checks.check(path) == []
 
 
 def test_a_run_leaves_no_state_of_widgets_that_are_gone(path):
     notebook = new_notebook(cells=[new_code_cell("import ipywidgets as w\nw.IntSlider(1)")])
     nbformat.write(notebook, path)
-    tool.run(path)
-    assert "widgets" in tool.read(path).metadata
+    execution.run(path)
+    assert "widgets" in form.read(path).metadata
     edit(path, lambda notebook: notebook.cells[0].update(source="print(1)"))
-    tool.run(path)
-    assert "widgets" not in tool.read(path).metadata
-    assert tool.check(path) == []
+    execution.run(path)
+    assert "widgets" not in form.read(path).metadata
+    assert checks.check(path) == []
+
+
+def test_a_run_remembers_what_it_was_made_from(path):
+    cells = [
+        new_code_cell("from pftlab.core import files\nprint(1)"),
+        new_code_cell(f"print(len(open({str(record.ROOT / 'README.md')!r}).read()) > 9)"),
+    ]
+    nbformat.write(new_notebook(cells=cells), path)
+    execution.run(path)
+    notebook = form.read(path)
+    assert len(notebook.cells) == 2 and checks.check(path) == []
+    made_from = notebook.metadata["pftlab"]["made_from"]
+    assert {"pftlab/core/files.py", "README.md", "requirements.txt"} <= made_from.keys()
+    assert not any(name.startswith((".venv", "/")) for name in made_from)
+    assert "pftlab/low_rank/lora.py" not in made_from
+    assert record.changed_since(notebook) == [] == touched([path])
+
+
+@pytest.mark.parametrize("change", ["other", "gone", "no record"])
+def test_a_change_touches_the_notebooks_made_from_it(path, tmp_path, monkeypatch, change):
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    (tmp_path / "requirements.txt").write_text("torch")
+    source = tmp_path / "lora.py"
+    source.write_text("rank = 8")
+    record.store(path, new_notebook(cells=[printed("1\n")]), 15, [source])
+    assert touched([path]) == []
+    if change == "other":
+        source.write_text("rank = 9")
+    elif change == "gone":
+        source.unlink()
+    else:
+        edit(path, forget_run)
+    expected = ["everything"] if change == "no record" else ["lora.py"]
+    assert record.changed_since(form.read(path)) == expected
+    assert touched([path]) == [path]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        ("accuracy 84.2 %", "accuracy 84.3 %", True),
+        ("accuracy 84.2 %", "accuracy 84.4 %", False),
+        ("accuracy 84.2 %", "accuracy 84.2", False),
+        ("loss 0.6931", "loss 0.6932", True),
+        ("loss 123.456", "loss 123.50", True),
+        ("294,912 parameters", "294,913 parameters", False),
+        ("difference 1.2e-07", "difference 4.0e-07", True),
+        ("difference 1.2e-07", "difference 1.2e-02", False),
+        ("difference 1.2e-07", "difference 0.0e+00", False),
+        ("True", "False", False),
+        ("lora   9.9", "lora  10.0", True),
+        ("1.0 2.0", "1.0", False),
+        ("−3.1 points", "−3.2 points", True),
+        ("-3.1 points", "3.1 points", False),
+    ],
+)
+def test_nearly_the_same(one, two, same):
+    assert near(one, two) is same
+
+
+def test_nbval_takes_what_is_near_and_nothing_else(tmp_path):
+    def outcome(stored_text, limit="60"):
+        page = tmp_path / "page.ipynb"
+        stored(page, [printed(stored_text)])
+        edit(page, lambda notebook: notebook.cells[0].update(source="print('loss', 0.69314)"))
+        rules = f"import notebooks.execution as e; e.CELL_SECONDS = {limit}"
+        code = (
+            f"import sys; sys.path[:0] = [{str(record.ROOT / 'tools')!r}]; {rules}; import pytest;"
+            "sys.exit(pytest.main(['-q', '-p', 'notebooks.nbval_rules', '-p', 'no:cacheprovider',"
+            f"'--nbval', '--nbval-current-env', {str(page)!r}]))"
+        )
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert outcome("loss 0.69315\n").returncode == 0
+    assert outcome("loss 0.70315\n").returncode == 1
+    slow = outcome("loss 0.69315\n", limit="-1")
+    assert slow.returncode == 1 and "of processor time" in slow.stdout

@@ -1,25 +1,22 @@
 """The committed pages: notebooks in order, every citation and link leads somewhere."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+from notebooks import checks, form
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
-SPEC = importlib.util.spec_from_file_location("notebooks", ROOT / "tools" / "notebooks.py")
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
 
-NOTEBOOKS = tool.notebooks([str(BOOK)])
-PAGES = [*NOTEBOOKS, *sorted(p for p in BOOK.rglob("*.md") if not tool.hidden(p.relative_to(BOOK)))]
+NOTEBOOKS = form.notebooks([str(BOOK)])
+PAGES = [*NOTEBOOKS, *sorted(p for p in BOOK.rglob("*.md") if not form.hidden(p.relative_to(BOOK)))]
 
 
 def prose(page):
     if page.suffix == ".md":
         return page.read_text(encoding="utf-8")
-    return "\n\n".join(c.source for c in tool.read(page).cells if c.cell_type == "markdown")
+    return "\n\n".join(c.source for c in form.read(page).cells if c.cell_type == "markdown")
 
 
 def name_of(page):
@@ -28,7 +25,7 @@ def name_of(page):
 
 @pytest.mark.parametrize("page", NOTEBOOKS, ids=name_of)
 def test_notebook_is_in_order(page):
-    assert tool.check(page) == []
+    assert checks.check(page) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -60,4 +57,4 @@ def test_pictures_have_alternative_text(page):
     text = prose(page)
     images = re.findall(r"<img\b[^>]*>", text)
     alts = [re.search(r'alt="([^"]*)"', image) for image in images]
-    assert all(alt and len(alt[1]) >= tool.ALT_CHARACTERS for alt in alts)
+    assert all(alt and len(alt[1]) >= checks.ALT_CHARACTERS for alt in alts)

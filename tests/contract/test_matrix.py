@@ -1,7 +1,7 @@
 """The matrix that the book shows is the one that the contract keeps.
 
 After a method or a refusal was added, `pytest tests/contract/test_matrix.py --matrix
-book/appendix/matrix.json` writes it anew, and `tools/notebooks.py run book/appendix` the page.
+book/appendix/matrix.json` writes it anew, and `tools/notebooks run book/appendix` the page.
 """
 
 import json

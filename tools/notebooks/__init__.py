@@ -1,0 +1,1 @@
+"""The tool for the book's notebooks; see `command.py`."""
