@@ -11,20 +11,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from .facts import FAMILIES
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .experiments.summary import Summary
     from .training import Run
 
-FAMILIES: dict[str, tuple[str, str, str]] = {  # family → name, colour, marker
-    "finetune": ("fine-tuning", "#7a7a7a", "s"),
-    "adapter": ("adapters", "#0072b2", "o"),
-    "prompt": ("prompts", "#e69f00", "^"),
-    "low_rank": ("low rank", "#009e73", "D"),
-    "sparse": ("sparse", "#cc79a7", "v"),
-    "others": ("others", "#d55e00", "P"),
-}
 MEMORY: dict[str, tuple[str, str]] = {  # part → name, colour
     "weights": ("weights", "#7a7a7a"),
     "gradients": ("gradients", "#e69f00"),

@@ -181,51 +181,11 @@ def perturb(model: Any, seed: int = 1) -> None:
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
 
 
-#: hyper-parameters of the methods that do not fit a tiny model as they are
-SMALL: dict[str, dict[str, Any]] = {
-    "top_layers": {"count": 1},
-    "houlsby": {"bottleneck": 4},
-    "pfeiffer": {"bottleneck": 4},
-    "residual": {"bottleneck": 4},
-    "adapter_fusion": {"bottlenecks": (4, 3)},
-    "adapter_drop": {"bottleneck": 4},
-    "parallel": {"bottleneck": 4},
-    "compacter": {"bottleneck": 8},
-    "compacter_plus_plus": {"bottleneck": 8},
-    "adapter_plus": {"bottleneck": 4},
-    "mad_x": {"bottleneck": 4},
-    "prompt_tuning": {"length": 3},
-    "p_tuning": {"length": 3, "hidden": 8},
-    "multitask_prompt_tuning": {"length": 3, "tasks": 2, "rank": 2},
-    "prefix_tuning": {"length": 3, "hidden": 8},
-    "p_tuning_v2": {"length": 3},
-    "llama_adapter": {"length": 3},
-    "lora": {"rank": 2},
-    **{n: {"rank": 2} for n in ("rslora", "lora_plus", "lora_fa", "dora", "pissa", "olora")},
-    **{n: {"rank": 2} for n in ("loha", "lokr")},
-    "vera": {"rank": 8},
-    "delta_lora": {"rank": 2},
-    "adalora": {"rank": 2, "start_rank": 3},
-    "qlora": {"rank": 2},
-    "galore": {"rank": 2},
-    "random_mask": {"density": 0.02},
-    "fish_mask": {"density": 0.02, "samples": 4},
-    "lt_sft": {"density": 0.02, "full_steps": 1},
-    "did": {"dimension": 100},
-    "said": {"dimension": 100},
-    "mam": {"length": 3, "hidden": 8, "bottleneck": 4},
-    "unipelt": {"length": 3, "hidden": 8, "rank": 2, "bottleneck": 4},
-    "loreft": {"rank": 2, "first": 2},
-    "oft": {"block": 8},
-    "fourierft": {"frequencies": 20, "alpha": 20.0},
-}
-
-
 def method(name: str) -> Any:
     """The method `name` with hyper-parameters for a tiny model."""
     from pftlab import METHODS
 
-    return METHODS[name](**SMALL.get(name, {}))
+    return METHODS[name](**METHODS[name].tiny)
 
 
 def letters_tokenizer() -> Any:

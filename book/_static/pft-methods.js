@@ -5,7 +5,7 @@
   if (!table) return;
   const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
   const several = new Set(["tasks"]); // columns of lists
-  const chosen = ["family", "merges", "starts at the base", "causal", "tasks"];
+  const chosen = ["family", "merges", "starts at the base", "tasks"];
   const rows = [...table.tBodies[0].rows].map((row) => {
     const cells = [...row.cells].map((cell) => cell.textContent.trim());
     const titles = [...row.querySelectorAll("[title]")].map((element) => element.title);

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Site, planted
+from ..facts import FACTS
 from .bottleneck import Bottleneck
 from .houlsby import Houlsby
 
@@ -49,11 +50,7 @@ class AdapterDrop(Houlsby):
         layers: numbers of the layers that have adapters; None: all.
     """
 
-    name = "adapter_drop"
-    title = "AdapterDrop"
-    paper = "Rücklé et al. (2021), AdapterDrop: On the Efficiency of Adapters in Transformers"
-    url = "https://arxiv.org/abs/2010.11918"
-    year = 2020
+    facts = FACTS["adapter_drop"]
 
     layer_norm: bool = False
     highest: int | None = None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..core import BadCheckpoint, BadValue, Delta, Method, Site, detach, planted
 from ..core.checkpoint import build, contents, fingerprint
 from ..core.sites import NORMED
+from ..facts import FACTS
 from .bottleneck import Bottleneck, check_activation
 from .pfeiffer import Pfeiffer
 
@@ -67,14 +68,7 @@ class AdapterFusion(Method):
         layers: numbers of the layers that have them; None: all.
     """
 
-    name = "adapter_fusion"
-    title = "AdapterFusion"
-    family = "adapter"
-    paper = "Pfeiffer et al. (2021), AdapterFusion: Non-Destructive Task Composition"
-    url = "https://arxiv.org/abs/2005.00247"
-    year = 2020
-    learning_rate = 5e-5
-    identity_at_start = False
+    facts = FACTS["adapter_fusion"]
 
     bottlenecks: tuple[int, ...] = (48, 48)
     activation: str = "relu"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Delta, Method, Site
+from ..facts import FACTS
 from .bottleneck import Bottleneck, check_activation
 
 
@@ -39,14 +40,7 @@ class AdapterPlus(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "adapter_plus"
-    title = "Adapter+"
-    family = "adapter"
-    paper = "Steitz and Roth (2024), Adapters Strike Back"
-    url = "https://arxiv.org/abs/2406.06820"
-    year = 2024
-    learning_rate = 1e-3
-    identity_at_start = False
+    facts = FACTS["adapter_plus"]
 
     bottleneck: int = 8
     activation: str = "gelu"

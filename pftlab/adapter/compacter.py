@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site
 from ..core.sites import norm_parameters
+from ..facts import FACTS
 
 
 class LPHM(nn.Module):
@@ -63,14 +64,7 @@ class Compacter(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "compacter"
-    title = "Compacter"
-    family = "adapter"
-    paper = "Karimi Mahabadi et al. (2021), Compacter: Efficient Low-Rank Hypercomplex Adapters"
-    url = "https://arxiv.org/abs/2106.04647"
-    year = 2021
-    learning_rate = 3e-3
-    identity_at_start = False
+    facts = FACTS["compacter"]
 
     bottleneck: int = 24
     terms: int = 4
@@ -105,7 +99,6 @@ class CompacterPlusPlus(Compacter):
     Args: as for Compacter.
     """
 
-    name = "compacter_plus_plus"
-    title = "Compacter++"
+    facts = FACTS["compacter_plus_plus"]
 
     at: tuple[str, ...] = ("ffn",)

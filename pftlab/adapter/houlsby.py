@@ -12,6 +12,7 @@ from torch import nn
 
 from ..core import Delta, Method, Site
 from ..core.sites import norm_parameters
+from ..facts import FACTS
 from .bottleneck import Bottleneck, check_activation
 
 
@@ -28,14 +29,7 @@ class Houlsby(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "houlsby"
-    title = "Houlsby adapters"
-    family = "adapter"
-    paper = "Houlsby et al. (2019), Parameter-Efficient Transfer Learning for NLP"
-    url = "https://arxiv.org/abs/1902.00751"
-    year = 2019
-    learning_rate = 1e-3
-    identity_at_start = False  # near the identity, not at it
+    facts = FACTS["houlsby"]
 
     bottleneck: int = 64
     activation: str = "gelu"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site
 from ..core.sites import sites, word_scores
+from ..facts import FACTS
 from .pfeiffer import Pfeiffer
 
 
@@ -73,15 +74,7 @@ class MADX(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "mad_x"
-    title = "MAD-X language adapters"
-    family = "adapter"
-    paper = "Pfeiffer et al. (2020), MAD-X: An Adapter-Based Framework for Multi-Task Transfer"
-    url = "https://arxiv.org/abs/2005.00052"
-    year = 2020
-    where = "stream, and the word embeddings"
-    learning_rate = 1e-3
-    identity_at_start = False
+    facts = FACTS["mad_x"]
 
     bottleneck: int = 384
     std: float = 0.02

@@ -7,6 +7,7 @@ Transfer Learning, https://arxiv.org/abs/2110.04366
 from dataclasses import dataclass
 
 from ..core import BadValue, Delta, Method, Site
+from ..facts import FACTS
 from .bottleneck import ParallelBottleneck, check_activation
 
 
@@ -26,13 +27,7 @@ class ParallelAdapter(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "parallel"
-    title = "Parallel adapters"
-    family = "adapter"
-    paper = "He et al. (2022), Towards a Unified View of Parameter-Efficient Transfer Learning"
-    url = "https://arxiv.org/abs/2110.04366"
-    year = 2021
-    learning_rate = 1e-3
+    facts = FACTS["parallel"]
 
     bottleneck: int = 64
     scale: float = 4.0

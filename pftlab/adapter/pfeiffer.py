@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core import Delta, Method, Site
 from ..core.sites import NORMED
+from ..facts import FACTS
 from .bottleneck import Bottleneck, check_activation
 
 
@@ -38,14 +39,7 @@ class Pfeiffer(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "pfeiffer"
-    title = "Pfeiffer adapters"
-    family = "adapter"
-    paper = "Pfeiffer et al. (2021), AdapterFusion: Non-Destructive Task Composition"
-    url = "https://arxiv.org/abs/2005.00247"
-    year = 2020
-    learning_rate = 1e-3
-    identity_at_start = False
+    facts = FACTS["pfeiffer"]
 
     bottleneck: int = 48
     activation: str = "relu"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..core import Delta, Method, Site
+from ..facts import FACTS
 from .bottleneck import Bottleneck
 
 
@@ -35,14 +36,7 @@ class ResidualAdapter(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "residual"
-    title = "Residual adapters"
-    family = "adapter"
-    paper = "Lin et al. (2020), Exploring Versatile Generative Language Model"
-    url = "https://arxiv.org/abs/2004.03829"
-    year = 2020
-    learning_rate = 1e-3
-    identity_at_start = False
+    facts = FACTS["residual"]
 
     bottleneck: int = 100
     std: float = 0.02

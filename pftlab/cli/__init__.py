@@ -5,14 +5,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..core.errors import BadValue, PftError
 from ..experiments.sizes import SIZES
 from . import commands
-from .cards import MethodCard
 from .hyperparameters import add_options, offer, parse
+
+if TYPE_CHECKING:
+    from ..core.method import Method
 
 DESCRIPTION = """\
 PFT Lab: parameter-efficient fine-tuning, from scratch.
@@ -97,11 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 for an error, 130 after Ctrl-C."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        card = _method_in(words)
-        parser = _parser(card)
+        method = _method_in(words)
+        parser = _parser(method)
         given, rest = parser.parse_known_args(words)
-        if rest and card and hasattr(given, "method"):
-            raise BadValue(f"{card.title} has no hyper-parameter {rest[0]!r}. {offer(card)}")
+        if rest and method and hasattr(given, "method"):
+            raise BadValue(f"{method.title} has no hyper-parameter {rest[0]!r}. {offer(method)}")
         if rest:
             parser.error(f"unknown option {rest[0]!r}; see pftlab {given.command or ''} --help")
         if given.command is None:
@@ -124,8 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _method_in(words: list[str]) -> MethodCard | None:
-    """The card of the method that --method names: its hyper-parameters are options."""
+def _method_in(words: list[str]) -> "type[Method] | None":
+    """The method that --method names: its hyper-parameters are options."""
     for word, following in zip(words, [*words, ""][1:], strict=True):
         if word == "--method" and following and not following.startswith("-"):
             return parse(following)[0]
@@ -134,7 +136,7 @@ def _method_in(words: list[str]) -> MethodCard | None:
     return None
 
 
-def _parser(card: MethodCard | None) -> argparse.ArgumentParser:
+def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="pftlab", description=DESCRIPTION, formatter_class=raw, allow_abbrev=False
@@ -163,14 +165,14 @@ def _parser(card: MethodCard | None) -> argparse.ArgumentParser:
                      help=f"one of {', '.join(SIZES)}; or a config.json, or the folder of one; or "
                           "a base model")  # fmt: skip
     sub.add_argument("--num-labels", type=int, metavar="N", help="add a classification head")
-    _method_options(sub, card)
+    _method_options(sub, method)
     _json_option(sub)
 
     sub = command("train", commands.train, "train one method and save it", TRAIN)
     _training_options(sub)
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="of head, order and dropout")
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint and state")
-    _method_options(sub, card)
+    _method_options(sub, method)
     _json_option(sub)
 
     sub = command("compare", commands.compare, "train methods alike, print a table", COMPARE)
@@ -222,12 +224,12 @@ def _json_option(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
-def _method_options(sub: argparse.ArgumentParser, card: MethodCard | None) -> None:
+def _method_options(sub: argparse.ArgumentParser, method: "type[Method] | None") -> None:
     sub.add_argument(
         "--method", required=True, metavar="NAME", help="a method; settings may follow: lora:rank=4"
     )
-    if card:
-        add_options(sub, card)
+    if method:
+        add_options(sub, method)
 
 
 def _training_options(sub: argparse.ArgumentParser) -> None:

@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BadValue, UnknownName
 from ..core.files import atomic_write, check_writable
+from ..facts import FACTS, FAMILIES
 from ..registry import METHODS
-from .cards import MethodCard, method_card
-from .hyperparameters import changed, given_options, make, parse, split_methods, written
+from .hyperparameters import (
+    changed,
+    given_options,
+    hyperparameters,
+    parse,
+    split_methods,
+    written,
+)
 from .table import print_table
 
 if TYPE_CHECKING:
+    from ..core.method import Method
     from ..experiments import Grid, Summary
     from ..tasks import Task
 
@@ -25,52 +33,55 @@ FIGURES = (".png", ".svg", ".pdf")
 def methods(given: argparse.Namespace) -> None:
     """List the methods, or describe one."""
     if given.method_name is not None:
-        card = method_card(given.method_name)
+        method = METHODS[given.method_name]
         if given.json:
-            _print_json(asdict(card))
+            _print_json(_known(method))
         else:
-            _describe(card)
+            _describe(method)
         return
-    cards = [method_card(name) for name in METHODS]
-    families = list(dict.fromkeys(card.family for card in cards))
-    if given.family is not None and given.family not in families:
-        raise UnknownName("family", given.family, families)
-    cards = [card for card in cards if given.family in (None, card.family)]
+    if given.family is not None and given.family not in FAMILIES:
+        raise UnknownName("family", given.family, FAMILIES)
+    rows = [row for row in FACTS.values() if given.family in (None, row.family)]
     if given.json:
-        _print_json([asdict(card) for card in cards])
+        _print_json([_known(METHODS[row.name]) for row in rows])
         return
     print_table(
         ["name", "method", "family", "merges", "trained with", "paper"],
         [
             [
-                card.name,
-                card.title,
-                card.family,
-                "yes" if card.mergeable else "",
-                f"lr {card.learning_rate:g}",
-                card.paper,
+                row.name,
+                row.title,
+                row.family,
+                "yes" if row.mergeable else "",
+                f"lr {row.learning_rate:g}",
+                row.paper,
             ]
-            for card in cards
+            for row in rows
         ],
     )
 
 
-def _describe(card: MethodCard) -> None:
-    surveys = f" (in surveys: {card.surveys})" if card.surveys else ""
-    print(f"{card.title} ({card.name}), family {card.family}{surveys}, {card.year}")
-    print(f"{card.paper}\n{card.url}\n")
-    print(f"acts at: {card.acts_at}")
-    print(f"models for: {', '.join(card.model_tasks)}")
-    print(f"folds into the weights: {'yes' if card.mergeable else 'no'}")
-    print(f"starts as the base model: {'yes' if card.identity_at_start else 'no'}")
-    print(f"keeps a causal model causal: {'yes' if card.causal else 'no'}")
-    print(f"learning rate: {card.learning_rate:g}\n")
-    if card.hyperparameters:
+def _known(method: "type[Method]") -> dict[str, Any]:
+    """What is known of a method, for JSON."""
+    fields = [asdict(field) for field in hyperparameters(method)]
+    return vars(method.facts) | {"hyperparameters": fields}
+
+
+def _describe(method: "type[Method]") -> None:
+    surveys = f" (in surveys: {method.surveys})" if method.surveys else ""
+    print(f"{method.title} ({method.name}), family {method.family}{surveys}, {method.year}")
+    print(f"{method.paper}\n{method.url}\n")
+    print(f"acts at: {method.where or ', '.join(method.at or ())}")
+    print(f"models for: {', '.join(method.model_tasks)}")
+    print(f"folds into the weights: {'yes' if method.mergeable else 'no'}")
+    print(f"starts as the base model: {'yes' if method.identity_at_start else 'no'}")
+    print(f"learning rate: {method.learning_rate:g}\n")
+    if found := hyperparameters(method):
         print_table(
             ["option", "type", "default", "meaning"],
             [
                 ["--" + f.name.replace("_", "-"), f.kind, written(f.default), f.meaning]
-                for f in card.hyperparameters
+                for f in found
             ],
         )
 
@@ -113,20 +124,20 @@ def bases(given: argparse.Namespace) -> None:
 
 def count(given: argparse.Namespace) -> None:
     """Count what a method trains in a model."""
-    card, values = _method_of(given)
+    method, values = _method_of(given)
     from ..core.count import count as count_parameters
     from ..experiments.sizes import blank
 
-    counted = count_parameters(make(card, values).attach(blank(given.model, given.num_labels)))
+    counted = count_parameters(method(**values).attach(blank(given.model, given.num_labels)))
     if given.json:
         _print_json({**asdict(counted), "percent": counted.percent})
     else:
-        print(f"{changed(card, values)} in {given.model}: {counted}")
+        print(f"{changed(method, values)} in {given.model}: {counted}")
 
 
 def train(given: argparse.Namespace) -> None:
     """Train one method and save it."""
-    card, values = _method_of(given)
+    cls, values = _method_of(given)
     check_writable(given.out)
     from ..bases import load_base
     from ..core.checkpoint import save
@@ -135,7 +146,7 @@ def train(given: argparse.Namespace) -> None:
     from ..training import train as train_model
     from ..training.randomness import own_randomness
 
-    method, task = make(card, values), _task_of(given)
+    method, task = cls(**values), _task_of(given)
     model = load_base(given.base, num_labels=task.num_labels, task=task.model_task, seed=given.seed)
     with own_randomness(model.device, given.seed):
         method.attach(model)
@@ -182,7 +193,7 @@ def compare(given: argparse.Namespace) -> None:
     grid = Grid(
         base=given.base,
         task=given.task,
-        methods=tuple(make(card, values) for card, values in chosen),
+        methods=tuple(cls(**values) for cls, values in chosen),
         seeds=tuple(range(given.seeds)),
         steps=given.steps,
         batch_size=given.batch_size,
@@ -226,7 +237,7 @@ def _print_comparison(grid: "Grid", rows: list["Summary"], out: Path) -> None:
             "method's own, by validation."
         )
         ends = (min(grid.factors), max(grid.factors))
-        edge = [r for r in rows if r.lr in [f * method_card(r.method).learning_rate for f in ends]]
+        edge = [r for r in rows if r.lr in [f * FACTS[r.method].learning_rate for f in ends]]
         if edge:
             notes.append(
                 "At the edge of the search, so that a better rate may lie beyond: "
@@ -255,13 +266,13 @@ def _compared(row: "Summary") -> list[str]:
 
 
 def _name(row: "Summary") -> str:
-    return changed(method_card(row.method), row.hyperparameters)
+    return changed(METHODS[row.method], row.hyperparameters)
 
 
-def _method_of(given: argparse.Namespace) -> tuple[MethodCard, dict[str, Any]]:
-    """Card and values from --method and the options of its hyper-parameters."""
-    card, values = parse(given.method)
-    return card, values | given_options(card, given)
+def _method_of(given: argparse.Namespace) -> tuple["type[Method]", dict[str, Any]]:
+    """Method and values from --method and the options of its hyper-parameters."""
+    method, values = parse(given.method)
+    return method, values | given_options(method, given)
 
 
 def _task_of(given: argparse.Namespace) -> "Task":

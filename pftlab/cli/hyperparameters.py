@@ -4,13 +4,18 @@ Everything comes from the fields of the method's dataclass: nothing here knows a
 """
 
 import argparse
+import dataclasses
+import inspect
 import re
+import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BadValue
 from ..registry import METHODS
-from .cards import Hyperparameter, MethodCard, method_card
+
+if TYPE_CHECKING:
+    from ..core.method import Method
 
 PREFIX = "hyper-parameter "  # of the names under which argparse keeps the values
 
@@ -48,26 +53,64 @@ READERS: dict[str, tuple[Callable[[str], Any], str, str]] = {  # type → reader
 OPTIONAL = " | None"
 
 
-def read(card: MethodCard, name: str, text: str) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Hyperparameter:
+    """A field of a method: its name, type as written, default, and meaning in the docstring."""
+
+    name: str
+    kind: str
+    default: Any
+    meaning: str
+
+
+def hyperparameters(method: "type[Method]") -> list[Hyperparameter]:
+    """The fields of a method; what its docstring does not explain, its parents' do."""
+    meanings: dict[str, str] = {}
+    for base in reversed(method.__mro__):
+        meanings |= _arguments(base.__doc__)
+    return [
+        Hyperparameter(
+            field.name,
+            field.type.__name__ if type(field.type) is type else str(field.type),
+            field.default,
+            meanings.get(field.name, ""),
+        )
+        for field in dataclasses.fields(method)  # type: ignore[arg-type]
+    ]
+
+
+def _arguments(docstring: str | None) -> dict[str, str]:
+    """What a docstring says of each argument under "Args:"."""
+    text = inspect.cleandoc(docstring or "").partition("Args:")[2]
+    entries = re.split(r"\n(?=\w+(?:, \w+)*: )", textwrap.dedent(text))
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, colon, meaning = entry.strip().partition(": ")
+        if colon:
+            found |= {n: " ".join(meaning.split()) for n in name.split(", ")}
+    return found
+
+
+def read(method: "type[Method]", name: str, text: str) -> Any:
     """The value of a hyper-parameter from its text.
 
     Raises:
         BadValue: the method has no such hyper-parameter, or the text is no value of its type.
     """
-    field = next((f for f in card.hyperparameters if f.name == name), None)
+    field = next((f for f in hyperparameters(method) if f.name == name), None)
     if field is None:
-        raise BadValue(f"{card.title} has no hyper-parameter {name!r}. {offer(card)}")
+        raise BadValue(f"{method.title} has no hyper-parameter {name!r}. {offer(method)}")
     optional = field.kind.endswith(OPTIONAL)
     if optional and text.lower() == "none":
         return None
     if field.kind.removesuffix(OPTIONAL) not in READERS:
-        raise BadValue(f"{name} of {card.title} can be given in Python alone ({field.kind}).")
+        raise BadValue(f"{name} of {method.title} can be given in Python alone ({field.kind}).")
     reader, _, words = READERS[field.kind.removesuffix(OPTIONAL)]
     try:
         return reader(text)
     except (ValueError, KeyError) as error:
         raise BadValue(
-            f"{name}={text!r}: {card.title} wants {words}{', or none' if optional else ''}. "
+            f"{name}={text!r}: {method.title} wants {words}{', or none' if optional else ''}. "
             f"Its default is {written(field.default)}."
         ) from error
 
@@ -79,36 +122,31 @@ def written(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-def offer(card: MethodCard) -> str:
+def offer(method: "type[Method]") -> str:
     """What can be given."""
-    listing = ", ".join(f"{f.name} ({written(f.default)})" for f in card.hyperparameters)
+    listing = ", ".join(f"{f.name} ({written(f.default)})" for f in hyperparameters(method))
     return f"It takes, with these defaults: {listing}." if listing else "It takes none."
 
 
-def parse(text: str) -> tuple[MethodCard, dict[str, Any]]:
-    """Card and values from "name" or "name:field=value,field=value".
+def parse(text: str) -> tuple["type[Method]", dict[str, Any]]:
+    """Method and values from "name" or "name:field=value,field=value".
 
     Raises:
         UnknownName: there is no such method.
         BadValue: a setting is not as it should be.
     """
     name, _, settings = text.strip().partition(":")
-    card, values = method_card(name), {}
+    method, values = METHODS[name], {}
     # a comma also stands between the words of one value: a setting begins where a "=" follows
     for setting in re.split(r",(?=\s*\w+\s*=)", settings) if settings.strip() else []:
         key, equals, value = setting.partition("=")
         if not equals:
             raise BadValue(
                 f"{setting!r} in {text.strip()!r} is no setting; write {name}:field=value. "
-                + offer(card)
+                + offer(method)
             )
-        values[key.strip()] = read(card, key.strip(), value.strip())
-    return card, values
-
-
-def make(card: MethodCard, values: dict[str, Any]) -> Any:
-    """The method itself; this imports it."""
-    return METHODS[card.name](**values)
+        values[key.strip()] = read(method, key.strip(), value.strip())
+    return method, values
 
 
 def split_methods(text: str) -> list[str]:
@@ -124,10 +162,10 @@ def split_methods(text: str) -> list[str]:
     return words
 
 
-def add_options(parser: argparse.ArgumentParser, card: MethodCard) -> None:
+def add_options(parser: argparse.ArgumentParser, method: "type[Method]") -> None:
     """Give `parser` an option for each hyper-parameter."""
-    group = parser.add_argument_group(f"hyper-parameters of {card.title}", card.paper)
-    for field in card.hyperparameters:
+    group = parser.add_argument_group(f"hyper-parameters of {method.title}", method.paper)
+    for field in hyperparameters(method):
         meaning = f"{field.meaning.removesuffix('.')} (default {written(field.default)})"
         try:
             group.add_argument(
@@ -140,25 +178,25 @@ def add_options(parser: argparse.ArgumentParser, card: MethodCard) -> None:
         except argparse.ArgumentError:  # the command has an option of this name
             group.description = (
                 f"{group.description or ''} "
-                f"({field.name}: give it as --method {card.name}:{field.name}={field.default})"
+                f"({field.name}: give it as --method {method.name}:{field.name}={field.default})"
             )
 
 
-def given_options(card: MethodCard, given: argparse.Namespace) -> dict[str, Any]:
+def given_options(method: "type[Method]", given: argparse.Namespace) -> dict[str, Any]:
     """The values of the options that `add_options` added and that were given."""
     found = {k.removeprefix(PREFIX): v for k, v in vars(given).items() if k.startswith(PREFIX)}
-    return {name: read(card, name, text) for name, text in found.items()}
+    return {name: read(method, name, text) for name, text in found.items()}
 
 
-def changed(card: MethodCard, values: dict[str, Any]) -> str:
+def changed(method: "type[Method]", values: dict[str, Any]) -> str:
     """The method as "lora:rank=4", with those values that differ from its defaults."""
-    defaults = {f.name: f.default for f in card.hyperparameters}
+    defaults = {f.name: f.default for f in hyperparameters(method)}
     settings = [
         f"{name}={written(tuple(value) if isinstance(value, list) else value)}"
         for name, value in values.items()
         if name in defaults and _plain(value) != _plain(defaults[name])
     ]
-    return card.name + (":" + ",".join(settings) if settings else "")
+    return method.name + (":" + ",".join(settings) if settings else "")
 
 
 def _letters(field: Hyperparameter) -> str:

@@ -6,7 +6,7 @@ in one record on the model, so that `detach` and `disabled` bring the base back 
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
@@ -45,21 +45,25 @@ class Method:
     """What to plant and where: subclasses are frozen dataclasses of hyper-parameters.
 
     A method overrides `delta` (what to plant at one of its sites), or `trains` (which of the
-    base's own parameters to train), or both. The class data below feeds the registry, the tables
-    of the book and the contract tests, which check every claim made here.
+    base's own parameters to train), or both. Its class data feed the registry and the tables, and
+    the contract checks every claim made in them. A method of this package has them in its row of
+    `pftlab.facts`, where each is explained, and takes them by `facts = FACTS["lora"]`; a method of
+    one's own sets in its class what differs from the defaults here.
     """
 
-    name: ClassVar[str]  # in the registry, on the command line, in files
-    title: ClassVar[str]  # as the field writes it
-    family: ClassVar[str]  # finetune, adapter, prompt, low_rank, sparse, others
-    paper: ClassVar[str]  # authors (year), title
-    url: ClassVar[str]
-    year: ClassVar[int]
-    surveys: ClassVar[str] = ""  # the family in which surveys put it, where that is another
-    where: ClassVar[str] = ""  # it acts, in words, if its sites are not its hyper-parameter `at`
-    model_tasks: ClassVar[
-        tuple[str, ...]
-    ] = (  # of models that it can be attached to; see `load_base`
+    facts: ClassVar[Any] = None  # a row of pftlab.facts
+    name: ClassVar[str]  # by default the class's, in small letters
+    place: ClassVar[str] = ""
+    title: ClassVar[str]  # by default the class's name
+    family: ClassVar[str] = "others"
+    year: ClassVar[int] = 0
+    learning_rate: ClassVar[float] = 1e-3
+    paper: ClassVar[str] = ""
+    reference: ClassVar[str] = ""
+    url: ClassVar[str] = ""
+    surveys: ClassVar[str] = ""
+    where: ClassVar[str] = ""
+    model_tasks: ClassVar[tuple[str, ...]] = (
         "sequence_classification",
         "token_classification",
         "causal_lm",
@@ -67,17 +71,31 @@ class Method:
         "masked_lm",
         "features",
     )
-    learning_rate: ClassVar[float] = 1e-3  # a sensible peak for AdamW
-    identity_at_start: ClassVar[bool] = True  # attached and untrained, the model computes the base
+    identity_at_start: ClassVar[bool] = True
     mergeable: ClassVar[bool] = False
-    causal: ClassVar[bool] = True  # a token never sees what comes after it
-    batch_independent: ClassVar[bool] = True
-    needs_head: ClassVar[bool] = False  # trains nothing but the head
-    last_counts: ClassVar[bool] = False  # a schedule's end is the result: keep it, not the best
+    needs_head: ClassVar[bool] = False
+    last_counts: ClassVar[bool] = False
+    stores_more: ClassVar[str] = ""
+    stores_less: ClassVar[str] = ""
+    cannot: ClassVar[Mapping[str, str]] = {}
+    tiny: ClassVar[Mapping[str, Any]] = {}
+    small: ClassVar[Mapping[str, Any]] = {}
     peft: ClassVar[Any] = None  # a PeftFormat, where Hugging Face PEFT has the method
 
     at: tuple[str, ...] | None = None
     layers: tuple[int, ...] | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        own = vars(cls)
+        data = (
+            vars(cls.facts)
+            if "facts" in own
+            else {"name": cls.__name__.strip("_").lower(), "title": cls.__name__}
+        )
+        for key, value in data.items():
+            if key not in own:
+                setattr(cls, key, value)
 
     def __post_init__(self) -> None:
         _check_hyperparameters(self)

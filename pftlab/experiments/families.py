@@ -21,6 +21,7 @@ import torch
 
 from ..bases import load_base
 from ..core.method import Method
+from ..facts import FACTS
 from ..registry import METHODS
 from .arithmetic import forward_flops, step_flops
 from .grid import Grid, Job
@@ -42,34 +43,22 @@ PROTOCOL: dict[str, Any] = {
     "search": True,
     "factors": (0.3, 1.0, 3.0, 10.0),  # mostly upwards: rates for large models are small ones here
 }
-#: Where the default is meant for models that are many times wider, or for longer training.
-SETTINGS: dict[str, dict[str, Any]] = {
-    **{key: {"bottleneck": 16} for key in ("houlsby", "pfeiffer", "residual", "parallel")},
-    "adapter_drop": {"bottleneck": 16},
-    "mad_x": {"bottleneck": 32},
-    **{key: {"length": 10} for key in ("prompt_tuning", "p_tuning", "multitask_prompt_tuning")},
-    "prefix_tuning": {"length": 10, "hidden": 64},
-    "p_tuning_v2": {"length": 10},
-    "qlora": {"rank": 8},
-    "galore": {"interval": 50},
-    "fish_mask": {"samples": 256},
-    "lt_sft": {"full_learning_rate": 5e-4},
-    "mam": {"length": 10, "hidden": 64, "bottleneck": 16},
-    "unipelt": {"bottleneck": 16, "hidden": 64},
-    "fourierft": {"frequencies": 500},
-}
 #: Not by itself: it combines adapters that were trained for other tasks. Its family's page does.
 APART = ("adapter_fusion",)
 
 
 def small(name: str) -> Method:
-    """The method `name` as the pages of the families run it."""
-    return METHODS[name](**SETTINGS.get(name, {}))
+    """The method `name` as the pages of the families run it.
+
+    Where a default is meant for models that are many times wider, or for longer training, its row
+    of facts says what fits small ones.
+    """
+    return METHODS[name](**FACTS[name].small)
 
 
 def members(family: str) -> list[str]:
     """The names of the methods of `family`, in the order of the registry."""
-    return [name for name, method in METHODS.items() if method.family == family]
+    return [name for name, row in FACTS.items() if row.family == family]
 
 
 def grids(names: tuple[str, ...] = (), base: str = PROTOCOL["base"]) -> list[Grid]:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from ..core import BadValue, Method
+from ..facts import FACTS
 from .layers import from_the_top
 
 
@@ -25,15 +26,7 @@ class DiscriminativeLearningRates(Method):
         divisor: of the rate, from one layer to the next lower one (paper: 2.6).
     """
 
-    name = "discriminative"
-    title = "Discriminative learning rates"
-    family = "finetune"
-    paper = "Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification"
-    url = "https://arxiv.org/abs/1801.06146"
-    year = 2018
-    where = "every parameter"
-    learning_rate = 1e-4
-    mergeable = True
+    facts = FACTS["discriminative"]
 
     divisor: float = 2.6
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..core import BadValue, Method
+from ..facts import FACTS
 from .layers import above
 
 
@@ -21,15 +22,7 @@ class FrozenBottom(Method):
         count: how many layers, from the bottom, are frozen; 0 freezes the embeddings alone.
     """
 
-    name = "frozen_bottom"
-    title = "Frozen bottom"
-    family = "finetune"
-    paper = "Lee et al. (2019), What Would Elsa Do? Freezing Layers During Transformer Fine-Tuning"
-    url = "https://arxiv.org/abs/1911.03090"
-    year = 2019
-    where = "the upper layers, and what follows them"
-    learning_rate = 5e-5
-    mergeable = True
+    facts = FACTS["frozen_bottom"]
 
     count: int = 1
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..core import Method
+from ..facts import FACTS
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,7 @@ class FullFineTuning(Method):
     host memory.
     """
 
-    name = "full"
-    title = "Full fine-tuning"
-    family = "finetune"
-    paper = "Devlin et al. (2019), BERT: Pre-training of Deep Bidirectional Transformers"
-    url = "https://arxiv.org/abs/1810.04805"
-    year = 2018
-    where = "every parameter"
-    learning_rate = 5e-5
-    mergeable = True
+    facts = FACTS["full"]
 
     def trains(self, model: nn.Module) -> Iterable[str]:
         return [name for name, _ in model.named_parameters() if ".pft_" not in f".{name}"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..core import BadValue, Method
+from ..facts import FACTS
 from .layers import from_the_top
 
 
@@ -29,15 +30,7 @@ class GradualUnfreezing(Method):
         start: how many layers are open in the first phase.
     """
 
-    name = "gradual_unfreezing"
-    title = "Gradual unfreezing"
-    family = "finetune"
-    paper = "Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification"
-    url = "https://arxiv.org/abs/1801.06146"
-    year = 2018
-    where = "every parameter, from the top down"
-    learning_rate = 5e-5
-    mergeable = True
+    facts = FACTS["gradual_unfreezing"]
 
     phase_steps: int | None = None
     start: int = 1

@@ -7,6 +7,7 @@ Smith (2019), https://arxiv.org/abs/1903.05987
 from dataclasses import dataclass
 
 from ..core import Method
+from ..facts import FACTS
 
 
 @dataclass(frozen=True)
@@ -17,17 +18,7 @@ class LinearProbe(Method):
     of the head and trained with it; then the probe is more than linear, and `count` shows it.
     """
 
-    name = "linear_probe"
-    title = "Linear probe"
-    family = "finetune"
-    paper = "Peters et al. (2019), To Tune or Not to Tune?"
-    url = "https://arxiv.org/abs/1903.05987"
-    year = 2016
-    where = "the head"
-    model_tasks = ("sequence_classification", "token_classification")
-    learning_rate = 5e-3
-    mergeable = True
-    needs_head = True
+    facts = FACTS["linear_probe"]
     nothing_to_train = (
         "It trains the task's head, and this model has none: load it with num_labels=…"
     )

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..core import BadValue, Method
 from ..core.sites import sites
+from ..facts import FACTS
 from .layers import above
 
 
@@ -22,15 +23,7 @@ class TopLayers(Method):
         count: how many layers, from the top, are trained.
     """
 
-    name = "top_layers"
-    title = "Top layers"
-    family = "finetune"
-    paper = "Houlsby et al. (2019), Parameter-Efficient Transfer Learning for NLP"
-    url = "https://arxiv.org/abs/1902.00751"
-    year = 2018
-    where = "the last layers, and what follows them"
-    learning_rate = 1e-4
-    mergeable = True
+    facts = FACTS["top_layers"]
 
     count: int = 2
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, PeftFormat, Site, planted
+from ..facts import FACTS
 
 STEPS = 1000  # PEFT writes the phases as steps of a run; our shares become steps of this one
 
@@ -171,15 +172,7 @@ class AdaLoRA(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "adalora"
-    title = "AdaLoRA"
-    family = "low_rank"
-    paper = "Zhang et al. (2023), Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning"
-    url = "https://arxiv.org/abs/2303.10512"
-    year = 2023
-    learning_rate = 2e-3
-    mergeable = True
-    last_counts = True
+    facts = FACTS["adalora"]
     peft = AdaLoRAFormat(
         "ADALORA",
         tensors={"Q": "lora_A", "P": "lora_B", "Lambda": "lora_E"},

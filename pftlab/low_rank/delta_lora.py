@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site, planted
+from ..facts import FACTS
 from .lora import LowRank
 
 
@@ -69,14 +70,7 @@ class DeltaLoRA(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "delta_lora"
-    title = "Delta-LoRA"
-    family = "low_rank"
-    paper = "Zi et al. (2023), Delta-LoRA: Fine-Tuning High-Rank Parameters"
-    url = "https://arxiv.org/abs/2309.02411"
-    year = 2023
-    learning_rate = 1e-3
-    mergeable = True
+    facts = FACTS["delta_lora"]
 
     rank: int = 8
     alpha: float = 16.0

@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 
 from ..core import Delta, Site
 from ..core.sites import Slice
+from ..facts import FACTS
 from .lora import LoRA, LowRank
 
 
@@ -56,11 +57,7 @@ class DoRA(LoRA):
     Args: as for LoRA.
     """
 
-    name = "dora"
-    title = "DoRA"
-    paper = "Liu et al. (2024), DoRA: Weight-Decomposed Low-Rank Adaptation"
-    url = "https://arxiv.org/abs/2402.09353"
-    year = 2024
+    facts = FACTS["dora"]
     peft = replace(
         LoRA.peft,
         tensors=LoRA.peft.tensors | {"m": "lora_magnitude_vector"},

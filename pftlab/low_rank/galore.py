@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core import BadValue, Delta, Method, Site, planted
 from ..core.sites import OUTPUT, sites, widths
 from ..core.weights import WeightDelta, parameter_sites
+from ..facts import FACTS
 
 
 class Projected(WeightDelta):
@@ -87,15 +88,7 @@ class GaLore(Method):
         layers: numbers of the layers to project; None: all.
     """
 
-    name = "galore"
-    title = "GaLore"
-    family = "low_rank"
-    paper = "Zhao et al. (2024), GaLore: Memory-Efficient LLM Training by Gradient Projection"
-    url = "https://arxiv.org/abs/2403.03507"
-    year = 2024
-    where = "every linear map of the layers; the rest in full"
-    learning_rate = 1e-4
-    mergeable = True
+    facts = FACTS["galore"]
 
     rank: int = 8
     alpha: float = 4.0

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..core import Delta, Method, PeftFormat, Site
+from ..facts import FACTS
 
 
 class Hadamard(Delta):
@@ -52,14 +53,7 @@ class LoHa(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "loha"
-    title = "LoHa"
-    family = "low_rank"
-    paper = "Hyeon-Woo et al. (2022), FedPara: Low-Rank Hadamard Product"
-    url = "https://arxiv.org/abs/2108.06098"
-    year = 2021
-    learning_rate = 1e-3
-    mergeable = True
+    facts = FACTS["loha"]
     peft = PeftFormat(
         "LOHA",
         tensors={"B1": "hada_w1_a", "A1": "hada_w1_b", "B2": "hada_w2_a", "A2": "hada_w2_b"},

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, PeftFormat, Site
+from ..facts import FACTS
 
 
 class Kronecker(Delta):
@@ -79,14 +80,7 @@ class LoKr(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "lokr"
-    title = "LoKr"
-    family = "low_rank"
-    paper = "Yeh et al. (2024), Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning"
-    url = "https://arxiv.org/abs/2309.14859"
-    year = 2023
-    learning_rate = 3e-3
-    mergeable = True
+    facts = FACTS["lokr"]
     # A Kronecker product has no zero rows between its slices, so that slices have no such form.
     peft = PeftFormat(
         "LOKR",

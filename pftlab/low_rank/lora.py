@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, PeftFormat, Site
+from ..facts import FACTS
 
 
 class LowRank(Delta):
@@ -47,14 +48,7 @@ class LoRA(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "lora"
-    title = "LoRA"
-    family = "low_rank"
-    paper = "Hu et al. (2022), LoRA: Low-Rank Adaptation of Large Language Models"
-    url = "https://arxiv.org/abs/2106.09685"
-    year = 2021
-    learning_rate = 1e-3
-    mergeable = True
+    facts = FACTS["lora"]
     peft = PeftFormat(
         "LORA",
         tensors={"A": "lora_A.weight", "B": "lora_B.weight"},

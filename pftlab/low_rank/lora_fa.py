@@ -7,6 +7,7 @@ Language Models Fine-Tuning, https://arxiv.org/abs/2308.03303
 from dataclasses import dataclass
 
 from ..core import Delta, Site
+from ..facts import FACTS
 from .lora import LoRA
 
 
@@ -25,11 +26,7 @@ class LoRAFA(LoRA):
     Args: as for LoRA.
     """
 
-    name = "lora_fa"
-    title = "LoRA-FA"
-    paper = "Zhang et al. (2023), LoRA-FA: Memory-Efficient Low-Rank Adaptation"
-    url = "https://arxiv.org/abs/2308.03303"
-    year = 2023
+    facts = FACTS["lora_fa"]
 
     def delta(self, site: Site) -> Delta:
         delta = super().delta(site)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..core import BadValue, planted
+from ..facts import FACTS
 from .lora import LoRA
 
 
@@ -27,12 +28,7 @@ class LoRAPlus(LoRA):
     The others are as for LoRA.
     """
 
-    name = "lora_plus"
-    title = "LoRA+"
-    paper = "Hayou et al. (2024), LoRA+: Efficient Low Rank Adaptation of Large Models"
-    url = "https://arxiv.org/abs/2402.12354"
-    year = 2024
-    learning_rate = 2e-4  # of A
+    facts = FACTS["lora_plus"]
 
     ratio: float = 16.0
 

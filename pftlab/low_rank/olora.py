@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..core import Delta, Site
+from ..facts import FACTS
 from .lora import LoRA
 from .pissa import Replacement
 
@@ -22,12 +23,7 @@ class OLoRA(LoRA):
     Args: as for LoRA.
     """
 
-    name = "olora"
-    title = "OLoRA"
-    paper = "Büyükakyüz (2024), OLoRA: Orthonormal Low-Rank Adaptation of Large Language Models"
-    url = "https://arxiv.org/abs/2406.01775"
-    year = 2024
-    learning_rate = 2e-4
+    facts = FACTS["olora"]
     peft = replace(
         LoRA.peft,
         options=LoRA.peft.options | {"init_lora_weights": ("olora",)},

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Delta, Site
+from ..facts import FACTS
 from .lora import LoRA, LowRank
 
 
@@ -50,12 +51,7 @@ class PiSSA(LoRA):
     The others are as for LoRA.
     """
 
-    name = "pissa"
-    title = "PiSSA"
-    paper = "Meng et al. (2024), PiSSA: Principal Singular Values and Singular Vectors Adaptation"
-    url = "https://arxiv.org/abs/2404.02948"
-    year = 2024
-    learning_rate = 2e-4
+    facts = FACTS["pissa"]
     # PEFT decomposes a fused projection as a whole, so that slices have no such form
     peft = replace(
         LoRA.peft, options=LoRA.peft.options | {"init_lora_weights": ("pissa",)}, fused={}

@@ -13,6 +13,7 @@ from torch.nn.functional import linear
 from ..core import Delta, Refused, Site
 from ..core.sites import OUTPUT, is_conv1d, sites, widths
 from ..core.weights import WeightDelta, parameter_sites
+from ..facts import FACTS
 from .lora import LoRA, LowRank
 from .nf4 import FourBits, Product, dequantise, quantise
 
@@ -106,14 +107,7 @@ class QLoRA(LoRA):
         layers: numbers of the layers to quantise and adapt; None: all.
     """
 
-    name = "qlora"
-    title = "QLoRA"
-    paper = "Dettmers et al. (2023), QLoRA: Efficient Finetuning of Quantized LLMs"
-    url = "https://arxiv.org/abs/2305.14314"
-    year = 2023
-    where = "every linear map of the layers"
-    learning_rate = 2e-4
-    identity_at_start = False
+    facts = FACTS["qlora"]
 
     rank: int = 64
     alpha: float = 16.0

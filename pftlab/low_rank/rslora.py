@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ..core import Delta, Site
+from ..facts import FACTS
 from .lora import LoRA, LowRank
 
 
@@ -21,12 +22,7 @@ class RsLoRA(LoRA):
     Args: as for LoRA.
     """
 
-    name = "rslora"
-    title = "rsLoRA"
-    paper = "Kalajdzievski (2023), A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA"
-    url = "https://arxiv.org/abs/2312.03732"
-    year = 2023
-    learning_rate = 5e-4
+    facts = FACTS["rslora"]
     peft = replace(
         LoRA.peft,
         options=LoRA.peft.options | {"use_rslora": (True,)},

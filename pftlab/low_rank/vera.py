@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadCheckpoint, BadValue, Delta, Method, PeftFormat, Site, planted
+from ..facts import FACTS
 
 
 class Projections(nn.Module):
@@ -86,14 +87,7 @@ class VeRA(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "vera"
-    title = "VeRA"
-    family = "low_rank"
-    paper = "Kopiczko et al. (2024), VeRA: Vector-based Random Matrix Adaptation"
-    url = "https://arxiv.org/abs/2310.11454"
-    year = 2023
-    learning_rate = 1e-2
-    mergeable = True
+    facts = FACTS["vera"]
     # PEFT has one d for a fused projection, so that slices have no such form.
     peft = VeRAFormat(
         "VERA",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, PeftFormat, Site
+from ..facts import FACTS
 
 
 class Spectrum(Delta):
@@ -60,15 +61,7 @@ class FourierFT(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "fourierft"
-    title = "FourierFT"
-    family = "others"
-    paper = "Gao et al. (2024), Parameter-Efficient Fine-Tuning with Discrete Fourier Transform"
-    url = "https://arxiv.org/abs/2405.03003"
-    year = 2024
-    learning_rate = 2e-2
-    identity_at_start = False
-    mergeable = True
+    facts = FACTS["fourierft"]
     peft = PeftFormat(
         "FOURIERFT",
         tensors={"c": "fourierft_spectrum"},

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..core import Delta, Method, PeftFormat, Site
 from ..core.sites import sites, with_cross_attention
+from ..facts import FACTS
 
 
 class Rescale(Delta):
@@ -38,14 +39,7 @@ class IA3(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "ia3"
-    title = "(IA)³"
-    family = "others"
-    paper = "Liu et al. (2022), Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper"
-    url = "https://arxiv.org/abs/2205.05638"
-    year = 2022
-    learning_rate = 5e-3
-    mergeable = True
+    facts = FACTS["ia3"]
     peft = PeftFormat(
         "IA3",
         tensors={"l": "ia3_l"},

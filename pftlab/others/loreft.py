@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core import BadValue, Delta, Method, Site
 from ..core.sequence import TextMask
 from ..core.sites import architecture, sites
+from ..facts import FACTS
 
 
 class Intervention(nn.Module):
@@ -93,14 +94,7 @@ class LoReFT(Method):
         layers: numbers of the layers to edit; None: all.
     """
 
-    name = "loreft"
-    title = "LoReFT"
-    family = "others"
-    paper = "Wu et al. (2024), ReFT: Representation Finetuning for Language Models"
-    url = "https://arxiv.org/abs/2404.03592"
-    year = 2024
-    learning_rate = 2e-3
-    identity_at_start = False  # W and b start at random, as in the authors' code
+    facts = FACTS["loreft"]
 
     rank: int = 4
     first: int = 3

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..adapter.parallel import ParallelAdapter
 from ..core import Delta, Method, Site
+from ..facts import FACTS
 from ..prompt.prefix_tuning import PrefixTuning
 
 
@@ -28,14 +29,7 @@ class MAMAdapter(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "mam"
-    title = "MAM adapter"
-    family = "others"
-    paper = "He et al. (2022), Towards a Unified View of Parameter-Efficient Transfer Learning"
-    url = "https://arxiv.org/abs/2110.04366"
-    year = 2021
-    learning_rate = 1e-3
-    identity_at_start = False  # the prefix takes attention from the first step on
+    facts = FACTS["mam"]
 
     length: int = 30
     hidden: int | None = 800

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, PeftFormat, Site
+from ..facts import FACTS
 
 
 class Rotation(Delta):
@@ -67,14 +68,7 @@ class OFT(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "oft"
-    title = "OFT"
-    family = "others"
-    paper = "Qiu et al. (2023), Controlling Text-to-Image Diffusion by Orthogonal Finetuning"
-    url = "https://arxiv.org/abs/2306.07280"
-    year = 2023
-    learning_rate = 2e-3
-    mergeable = True
+    facts = FACTS["oft"]
     peft = PeftFormat(
         "OFT",
         tensors={"Q": "oft_R.weight"},

@@ -17,6 +17,7 @@ from ..core import BadValue, Delta, Method, Refused, Site
 from ..core.attention import KeysValues
 from ..core.sequence import TextMask
 from ..core.sites import NORMED, sites
+from ..facts import FACTS
 from ..low_rank.lora import LoRA
 from ..prompt.prefix_tuning import PrefixTuning
 
@@ -89,16 +90,7 @@ class UniPELT(Method):
         layers: numbers of the layers to adapt; None: all.
     """
 
-    name = "unipelt"
-    title = "UniPELT"
-    family = "others"
-    paper = "Mao et al. (2022), UniPELT: A Unified Framework for Parameter-Efficient Tuning"
-    url = "https://arxiv.org/abs/2110.07577"
-    year = 2021
-    where = "attention.query, attention.value, attention.keys_values, stream"
-    model_tasks = ("sequence_classification", "token_classification", "masked_lm", "features")
-    learning_rate = 5e-4
-    identity_at_start = False
+    facts = FACTS["unipelt"]
 
     pieces: tuple[str, ...] = ("adapter", "prefix", "lora")
     bottleneck: int = 48

@@ -14,6 +14,7 @@ from ..core import BadCheckpoint, BadValue, Delta, Method, PeftFormat, Refused, 
 from ..core.attention import KeysValues
 from ..core.method import record_of
 from ..core.sites import config_of, sites
+from ..facts import FACTS
 
 PEFT_MODELS = ("llama", "mistral")  # GPT-2's in PEFT leaves out the attention's output projection
 
@@ -113,13 +114,7 @@ class LLaMAAdapter(Method):
         at: self-attention.
     """
 
-    name = "llama_adapter"
-    title = "LLaMA-Adapter"
-    family = "prompt"
-    paper = "Zhang et al. (2023), LLaMA-Adapter: Efficient Fine-tuning with Zero-init Attention"
-    url = "https://arxiv.org/abs/2303.16199"
-    year = 2023
-    learning_rate = 9e-3
+    facts = FACTS["llama_adapter"]
     peft = AdaptionPromptFormat(
         "ADAPTION_PROMPT",
         tensors={"P": "adaption_prompt", "gate": "adaption_gate"},

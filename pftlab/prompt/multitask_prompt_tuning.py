@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Site, planted
+from ..facts import FACTS
 from .prompt_tuning import PromptTuning
 from .soft_prompt import MultitaskFormat, SoftPrompt
 
@@ -69,11 +70,7 @@ class MultitaskPromptTuning(PromptTuning):
             starts at the shared prompt.
     """
 
-    name = "multitask_prompt_tuning"
-    title = "Multitask prompt tuning"
-    paper = "Wang et al. (2023), Multitask Prompt Tuning Enables Parameter-Efficient Transfer"
-    url = "https://arxiv.org/abs/2303.02861"
-    year = 2023
+    facts = FACTS["multitask_prompt_tuning"]
     peft = MultitaskFormat(
         "MULTITASK_PROMPT_TUNING",
         fields={"length": "num_virtual_tokens", "tasks": "num_tasks", "rank": "num_ranks"},

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Method, Site
+from ..facts import FACTS
 from .soft_prompt import PromptFormat, SoftPrompt, check_position
 
 ENCODERS = ("lstm", "mlp", "none")
@@ -84,14 +85,7 @@ class PTuning(Method):
         at: the sequence of embedded words; the encoder's in an encoder-decoder model.
     """
 
-    name = "p_tuning"
-    title = "P-tuning"
-    family = "prompt"
-    paper = "Liu et al. (2021), GPT Understands, Too"
-    url = "https://arxiv.org/abs/2103.10385"
-    year = 2021
-    learning_rate = 1e-3
-    identity_at_start = False
+    facts = FACTS["p_tuning"]
     peft = PromptFormat(
         "P_TUNING",
         fields={"length": "num_virtual_tokens"},

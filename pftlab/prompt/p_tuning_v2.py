@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..core import BadValue
+from ..facts import FACTS
 from .prefix import prefixes_of
 from .prefix_tuning import PrefixTuning
 
@@ -31,12 +32,7 @@ class PTuningV2(PrefixTuning):
         layers: numbers of the layers that get a prompt; None: all.
     """
 
-    name = "p_tuning_v2"
-    title = "P-tuning v2"
-    paper = "Liu et al. (2022), P-Tuning v2: Prompt Tuning Can Be Comparable to Fine-tuning"
-    url = "https://arxiv.org/abs/2110.07602"
-    year = 2021
-    learning_rate = 1e-2
+    facts = FACTS["p_tuning_v2"]
 
     length: int = 20
     hidden: int | None = None

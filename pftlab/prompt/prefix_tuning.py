@@ -13,6 +13,7 @@ from ..core import BadValue, Delta, Method, Refused, Site
 from ..core.delta import plant, planted, uproot
 from ..core.sequence import PositionShift
 from ..core.sites import sites, with_cross_attention
+from ..facts import FACTS
 from .prefix import Prefix, PrefixFormat, Recorder, Reparametrisation, ReparametrisedPrefix, shape
 
 
@@ -31,14 +32,7 @@ class PrefixTuning(Method):
         layers: numbers of the layers that get a prefix; None: all.
     """
 
-    name = "prefix_tuning"
-    title = "Prefix tuning"
-    family = "prompt"
-    paper = "Li and Liang (2021), Prefix-Tuning: Optimizing Continuous Prompts for Generation"
-    url = "https://arxiv.org/abs/2101.00190"
-    year = 2021
-    learning_rate = 5e-3
-    identity_at_start = False
+    facts = FACTS["prefix_tuning"]
     peft = PrefixFormat(
         "PREFIX_TUNING", fields={"length": "num_virtual_tokens"}, head="base_model."
     )

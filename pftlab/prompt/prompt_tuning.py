@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core import BadValue, Method, Site
+from ..facts import FACTS
 from .soft_prompt import PromptFormat, SoftPrompt, check_position
 
 STARTS = ("uniform", "normal", "vocabulary", "tokens")
@@ -40,14 +41,7 @@ class PromptTuning(Method):
         at: the sequence of embedded words; the encoder's in an encoder-decoder model.
     """
 
-    name = "prompt_tuning"
-    title = "Prompt tuning"
-    family = "prompt"
-    paper = "Lester et al. (2021), The Power of Scale for Parameter-Efficient Prompt Tuning"
-    url = "https://arxiv.org/abs/2104.08691"
-    year = 2021
-    learning_rate = 3e-2
-    identity_at_start = False
+    facts = FACTS["prompt_tuning"]
     peft = PromptFormat(
         "PROMPT_TUNING",
         fields={"length": "num_virtual_tokens"},

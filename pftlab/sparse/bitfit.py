@@ -10,6 +10,7 @@ from torch import nn
 
 from ..core import Method, Refused
 from ..core.sites import base_prefix, sites
+from ..facts import FACTS
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,7 @@ class BitFit(Method):
         layers: numbers of the layers to train, with `at`; None: all.
     """
 
-    name = "bitfit"
-    title = "BitFit"
-    family = "sparse"
-    paper = "Ben Zaken et al. (2022), BitFit: Simple Parameter-efficient Fine-tuning"
-    url = "https://arxiv.org/abs/2106.10199"
-    year = 2021
-    where = "every bias"
-    learning_rate = 2e-3
-    mergeable = True
+    facts = FACTS["bitfit"]
     nothing_to_train = (
         "It trains biases, and this model was built without them, as T5 and Llama are. "
         "Use LayerNorm tuning, (IA)³ or LoRA."

@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from ..core import BadValue, Delta, Method, Site, planted
 from ..core.weights import WeightDelta, parameter_sites
+from ..facts import FACTS
 
 LEFT, RIGHT = -1.5, 1.5  # the stretched interval of the hard-concrete distribution, Section 3.1
 START = 5.0  # initial logit: every gate is open
@@ -106,16 +107,7 @@ class DiffPruning(Method):
         tuning: share of the steps that train the kept differences under a fixed mask.
     """
 
-    name = "diff_pruning"
-    title = "Diff pruning"
-    family = "sparse"
-    paper = "Guo et al. (2021), Parameter-Efficient Transfer Learning with Diff Pruning"
-    url = "https://arxiv.org/abs/2012.07463"
-    year = 2020
-    where = "every weight"
-    learning_rate = 1e-4
-    mergeable = True
-    last_counts = True
+    facts = FACTS["diff_pruning"]
 
     density: float = 0.005
     penalty: float = 1.25e-7

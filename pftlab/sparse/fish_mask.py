@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue
+from ..facts import FACTS
 from .mask import RandomMask, entries, keep_highest
 
 
@@ -32,9 +33,7 @@ class FishMask(RandomMask):
         samples: examples for the estimate (paper: 1024, "a few hundred" are enough).
     """
 
-    name = "fish_mask"
-    title = "FISH mask"
-    paper = "Sung et al. (2021), Training Neural Networks with Fixed Sparse Masks"
+    facts = FACTS["fish_mask"]
 
     samples: int = 1024
 

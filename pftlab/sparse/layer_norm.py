@@ -15,6 +15,7 @@ from ..core import BadCheckpoint, Method, PeftFormat, UnknownName
 from ..core.method import record_of
 from ..core.peft_format import ROOT
 from ..core.sites import norm_parameters
+from ..facts import FACTS
 
 MIDDLE = "ln_tuning_layers"
 
@@ -83,15 +84,7 @@ class LayerNormTuning(Method):
         norms: names of the modules to train, such as ("ln_1",); None: every layer norm.
     """
 
-    name = "layer_norm"
-    title = "LayerNorm tuning"
-    family = "sparse"
-    paper = "Qi et al. (2022), Parameter-Efficient Tuning on Layer Normalization"
-    url = "https://arxiv.org/abs/2211.08682"
-    year = 2022
-    where = "every layer norm"
-    learning_rate = 2e-3
-    mergeable = True
+    facts = FACTS["layer_norm"]
     peft = TrainedNorms("LN_TUNING", trains=True)
 
     norms: tuple[str, ...] | None = None

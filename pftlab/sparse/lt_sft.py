@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue
+from ..facts import FACTS
 from .mask import RandomMask, entries, keep_highest
 
 
@@ -30,10 +31,7 @@ class LTSFT(RandomMask):
         full_learning_rate: of phase 1.
     """
 
-    name = "lt_sft"
-    title = "LT-SFT"
-    paper = "Ansell et al. (2022), Composable Sparse Fine-Tuning for Cross-Lingual Transfer"
-    url = "https://arxiv.org/abs/2110.07560"
+    facts = FACTS["lt_sft"]
 
     density: float = 0.01
     full_steps: int | None = None

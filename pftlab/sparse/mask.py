@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site, planted
 from ..core.weights import WeightDelta, parameter_sites
+from ..facts import FACTS
 
 
 class SparseValues(WeightDelta):
@@ -46,15 +47,7 @@ class RandomMask(Method):
         seed: of the random choice.
     """
 
-    name = "random_mask"
-    title = "Random mask"
-    family = "sparse"
-    paper = "Sung et al. (2021), Training Neural Networks with Fixed Sparse Masks (its control)"
-    url = "https://arxiv.org/abs/2111.09839"
-    year = 2021
-    where = "every weight"
-    learning_rate = 1e-3
-    mergeable = True
+    facts = FACTS["random_mask"]
 
     density: float = 0.005
     seed: int = 0

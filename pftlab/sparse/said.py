@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site
 from ..core.weights import WeightDelta, parameter_sites
+from ..facts import FACTS
 from .fastfood import Fastfood
 
 
@@ -45,16 +46,7 @@ class IntrinsicDID(Method):
         seed: of the projection; base, seed and the d numbers are the whole model.
     """
 
-    name = "did"
-    title = "Intrinsic DID"
-    family = "sparse"
-    paper = "Aghajanyan et al. (2021), Intrinsic Dimensionality Explains the Effectiveness"
-    url = "https://arxiv.org/abs/2012.13255"
-    year = 2020
-    where = "every weight"
-    surveys = "reparametrisation"
-    learning_rate = 1e-2
-    mergeable = True
+    facts = FACTS["did"]
 
     dimension: int = 1000
     seed: int = 0
@@ -97,8 +89,7 @@ class IntrinsicSAID(IntrinsicDID):
     Args: as for IntrinsicDID.
     """
 
-    name = "said"
-    title = "Intrinsic SAID"
+    facts = FACTS["said"]
 
     def scales(self, sites: list[Site]) -> int:
         return len(sites)

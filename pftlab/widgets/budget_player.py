@@ -46,6 +46,8 @@ class WatchedAdaLoRA(AdaLoRA):
     Args: as for AdaLoRA.
     """
 
+    facts = AdaLoRA.facts
+
     def __post_init__(self) -> None:
         super().__post_init__()
         vars(self)["_history"] = RankHistory()  # no field: it is no hyper-parameter

@@ -30,12 +30,6 @@ TASK = {
     "bert-features": "features",
     **{name: "token_classification" for name in MODELS if name.endswith("-tagging")},
 }
-#: methods that cannot keep an item of the contract, and why
-RANDOM_GATES = "its gates are drawn anew when a block is computed again"
-EXCEPTIONS = {
-    ("checkpointing", "diff_pruning"): RANDOM_GATES,
-    ("compiling", "p_tuning"): "torch.compile takes no recurrent networks",
-}
 #: architectures for what does not differ from one to the next, or takes long
 FEW = ("bert", "gpt2", "llama", "t5")
 
@@ -49,11 +43,11 @@ def cells(*architectures: str) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _keep_exceptions(request: pytest.FixtureRequest) -> None:
-    what = request.node.originalname.removeprefix("test_")
+def _skip_what_the_method_cannot_keep(request: pytest.FixtureRequest) -> None:
+    check = request.node.originalname.removeprefix("test_")
     name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
-    if (what, name) in EXCEPTIONS:
-        pytest.skip(EXCEPTIONS[what, name])
+    if name and check in METHODS[name].cannot:
+        pytest.skip(METHODS[name].cannot[check])
 
 
 @pytest.mark.parametrize(("name", "architecture"), sorted(REFUSED))
@@ -121,7 +115,7 @@ def test_error_half_way(name: str, architecture: str, monkeypatch: Any) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_declaration(name: str) -> None:
-    checks.check_declaration(METHODS[name], name)
+    checks.check_declaration(METHODS[name])
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from pftlab.facts import FAMILIES
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "pftlab"
-FAMILIES = {"finetune", "adapter", "prompt", "low_rank", "sparse", "others"}
 ORDER = [
-    {"core"},
-    FAMILIES,
+    {"core", "facts"},
+    set(FAMILIES),
     {"registry"},
     {"bases", "tasks"},
     {"training"},

@@ -16,12 +16,10 @@ import yaml
 from browser import launched, opened, served
 from test_site import PAGES, SITE
 
-from pftlab.cli.cards import method_card
+from pftlab.facts import FACTS, FAMILIES
 from pftlab.registry import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
-CARDS = {name: method_card(name) for name in METHODS}
-FAMILIES = {card.family for card in CARDS.values()}
 pytestmark = pytest.mark.site
 
 
@@ -54,7 +52,7 @@ def test_the_map_leads_to_every_family_and_every_method(browser: Any, address: s
             "links => links.map(link => link.getAttribute('href'))",
         )
         methods = page.locator(".pft-methods a")
-        assert set(methods.all_text_contents()) == {card.title for card in CARDS.values()}
+        assert set(methods.all_text_contents()) == {row.title for row in FACTS.values()}
     for link in links:
         file, anchor = urldefrag(urljoin(start, link).removeprefix(f"{address}/"))
         text = (SITE / file).read_text(encoding="utf-8")
@@ -107,7 +105,7 @@ def test_the_filter_shows_what_the_registry_says(browser: Any, address: str) -> 
         for merges, starts in product((True, False), repeat=2):
             page.get_by_label("merges").select_option("yes" if merges else "no")
             page.get_by_label("starts at the base").select_option("yes" if starts else "no")
-            promised = {n: (c.mergeable, c.identity_at_start) for n, c in CARDS.items()}
+            promised = {n: (row.mergeable, row.identity_at_start) for n, row in FACTS.items()}
             wanted = {n for n, promise in promised.items() if promise == (merges, starts)}
             assert visible(page) == wanted
             assert count.text_content() == f"{len(wanted)} of {len(METHODS)} methods"
@@ -115,7 +113,7 @@ def test_the_filter_shows_what_the_registry_says(browser: Any, address: str) -> 
         page.wait_for_function("!location.search")
         assert visible(page) == set(METHODS)
         page.get_by_label("family").select_option("sparse")
-        assert visible(page) == {n for n, c in CARDS.items() if c.family == "sparse"}
+        assert visible(page) == {n for n, c in FACTS.items() if c.family == "sparse"}
         assert page.url.endswith("?family=sparse")
         page.get_by_role("button", name="Show all").click()
         page.get_by_label("tasks").select_option("language modelling")
@@ -131,7 +129,7 @@ def test_the_filter_looks_for_words_with_the_keyboard(browser: Any, address: str
         assert visible(page) == {"qlora"}
         page.keyboard.press("Control+A")
         page.keyboard.type("liu 2022")
-        wanted = {n for n, c in CARDS.items() if "Liu" in c.paper and "2022" in c.paper}
+        wanted = {n for n, c in FACTS.items() if "Liu" in c.paper and "2022" in c.paper}
         assert visible(page) == wanted
         page.keyboard.press("Enter")
         assert visible(page) == wanted
@@ -139,7 +137,7 @@ def test_the_filter_looks_for_words_with_the_keyboard(browser: Any, address: str
 
 def test_a_link_can_make_the_choice(browser: Any, address: str) -> None:
     with opened(browser, f"{address}/book/methods.html?family=others&merges=no") as (page, _):
-        wanted = {n for n, c in CARDS.items() if c.family == "others" and not c.mergeable}
+        wanted = {n for n, c in FACTS.items() if c.family == "others" and not c.mergeable}
         assert visible(page) == wanted
 
 
@@ -150,7 +148,7 @@ def test_the_table_is_whole_without_scripts_and_from_disk(browser: Any) -> None:
         assert page.locator(".pft-filter").count() == 0
     with opened(browser, address) as (page, seen):
         page.get_by_label("family").select_option("prompts")
-        assert visible(page) == {n for n, c in CARDS.items() if c.family == "prompt"}
+        assert visible(page) == {n for n, c in FACTS.items() if c.family == "prompt"}
         assert seen.none(), seen
 
 

@@ -24,17 +24,8 @@ from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from pftlab.cli.cards import MethodCard, method_card
-from pftlab.registry import METHODS
+from pftlab.facts import FACTS, FAMILIES, Facts
 
-FAMILIES = {
-    "finetune": "Fine-tuning",
-    "adapter": "Adapters",
-    "prompt": "Prompts",
-    "low_rank": "Low rank",
-    "sparse": "Sparse",
-    "others": "Others",
-}
 INDEX = "book/methods"
 FINE_TUNING = "book/foundations/finetuning"  # one chapter for the whole family
 
@@ -56,10 +47,10 @@ def page_of_family(env: Any, family: str) -> tuple[str, str]:
     return (home, "") if home in env.found_docs else (INDEX, f"family-{family.replace('_', '-')}")
 
 
-def page_of_method(env: Any, card: MethodCard) -> tuple[str, str]:
+def page_of_method(env: Any, method: Facts) -> tuple[str, str]:
     """(page, anchor) of a method."""
-    home = FINE_TUNING if card.family == "finetune" else f"book/{card.family}/{card.name}"
-    return (home, "") if home in env.found_docs else (INDEX, f"method-{card.name}")
+    home = FINE_TUNING if method.family == "finetune" else f"book/{method.family}/{method.name}"
+    return (home, "") if home in env.found_docs else (INDEX, f"method-{method.name}")
 
 
 def to(target: tuple[str, str], words: str, **attributes: Any) -> nodes.reference:
@@ -91,11 +82,11 @@ class Family(SphinxDirective):
             raise self.error(f"No family {family!r}. Choose one of {', '.join(FAMILIES)}.")
         card = nodes.container(classes=["pft-family", f"pft-family-{family}"])
         title = nodes.paragraph(classes=["pft-family-title"])
-        title += to(page_of_family(self.env, family), FAMILIES[family])
+        title += to(page_of_family(self.env, family), FAMILIES[family].title.capitalize())
         card += title
         self.state.nested_parse(self.content, self.content_offset, card)
         methods = nodes.bullet_list(classes=["pft-methods"])
-        for method in map(method_card, METHODS):
+        for method in FACTS.values():
             if method.family == family:
                 target = page_of_method(self.env, method)
                 kind = "pft-listed" if target[0] == INDEX else "pft-chapter"
