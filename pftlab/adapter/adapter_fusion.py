@@ -2,7 +2,7 @@
 
 Pfeiffer, Kamath, Rücklé, Cho and Gurevych (2021), https://arxiv.org/abs/2005.00247. AdapterHub
 gives queries and keys a bias, which the paper's equations have not; that of the keys would never
-have a gradient.
+have a gradient. Its dropout on the attention scores is left out here.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site
-from ..core.sites import norm_parameters
+from ..core.sites import NORMED, norm_parameters
 from ..facts import FACTS
 
 
@@ -39,15 +39,20 @@ class LPHM(nn.Module):
 
 
 class HypercomplexBottleneck(Delta):
-    """h + LPHM(gelu(LPHM(h))): Houlsby's adapter with hypercomplex layers. h (..., width)"""
+    """h + LPHM(gelu(LPHM(q))): Houlsby's adapter with hypercomplex layers. h (..., width)
 
-    def __init__(self, width: int, bottleneck: int, rule: nn.Parameter, rank: int):
+    q is h, or LN(h) where the adapter stands before a layer norm, as Pfeiffer's does in BERT.
+    """
+
+    def __init__(self, width: int, bottleneck: int, rule: nn.Parameter, rank: int, normed: bool):
         super().__init__()
+        self.normed = normed
         self.down = LPHM(width, bottleneck, rule, rank)
         self.up = LPHM(bottleneck, width, rule, rank)
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        return h + self.up(nn.functional.gelu(self.down(h), approximate="tanh"))
+        q = x if self.normed else h
+        return h + self.up(nn.functional.gelu(self.down(q), approximate="tanh"))
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,10 @@ class Compacter(Method):
         bottleneck: m, the width of the middle; a multiple of `terms` (paper: d / 32 = 24).
         terms: n, the number of Kronecker products; divides the model's width (paper: 4).
         rank: of the second factors (paper: 1).
-        std: deviation of the shared factors A (the authors' code: 0.01).
+        std: deviation of the shared factors A (the authors' settings for shared ones: 0.0001).
         layer_norm: train the base's layer norms as well, as the paper does.
-        at: the outputs of attention and feed-forward sub-layers.
+        at: the outputs of attention and feed-forward sub-layers. AdapterHub's compacter++ stands
+            at ("stream",), and its activation is the exact gelu; here it is the authors'.
         layers: numbers of the layers to adapt; None: all.
     """
 
@@ -69,7 +75,7 @@ class Compacter(Method):
     bottleneck: int = 24
     terms: int = 4
     rank: int = 1
-    std: float = 0.01
+    std: float = 1e-4
     layer_norm: bool = True
     at: tuple[str, ...] = ("attention", "ffn")
     layers: tuple[int, ...] | None = None
@@ -84,7 +90,12 @@ class Compacter(Method):
             )
         rule = nn.Parameter(self.std * torch.randn(n, n, n, device=next(model.parameters()).device))
         return [
-            (site, HypercomplexBottleneck(site.d_out, self.bottleneck, rule, self.rank))
+            (
+                site,
+                HypercomplexBottleneck(
+                    site.d_out, self.bottleneck, rule, self.rank, site.place.port == NORMED
+                ),
+            )
             for site in chosen
         ]
 
@@ -94,7 +105,7 @@ class Compacter(Method):
 
 @dataclass(frozen=True)
 class CompacterPlusPlus(Compacter):
-    """Compacter behind the feed-forward sub-layers only: the 0.047 % of the paper's title claim.
+    """Compacter behind the feed-forward sub-layers only: the 0.047 % of the paper's abstract.
 
     Args: as for Compacter.
     """

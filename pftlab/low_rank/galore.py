@@ -17,12 +17,15 @@ from ..facts import FACTS
 
 
 class Projected(WeightDelta):
-    """W₀ + C + α P R: a full weight of which the optimiser sees low-rank coordinates R alone.
+    """s (W₀ + C) + α P R: a full weight of which the optimiser sees low-rank coordinates R alone.
 
     R's gradient is that of the weight, projected: Pᵀ G (without α, which scales the step). So
     Adam on R is Algorithm 2. Every T steps what R has done is added to C, R begins again at zero,
     and P becomes the r first singular vectors of the gradient. C is given to the optimiser as
-    well, so that its gradient, G, is summed over processes; but it is taken away before a step.
+    well, so that its gradient, s G, is summed over processes; but it is taken away before a step.
+
+    The number s, 1 at first, is there for weight decay: the optimiser takes the share η λ of s and
+    of R away in each step, and so of all of W, as AdamW would. The gradient of s is zero.
 
     Adam's moments outlive a projector, as in the authors' code. They mean something else under the
     next one, and depend on the signs of the singular vectors, which are arbitrary.
@@ -31,6 +34,7 @@ class Projected(WeightDelta):
     """
 
     P: Tensor
+    s: Tensor
 
     def __init__(self, weight: Tensor, rank: int, scale: float):
         super().__init__()
@@ -45,6 +49,7 @@ class Projected(WeightDelta):
         self.C = nn.Parameter(new(rows, columns))
         self.R = nn.Parameter(new(rank, columns) if self.left else new(rows, rank))
         self.register_buffer("P", new(min(rows, columns), rank))
+        self.register_buffer("s", new(()) + 1)
 
     def step_so_far(self) -> Tensor:
         """P R, or R Pᵀ: (m, n)."""
@@ -53,18 +58,19 @@ class Projected(WeightDelta):
     def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
         step = self.step_so_far()
         constant = (self.scale - 1) * step.detach()  # so that α is no factor of the gradient
-        return weight + self.C + step + constant
+        return self.s * (weight + self.C) + step + constant
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Choose P anew by the gradient G that C has got, and project G with it."""
         assert self.C.grad is not None and self.R.grad is not None, "this follows a backward pass"
-        self.C.add_(self.scale * self.step_so_far())
+        self.C.add_(self.scale * self.step_so_far() / self.s)
         self.R.zero_()
-        u, _, vh = torch.linalg.svd(self.C.grad, full_matrices=False)
+        G = self.C.grad / self.s
+        u, _, vh = torch.linalg.svd(G, full_matrices=False)
         rank = self.P.shape[1]
         self.P.copy_(u[:, :rank] if self.left else vh[:rank].T)
-        self.R.grad.copy_(self.P.T @ self.C.grad if self.left else self.C.grad @ self.P)
+        self.R.grad.copy_(self.P.T @ G if self.left else G @ self.P)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class GaLore(Method):
     for each projected weight it holds its change, P and R, so that training can go on.
 
     Here W stays frozen, so the change costs as much memory as W; the paper rewrites W in place.
+    Weight decay acts on all of W, as in the paper. A limit on the norm of the gradient sees Pᵀ G,
+    of a smaller norm than the G that the authors' training script clips.
 
     Args:
         rank: r, of the projected gradient.
@@ -123,17 +131,17 @@ class GaLore(Method):
         ]
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
-        """The change is not pulled to zero by weight decay: P R is but the last part of it."""
-        own = [p for delta in self._deltas(model) for p in delta.parameters()]
-        taken = {id(p) for p in own}
-        others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
-        return [{"params": others, "lr": lr}, {"params": own, "lr": lr, "weight_decay": 0.0}]
+        """All that is trainable, and with it the numbers s, for weight decay alone."""
+        decayed = [delta.s for delta in self._deltas(model)]
+        trained = [p for p in model.parameters() if p.requires_grad]
+        return [{"params": [*trained, *decayed], "lr": lr}]
 
     def after_backward(self, model: nn.Module, step: int, total_steps: int) -> None:
         for delta in self._deltas(model):
             if (step - 1) % self.interval == 0:
                 delta.refresh()
             delta.C.grad = None  # the optimiser leaves alone what has no gradient
+            delta.s.grad = torch.zeros_like(delta.s)  # and decays what has one
 
     def _deltas(self, model: nn.Module) -> list[Projected]:
         found = {id(d): d for *_, d in planted(model, self.attached_as(model))}

@@ -35,7 +35,9 @@ class IA3(Method):
     Args:
         at: the sites; the paper's three are keys, values and what the second feed-forward
             projection reads. In an encoder-decoder model the keys and values of cross-attention
-            are rescaled with those of self-attention.
+            are rescaled with those of self-attention. AdapterHub rescales before the activation:
+            give ("attention.key", "attention.value", "ffn.up"), for Llama with "ffn.down", to
+            compute what its adapters do.
         layers: numbers of the layers to adapt; None: all.
     """
 

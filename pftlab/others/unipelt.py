@@ -2,8 +2,8 @@
 
 Mao, Mathias, Hou, Almahairi, Ma, Han, Yih and Khabsa (2022), https://arxiv.org/abs/2110.07577. The
 authors' code averages a gate over padding as well, so that its value depends on the rest of the
-batch; here it is averaged over the words. AdapterHub has two gates for the low-rank updates of a
-layer, for query and value; here, as in the paper's count, they share one.
+batch; here it is averaged over the words. As in that code, the low-rank updates of query and value
+have a gate each, and it stands in the place of LoRA's α / r.
 """
 
 from dataclasses import dataclass
@@ -86,7 +86,6 @@ class UniPELT(Method):
         length: number of prefix positions.
         hidden: width of the network that produces the prefix; None: train keys and values.
         rank: rank of the updates of query and value.
-        alpha: these are scaled by alpha / rank.
         layers: numbers of the layers to adapt; None: all.
     """
 
@@ -97,7 +96,6 @@ class UniPELT(Method):
     length: int = 10
     hidden: int | None = 512
     rank: int = 8
-    alpha: float = 16.0
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -113,7 +111,7 @@ class UniPELT(Method):
             "prefix": PrefixTuning(
                 self.length, self.hidden, shift_positions=False, layers=self.layers
             ),
-            "lora": LoRA(self.rank, self.alpha, layers=self.layers),
+            "lora": LoRA(self.rank, float(self.rank), layers=self.layers),  # α / r = 1
         }
         return {piece: known[piece] for piece in self.pieces}
 
@@ -127,14 +125,11 @@ class UniPELT(Method):
                 "writes it word by word. Use MAM adapters here, or a model that reads whole texts."
             )
         [stack], text = sites(model, ("sequence",)), TextMask()
-        gates: dict[tuple[str, int | None], Gate] = {}
         planned: list[tuple[Site, Delta]] = [(stack, text)]
-        for piece, method in self.methods().items():
+        for method in self.methods().values():
             for site, inner in method.plan(model):
-                where = (piece, site.layer)
-                if where not in gates:
-                    gates[where] = Gate(int(model.config.hidden_size), text)  # type: ignore
-                planned.append((site, self._behind(gates[where], site, inner)))
+                gate = Gate(int(model.config.hidden_size), text)  # type: ignore
+                planned.append((site, self._behind(gate, site, inner)))
         return planned
 
     def _behind(self, gate: Gate, site: Site, inner: Any) -> Delta:

@@ -50,9 +50,11 @@ class EncodedPrompt(SoftPrompt):
             )
 
     def vectors(self) -> Tensor:
-        encoded = self.recurrent(self.P[None])
-        encoded = encoded[0] if isinstance(encoded, tuple) else encoded
-        trained = self.mlp(encoded)[0]
+        # Many a processor has no LSTM in 16 bits, and this one reads a few vectors.
+        with torch.autocast(self.P.device.type, enabled=False):
+            encoded = self.recurrent(self.P[None])
+            encoded = encoded[0] if isinstance(encoded, tuple) else encoded
+            trained = self.mlp(encoded)[0]
         if not self.anchors:
             return trained
         rows: list[Tensor] = []

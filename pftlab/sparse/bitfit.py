@@ -23,7 +23,8 @@ class BitFit(Method):
     Args:
         at: train only the biases at these sites; the paper's subset is
             ("attention.query", "ffn.up") (Section 4). None: every bias of the base.
-        layers: numbers of the layers to train, with `at`; None: all.
+        layers: numbers of the layers whose biases are trained; None: all, and with `at=None`
+            those outside the layers as well (embeddings, a last norm, a pooler).
     """
 
     facts = FACTS["bitfit"]
@@ -45,8 +46,11 @@ class BitFit(Method):
             for name, _ in model.named_parameters()
             if name.startswith(prefix) and name.split(".")[-1] == "bias" and ".pft_" not in name
         ]
-        if self.at is None:
+        if self.at is None and self.layers is None:
             return biases
+        if self.at is None:
+            blocks = tuple(f"{site.path}." for site in sites(model, ("block",), self.layers))
+            return [name for name in biases if name.startswith(blocks)]
         chosen = sites(model, self.at, self.layers)
         if fused := [site for site in chosen if site.place.parts > 1]:
             raise Refused(

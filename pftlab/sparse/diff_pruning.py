@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from ..core import BadValue, Delta, Method, Site, planted
-from ..core.weights import WeightDelta, parameter_sites
+from ..core.weights import WeightDelta
 from ..facts import FACTS
+from .mask import every_weight
 
 LEFT, RIGHT = -1.5, 1.5  # the stretched interval of the hard-concrete distribution, Section 3.1
 START = 5.0  # initial logit: every gate is open
@@ -52,7 +53,10 @@ class Diff(WeightDelta):
         return (torch.sigmoid(noise + logits) * (RIGHT - LEFT) + LEFT).clamp(0, 1)
 
     def open_gates(self) -> Tensor:
-        """Expected number of gates above zero, Eq. 5 (and Section 3.2 for the group)."""
+        """Expected number of gates z_τ z above zero, Eq. 5: of a weight, with that of its group.
+
+        The authors' code adds the expectation of the group's gate once to the sum over weights.
+        """
         shift = torch.log(torch.tensor(-LEFT / RIGHT))
         log_open = logsigmoid(self.logits - shift)
         if self.group is not None:
@@ -124,7 +128,7 @@ class DiffPruning(Method):
             )
 
     def sites(self, model: nn.Module) -> list[Site]:
-        return parameter_sites(model, lambda name, parameter: parameter.is_floating_point())
+        return every_weight(model)
 
     def delta(self, site: Site) -> Delta:
         return Diff(site.host.get_parameter(site.place.x).detach(), self.structured)

@@ -24,6 +24,7 @@ class FishMask(RandomMask):
 
         F̂_θ = 1/N Σ_n (∇_θ log p(y_n | x_n))²
 
+    where log p(y | x) of several labels, the words of a text or their tags, is the sum over them.
     The weights with the highest values, over the whole base together, are trained; the mask then
     stays as it is. Until training begins the mask is random.
 
@@ -67,12 +68,15 @@ def fisher(
         for parameter in parameters:
             parameter.requires_grad_(True)
         for example in _examples(batches, n):
-            loss = model(**example).loss
+            seen += 1
+            count = labels_of(model, example["labels"])
+            if count == 0:
+                continue  # p(nothing | x) is 1, whatever the weights
+            loss = count * model(**example).loss  # the model's loss is the mean
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
             for sum_, gradient in zip(total, gradients, strict=True):
                 if gradient is not None:
                     sum_ += gradient**2
-            seen += 1
     finally:
         model.train(training)
         for parameter, flag in zip(parameters, flags, strict=True):
@@ -80,6 +84,18 @@ def fisher(
     if not seen:
         raise BadValue("There are no examples to estimate the Fisher information from.")
     return [sum_ / seen for sum_ in total]
+
+
+def labels_of(model: nn.Module, labels: Tensor) -> int:
+    """How many labels the model's loss is a mean over.
+
+    Args:
+        model: a transformers model.
+        labels: (1,) or (1, T) numbers, -100 where there is none; or (1, C) several at once.
+    """
+    if labels.dim() > 1 and model.can_generate() and not model.config.is_encoder_decoder:  # type: ignore
+        labels = labels[:, 1:]  # a decoder predicts no first word
+    return int((labels != -100).sum())
 
 
 def _examples(batches: Iterator[dict[str, Tensor]], n: int) -> Iterator[dict[str, Tensor]]:

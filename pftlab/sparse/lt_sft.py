@@ -1,7 +1,9 @@
 """LT-SFT: Composable Sparse Fine-Tuning for Cross-Lingual Transfer.
 
-Ansell, Ponti, Korhonen and Vulić (2022), https://arxiv.org/abs/2110.07560. The L1 penalty that the
-authors use for their language masks is left out; layer norms are not frozen.
+Ansell, Ponti, Korhonen and Vulić (2022), https://arxiv.org/abs/2110.07560. What differs from the
+authors' code: the L1 penalty of their language masks is left out; layer norms are not frozen;
+phase 1 has a learning rate of its own, and takes whole batches in the base's type, whatever the
+run does to save memory. Load the base in 32 bits: in 16, small moves are rounded away.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue
+from ..core import BadValue, planted
 from ..facts import FACTS
 from .mask import RandomMask, entries, keep_highest
 
@@ -20,15 +22,17 @@ from .mask import RandomMask, entries, keep_highest
 class LTSFT(RandomMask):
     """A lottery ticket: fine-tune everything, keep the weights that moved most, rewind, train them.
 
-    Phase 1 is a full fine-tuning of `full_steps` steps. The k weights with the largest |θ₁ − θ₀|
-    are the mask; every weight goes back to θ₀, and phase 2, the training that follows, changes the
-    masked weights alone (Section 3.1). Differences learnt on two tasks can be added: attach both.
+    Phase 1 is a full fine-tuning of `full_steps` steps, with dropout, the gradient's norm clipped
+    at 1 and a rate that falls in a line to 0, as in the authors' code. The k weights with the
+    largest |θ₁ − θ₀| are the mask; every weight goes back to θ₀, and phase 2, the training that
+    follows, changes the masked weights alone (Section 3.1). Differences learnt on two tasks can be
+    added: attach both.
 
     Args:
         density: share of the base's parameters to keep; their number is exact.
-        seed: of the random choice before training begins.
+        seed: of the random places before training begins; phase 1 does not depend on it.
         full_steps: steps of phase 1; None: as many as phase 2 has.
-        full_learning_rate: of phase 1.
+        full_learning_rate: of the first step of phase 1.
     """
 
     facts = FACTS["lt_sft"]
@@ -59,18 +63,30 @@ class LTSFT(RandomMask):
         steps: int,
     ) -> list[Tensor]:
         """|θ₁ − θ₀| of every base parameter after phase 1; the model is as before."""
-        head = [p for p in model.parameters() if p.requires_grad and p.numel()]
-        start = [(p, p.detach().clone(), p.requires_grad) for p in [*base, *head]]
-        optimiser = torch.optim.AdamW([*base, *head], lr=self.full_learning_rate, weight_decay=0.0)
+        own = [delta for *_, delta in planted(model, self.attached_as(model))]
+        taken = {id(p) for p in base} | {id(p) for delta in own for p in delta.parameters()}
+        others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]  # a head
+        trained, training = [*base, *others], model.training
+        start = [(p, p.detach().clone(), p.requires_grad) for p in trained]
+        optimiser = torch.optim.AdamW(trained, lr=self.full_learning_rate, weight_decay=0.0)
         try:
+            for delta in own:
+                delta.active = False  # the random places have no part in this
             for parameter in base:
                 parameter.requires_grad_(True)
-            for batch in islice(_forever(batches), steps):
+            model.train()
+            for done, batch in enumerate(islice(_forever(batches), steps)):
+                for group in optimiser.param_groups:
+                    group["lr"] = self.full_learning_rate * (1 - done / steps)
                 optimiser.zero_grad()
                 model(**batch).loss.backward()
+                nn.utils.clip_grad_norm_(trained, 1.0)
                 optimiser.step()
             return [(p.detach() - s).abs() for p, s, _ in start[: len(base)]]
         finally:
+            model.train(training)
+            for delta in own:
+                delta.active = True
             with torch.no_grad():
                 for parameter, value, flag in start:
                     parameter.copy_(value)

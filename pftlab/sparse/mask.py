@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Site, planted
+from ..core import BadValue, Delta, Method, Refused, Site, planted
 from ..core.weights import WeightDelta, parameter_sites
 from ..facts import FACTS
 
@@ -61,7 +61,7 @@ class RandomMask(Method):
             )
 
     def sites(self, model: nn.Module) -> list[Site]:
-        return parameter_sites(model, lambda name, parameter: parameter.is_floating_point())
+        return every_weight(model)
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         generator = torch.Generator().manual_seed(self.seed)
@@ -76,6 +76,19 @@ class RandomMask(Method):
             planned.append((site, SparseValues(chosen.to(parameter.device))))
             start = stop
         return planned
+
+
+def every_weight(model: nn.Module) -> list[Site]:
+    """One site for each parameter of the base.
+
+    Raises:
+        Refused: some are quantised. Without them most of the base would be left out.
+    """
+    found = parameter_sites(model, lambda name, parameter: True)
+    for site in found:
+        if not site.host.get_parameter(site.place.x).is_floating_point():
+            raise Refused(f"{site.name} is quantised and cannot be trained. Load it in 16 bits.")
+    return found
 
 
 def entries(model: nn.Module, method_name: str) -> list[tuple[nn.Parameter, SparseValues]]:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site
-from ..core.weights import WeightDelta, parameter_sites
+from ..core.weights import WeightDelta
 from ..facts import FACTS
 from .fastfood import Fastfood
+from .mask import every_weight
 
 
 class Projected(WeightDelta):
@@ -52,7 +53,7 @@ class IntrinsicDID(Method):
     seed: int = 0
 
     def sites(self, model: nn.Module) -> list[Site]:
-        return parameter_sites(model, lambda name, parameter: parameter.is_floating_point())
+        return every_weight(model)
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         sites = self.sites(model)

@@ -58,7 +58,7 @@ def save_state(
     """Write the state of a run into `folder`."""
     tensors = {f"model.{n}": t for n, t in trainable_state(model).items()}
     tensors |= {f"best.{n}": t for n, t in best.items()}
-    for name, parameter in model.named_parameters():
+    for name, parameter in _named(model):
         for kind, value in optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser.{kind}.{name}"] = value
     tensors = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
@@ -111,7 +111,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, state:
 
     Names, not places: a parameter that a method has retired since leaves no gap.
     """
-    names = {id(p): name for name, p in model.named_parameters()}
+    names = {id(p): name for name, p in _named(model)}
     moments: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.optimiser.items():
         kind, _, name = key.partition(".")
@@ -123,6 +123,11 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, state:
             "param_groups": optimiser.state_dict()["param_groups"],
         }
     )
+
+
+def _named(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """All that an optimiser may be given: GaLore's decay is a buffer."""
+    return [*model.named_parameters(), *model.named_buffers()]
 
 
 def section(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:

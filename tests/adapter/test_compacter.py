@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tiny import tiny
+from oracle import delta_at, states
+from tiny import batch, tiny
 
 import pftlab as pft
 from pftlab.adapter.compacter import LPHM
@@ -30,6 +31,36 @@ def test_all_layers_share_their_first_factors() -> None:
     model = pft.Compacter(bottleneck=8).attach(tiny("bert"))
     rules = {id(m.A) for m in model.modules() if isinstance(m, LPHM)}
     assert len(rules) == 1
+
+
+def test_shared_factors_begin_as_small_as_the_authors() -> None:
+    model = pft.Compacter(bottleneck=8, terms=8).attach(tiny("bert"))
+    rule = next(m.A for m in model.modules() if isinstance(m, LPHM))
+    assert rule.std().item() == pytest.approx(1e-4, rel=0.2)  # of 512 numbers
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_on_the_stream_it_reads_what_pfeiffers_adapter_reads(name: str) -> None:
+    """LN(s) where a layer norm follows, as AdapterHub's compacter++ does; else s itself."""
+    path = {"bert": "bert.encoder.layer.0.output.LayerNorm", "gpt2": "transformer.h.0"}[name]
+    inputs = batch(name)
+    read, wrote = states(tiny(name), inputs, path)[path]
+    how = pft.CompacterPlusPlus(bottleneck=8, std=1.0, layer_norm=False, at=("stream",))
+    model = how.attach(tiny(name))
+    host, adapter = model.get_submodule(path), delta_at(model, path)
+
+    def change(z: torch.Tensor) -> torch.Tensor:
+        hidden = torch.nn.functional.gelu(
+            z @ adapter.down.weight() + adapter.down.b, approximate="tanh"
+        )
+        return hidden @ adapter.up.weight() + adapter.up.b
+
+    if name == "bert":
+        expected = host.forward(read + change(host.forward(read)))
+    else:
+        expected = wrote + change(wrote)
+    assert torch.allclose(states(model, inputs, path)[path][1], expected, atol=1e-5)
+    assert not torch.allclose(expected, wrote, atol=1e-2)
 
 
 @pytest.mark.parametrize(

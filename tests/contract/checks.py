@@ -329,8 +329,11 @@ def check_sixteen_bits(how: Any, architecture: str, folder: Path) -> None:
 
     model = how.attach(tiny(architecture))
     with torch.autocast("cpu", torch.bfloat16):
-        output(model, inputs).float().pow(2).sum().backward()
-    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+        result, plain = output(model, inputs), output(tiny(architecture), inputs)
+        result.float().pow(2).sum().backward()
+    assert result.dtype == plain.dtype, "under autocast the output has another type than the base's"
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in trained)
 
 
 def check_compiling(how: Any, architecture: str) -> None:

@@ -52,6 +52,18 @@ def test_lstm_step_by_step() -> None:
     assert torch.allclose(prompt.vectors(), torch.stack(expected), atol=1e-6)
 
 
+@pytest.mark.parametrize("encoder", ["lstm", "mlp"])
+def test_the_encoder_computes_in_32_bits_under_autocast(encoder: str) -> None:
+    """Not every processor has an LSTM of 16 bits."""
+    model = pft.PTuning(length=4, hidden=3, encoder=encoder).attach(tiny("bert"))
+    expected = prompt_of(model).vectors()
+    with torch.autocast("cpu", torch.bfloat16):
+        vectors = prompt_of(model).vectors()
+        model(**batch("bert")).logits.float().sum().backward()
+    assert vectors.dtype == torch.float32 and torch.equal(vectors, expected)
+    assert prompt_of(model).P.grad.abs().max() > 0
+
+
 def by_hand(name: str, row: dict[str, Any], model: Any, places: tuple[int, ...]) -> torch.Tensor:
     """Logits of one row without padding, with its prompt put among its words one by one."""
     base, vectors = tiny(name), prompt_of(model).vectors().detach()

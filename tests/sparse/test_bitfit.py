@@ -33,6 +33,20 @@ def test_the_bias_of_the_keys_gets_no_gradient() -> None:
             assert parameter.grad.abs().max() > 1e-5
 
 
+@pytest.mark.parametrize("name", ["bert", "gpt2", "gpt_neox"])
+def test_layers_are_kept_to(name: str) -> None:
+    """The biases inside the chosen layers: none of the other layers, none outside the layers."""
+    model = pft.BitFit(layers=(1,)).attach(tiny(name))
+    number = {"bert": "bert.encoder.layer.", "gpt2": "transformer.h."}.get(name, "gpt_neox.layers.")
+    inside = {n for n, _ in tiny(name).named_parameters() if n.startswith(f"{number}1.")}
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert trained - {"classifier.weight", "classifier.bias"} == {
+        n for n in inside if n.endswith("bias")
+    }
+    with pytest.raises(pft.BadValue, match="no layer 2"):
+        pft.BitFit(layers=(2,)).attach(tiny(name))
+
+
 def test_a_slice_of_a_fused_bias_is_refused() -> None:
     with pytest.raises(pft.Refused, match="attention.query_key_value"):
         pft.BitFit(at=("attention.query",)).attach(tiny("gpt2"))

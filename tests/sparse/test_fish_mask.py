@@ -1,5 +1,8 @@
 """FISH mask against Eq. 4, summed by hand over single examples."""
 
+from typing import Any
+
+import pytest
 import torch
 from tiny import batch, tiny
 
@@ -24,6 +27,37 @@ def test_fisher_is_the_mean_squared_gradient_of_single_examples() -> None:
     found = fisher(model, parameters, iter([everything]), 3)
     for a, b in zip(found, expected, strict=True):
         assert torch.allclose(a, b, atol=1e-12)
+
+
+def log_probability(model: Any, example: dict[str, torch.Tensor]) -> torch.Tensor:
+    """log p(y | x) of one example, label by label, from the logits."""
+    labels = example["labels"][0]
+    scores = model(**example).logits[0].log_softmax(-1)
+    if "LMHead" in type(model).__name__:  # what stands at a place is the guess of the next word
+        scores, labels = scores[:-1], labels[1:]
+    return sum(s[y] for s, y in zip(scores, labels, strict=True) if y != -100)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-tagging", "t5"])
+def test_log_p_of_a_text_is_the_sum_over_its_labels(name: str) -> None:
+    """Texts of 3 to 8 labels, and one that has none; the model's loss is the mean over them."""
+    model, rows = tiny(name), batch(name, size=4, length=8)
+    rows.pop("decoder_input_ids", None)
+    lengths = (8, 3, 1 if name == "gpt2" else 0, 5)
+    ids = rows["input_ids"]
+    beyond = torch.arange(8) >= torch.tensor(lengths)[:, None]
+    rows["labels"] = (ids % 3 if "tagging" in name else ids).masked_fill(beyond, -100)
+    rows["attention_mask"] = rows["attention_mask"].masked_fill(beyond & (torch.arange(8) > 0), 0)
+    parameters = list(model.base_model.parameters())
+    expected = [torch.zeros_like(p) for p in parameters]
+    for i in (0, 1, 3):
+        one = {k: v[i : i + 1] for k, v in rows.items()}
+        gradients = torch.autograd.grad(log_probability(model, one), parameters, allow_unused=True)
+        for total, gradient in zip(expected, gradients, strict=True):
+            total += 0 if gradient is None else gradient**2 / 4
+    found = fisher(model, parameters, iter([rows]), 4)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-7 * float(b.max()) + 1e-12)
 
 
 def test_keeps_the_highest_of_all_weights_and_exactly_as_many() -> None:

@@ -1,5 +1,7 @@
 """LT-SFT: the mask is where a full fine-tuning moved most, and the weights are rewound."""
 
+from typing import Any
+
 import torch
 from tiny import batch, tiny
 
@@ -7,23 +9,37 @@ import pftlab as pft
 from pftlab.sparse.mask import entries
 
 
+def data() -> dict[str, torch.Tensor]:
+    return batch("bert", size=4) | {"labels": torch.tensor([0, 1, 1, 0])}
+
+
+def phase_one(seed: int, steps: int = 3) -> Any:
+    model = tiny("bert")
+    pft.LTSFT(density=0.01, seed=seed, full_steps=steps, full_learning_rate=1e-3).attach(model)
+    torch.manual_seed(3)  # of dropout
+    (method,) = pft.attached(model).values()
+    method.before_training(model, lambda: iter([data()]), 10)
+    return model
+
+
 def test_masks_what_moved_most_and_rewinds() -> None:
-    data = batch("bert", size=4) | {"labels": torch.tensor([0, 1, 1, 0])}
-    oracle = tiny("bert")
+    """Ansell et al.'s phase 1 on a plain model: Adam, dropout, clipping at 1, a falling rate."""
+    oracle = tiny("bert").train()
+    torch.manual_seed(3)
     optimiser = torch.optim.AdamW(oracle.parameters(), lr=1e-3, weight_decay=0.0)
+    falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: 1 - done / 3)
     for _ in range(3):
         optimiser.zero_grad()
-        oracle(**data).loss.backward()
+        oracle(**data()).loss.backward()
+        torch.nn.utils.clip_grad_norm_(oracle.parameters(), 1.0)
         optimiser.step()
+        falling.step()
     base = dict(tiny("bert").named_parameters())
     moved = {n: (p.detach() - base[n].detach()).abs() for n, p in oracle.named_parameters()}
 
-    model = tiny("bert")
-    method = pft.LTSFT(density=0.01, full_steps=3, full_learning_rate=1e-3)
-    method.attach(model)
-    before = pft.count(model)
-    method.before_training(model, lambda: iter([data]), 10)
-    assert pft.count(model) == before
+    before = pft.count(pft.LTSFT(density=0.01).attach(tiny("bert")))
+    model = phase_one(seed=0)
+    assert pft.count(model) == before and not model.training
     for n, p in base.items():
         assert torch.equal(model.get_parameter(n), p), n  # rewound, the head too
     names = {id(p): n for n, p in model.named_parameters()}
@@ -35,6 +51,24 @@ def test_masks_what_moved_most_and_rewinds() -> None:
         kept.append(change[mask])
         dropped.append(change[~mask])
     assert torch.cat(kept).min() >= torch.cat(dropped).max() - 1e-5  # Adam blows rounding up
+
+
+def test_the_random_places_have_no_part_in_the_choice() -> None:
+    """Two seeds of the places before training give one mask; phase 1 sees the base alone."""
+    one, other = (entries(phase_one(seed), "lt_sft") for seed in (0, 1))
+    for (_, ours), (_, theirs) in zip(one, other, strict=True):
+        assert torch.equal(ours.places, theirs.places)
+        assert ours.active and not ours.values.any()
+
+
+def test_beside_a_method_that_trains_weights_of_the_base() -> None:
+    model = pft.LayerNormTuning().attach(tiny("bert"))
+    pft.LTSFT(density=0.01, full_steps=2).attach(model)
+    before = {n: p.detach().clone() for n, p in model.named_parameters() if ".pft_" not in n}
+    flags = {n: p.requires_grad for n, p in model.named_parameters()}
+    pft.attached(model)["lt_sft"].before_training(model, lambda: iter([data()]), 10)
+    assert flags == {n: p.requires_grad for n, p in model.named_parameters()}
+    assert all(torch.equal(model.get_parameter(n), p) for n, p in before.items())
 
 
 def test_differences_of_two_tasks_add_up() -> None:

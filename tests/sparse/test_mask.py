@@ -43,6 +43,26 @@ def test_optimiser_state_is_proportional_to_the_mask() -> None:
     assert moments == counted.trainable + counted.head
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        pft.RandomMask(),
+        pft.FishMask(),
+        pft.LTSFT(),
+        pft.DiffPruning(),
+        pft.IntrinsicDID(),
+        pft.IntrinsicSAID(dimension=100),
+    ],
+)
+def test_a_quantised_base_is_refused(method: pft.core.Method) -> None:
+    """Not trained by what is left of it: its norms and embeddings."""
+    model = tiny("bert")
+    host = model.bert.encoder.layer[1].output.dense
+    host.weight = torch.nn.Parameter(host.weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(pft.Refused, match=r"layer.1.output.dense.weight is quantised.*16 bits"):
+        method.attach(model)
+
+
 @pytest.mark.parametrize("density", [0, -0.1, 1.1])
 def test_impossible_densities(density: float) -> None:
     with pytest.raises(pft.BadValue, match="share of the weights"):
