@@ -1,42 +1,114 @@
-"""Every method by its name.
+"""Every method by its name: those of this package, those of other packages, and one's own.
 
 A method's module is imported when it is first asked for, so that looking at the names is quick.
+Another package offers its methods as entry points, in its pyproject.toml:
+
+    [project.entry-points."pftlab.methods"]
+    mine = "package.module:Mine"
+
+and a script makes its own known with `register`.
 """
 
+import dataclasses
+import inspect
+import re
+import warnings
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .core.errors import UnknownName
-from .facts import FACTS
+from .core.errors import BadValue, Refused, Unavailable, UnknownName
+from .facts import FACTS, Facts
 
-CLASSES = {row.place.partition(":")[2]: name for name, row in FACTS.items()}
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from torch import nn
+
+    from .core.method import Method
+
+GROUP = "pftlab.methods"  # of entry points
+_OWN: dict[str, "type[Method]"] = {}  # what was registered
+
+Class = TypeVar("Class", bound="type[Method]")
 
 
-class _Methods(Mapping[str, Any]):
+class _Methods(Mapping[str, "type[Method]"]):
     """name → method class, imported on first use."""
 
-    def __getitem__(self, name: str) -> Any:
-        if name not in FACTS:
-            raise UnknownName("method", name, FACTS)
-        module, _, cls = FACTS[name].place.partition(":")
-        return getattr(import_module(f"pftlab.{module}"), cls)
+    def __getitem__(self, name: str) -> "type[Method]":
+        if name in FACTS:
+            return _imported(f"pftlab.{FACTS[name].place}")
+        if name in _OWN:
+            return _OWN[name]
+        if name in _offered():
+            return _from_package(_offered()[name])
+        known = UnknownName("method", name, self)
+        if "Did you mean" in str(known):
+            raise known
+        raise UnknownName(
+            "method", name, self,
+            "A method of your own has to be made known first: pftlab.register(MyMethod).",
+        )  # fmt: skip
 
     def __contains__(self, name: object) -> bool:
-        return name in FACTS
+        return name in FACTS or name in _OWN or name in _offered()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(FACTS)
+        return iter({**FACTS, **_OWN, **_offered()})
 
     def __len__(self) -> int:
-        return len(FACTS)
+        return len({**FACTS, **_OWN, **_offered()})
 
     def __repr__(self) -> str:
-        return f"METHODS({', '.join(FACTS)})"
+        return f"METHODS({', '.join(self)})"
 
 
 METHODS = _Methods()
+
+
+def facts_of(name: str) -> Facts:
+    """The row of a method; from elsewhere than this package, it is made of the class's data.
+
+    Raises:
+        UnknownName: there is no such method.
+        Unavailable: another package offers it, and it cannot be imported.
+    """
+    if name in FACTS:
+        return FACTS[name]
+    data = {field.name: getattr(METHODS[name], field.name) for field in dataclasses.fields(Facts)}
+    return Facts(**data)
+
+
+def register(method: Class) -> Class:
+    """Make a method of one's own known by its name, to `load` and to all that asks `METHODS`.
+
+        @pftlab.register
+        @dataclass(frozen=True)
+        class Mine(Method): ...
+
+    Registering the same class again, as a cell that is run twice does, replaces it.
+
+    Args:
+        method: a subclass of `pftlab.core.Method`, a dataclass of hyper-parameters.
+
+    Returns:
+        The class itself.
+
+    Raises:
+        BadValue: it is no such class, or its name is another method's.
+    """
+    _check(method)
+    name = method.name
+    if name in METHODS and not (name in _OWN and _path(_OWN[name]) == _path(method)):
+        raise BadValue(
+            f"{method.__name__} cannot be registered as {name!r}: that is {_path(METHODS[name])}. "
+            f'Give it a name of its own, in the class: name = "my_{name}".'
+        )
+    _OWN[name] = method
+    return method
 
 
 def load(model: Any, folder: str | Path, name: str | None = None, check_base: bool = True) -> Any:
@@ -47,3 +119,90 @@ def load(model: Any, folder: str | Path, name: str | None = None, check_base: bo
     from .core import checkpoint
 
     return checkpoint.load(model, folder, METHODS, name, check_base)
+
+
+def save(model: "nn.Module", folder: str | Path) -> Path:
+    """Write what is attached to `model`, for `pftlab.load`.
+
+    See pftlab.core.checkpoint.save for the arguments and errors. Beside these:
+
+    Raises:
+        Refused: a method has the name of another one, which `load` would attach in its place.
+
+    Warns:
+        UserWarning: a method is not registered, so that `load` will not know it.
+    """
+    from .core import attached, checkpoint
+
+    for method in attached(model).values():
+        cls = type(method)
+        if method.name not in METHODS:
+            warnings.warn(
+                f"{cls.__name__} is not registered: pftlab.load will know it after "
+                f"pftlab.register({cls.__name__}).",
+                stacklevel=2,
+            )
+        elif METHODS[method.name] is not cls:
+            raise Refused(
+                f"{_path(cls)} has the name {method.name!r} of {_path(METHODS[method.name])}, "
+                "which pftlab.load would attach in its place. Give it a name of its own, in the "
+                f'class: name = "my_{method.name}", and register it.'
+            )
+    return checkpoint.save(model, folder)
+
+
+def _check(method: Any) -> None:
+    from .core.method import Method
+
+    if not (isinstance(method, type) and issubclass(method, Method) and method is not Method):
+        raise BadValue(
+            f"{method!r} is no method: give the class, a subclass of pftlab.core.Method."
+        )
+    own = {n for n, kind in inspect.get_annotations(method).items() if "ClassVar" not in str(kind)}
+    known = (
+        {f.name for f in dataclasses.fields(method)} if dataclasses.is_dataclass(method) else None
+    )
+    if known is None or not own <= known:
+        raise BadValue(
+            f"{method.__name__} is no dataclass, so its hyper-parameters cannot be saved. "
+            "Write @dataclass(frozen=True) above the class, and register it after that."
+        )
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", method.name):
+        raise BadValue(
+            f"{method.name!r} cannot be a name: use letters, digits and underscores, a letter "
+            "first."
+        )
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _imported(place: str) -> Any:
+    module, _, cls = place.partition(":")
+    return getattr(import_module(module), cls)
+
+
+@cache
+def _offered() -> "dict[str, EntryPoint]":
+    """The methods that installed packages offer, by name."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in FACTS}
+
+
+def _from_package(entry: "EntryPoint") -> "type[Method]":
+    try:
+        method = _imported(entry.value)
+        _check(method)
+    except (ImportError, AttributeError, BadValue) as error:
+        raise Unavailable(
+            f"The method {entry.name!r} of another package, {entry.value}, cannot be used: "
+            f"{error}. Repair that package or remove it."
+        ) from error
+    if method.name != entry.name:
+        raise Unavailable(
+            f"Another package offers {entry.value} as {entry.name!r}, and the class is called "
+            f"{method.name!r}. The two have to be the same."
+        )
+    return method

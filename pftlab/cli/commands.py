@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import BadValue, UnknownName
+from ..core.errors import BadValue, Unavailable, UnknownName
 from ..core.files import atomic_write, check_writable
-from ..facts import FACTS, FAMILIES
-from ..registry import METHODS
+from ..facts import FAMILIES
+from ..registry import METHODS, facts_of
 from .hyperparameters import (
     changed,
     given_options,
@@ -41,7 +41,13 @@ def methods(given: argparse.Namespace) -> None:
         return
     if given.family is not None and given.family not in FAMILIES:
         raise UnknownName("family", given.family, FAMILIES)
-    rows = [row for row in FACTS.values() if given.family in (None, row.family)]
+    rows = []
+    for name in METHODS:
+        try:
+            rows.append(facts_of(name))
+        except Unavailable as error:  # another package offers it and is broken
+            print(f"pftlab: {error}", file=sys.stderr)
+    rows = [row for row in rows if given.family in (None, row.family)]
     if given.json:
         _print_json([_known(METHODS[row.name]) for row in rows])
         return
@@ -64,7 +70,7 @@ def methods(given: argparse.Namespace) -> None:
 def _known(method: "type[Method]") -> dict[str, Any]:
     """What is known of a method, for JSON."""
     fields = [asdict(field) for field in hyperparameters(method)]
-    return vars(method.facts) | {"hyperparameters": fields}
+    return vars(facts_of(method.name)) | {"hyperparameters": fields}
 
 
 def _describe(method: "type[Method]") -> None:
@@ -237,7 +243,7 @@ def _print_comparison(grid: "Grid", rows: list["Summary"], out: Path) -> None:
             "method's own, by validation."
         )
         ends = (min(grid.factors), max(grid.factors))
-        edge = [r for r in rows if r.lr in [f * FACTS[r.method].learning_rate for f in ends]]
+        edge = [r for r in rows if r.lr in [f * METHODS[r.method].learning_rate for f in ends]]
         if edge:
             notes.append(
                 "At the edge of the search, so that a better rate may lie beyond: "

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..facts import MODEL_TASKS, Facts
 from .delta import Delta, plant, planted, uproot
 from .errors import BadValue, Refused
 from .sites import Site, base_prefix, config_of, sites
@@ -51,7 +52,7 @@ class Method:
     one's own sets in its class what differs from the defaults here.
     """
 
-    facts: ClassVar[Any] = None  # a row of pftlab.facts
+    facts: ClassVar[Facts]
     name: ClassVar[str]  # by default the class's, in small letters
     place: ClassVar[str] = ""
     title: ClassVar[str]  # by default the class's name
@@ -63,14 +64,7 @@ class Method:
     url: ClassVar[str] = ""
     surveys: ClassVar[str] = ""
     where: ClassVar[str] = ""
-    model_tasks: ClassVar[tuple[str, ...]] = (
-        "sequence_classification",
-        "token_classification",
-        "causal_lm",
-        "seq2seq_lm",
-        "masked_lm",
-        "features",
-    )
+    model_tasks: ClassVar[tuple[str, ...]] = MODEL_TASKS
     identity_at_start: ClassVar[bool] = True
     mergeable: ClassVar[bool] = False
     needs_head: ClassVar[bool] = False
@@ -88,12 +82,12 @@ class Method:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         own = vars(cls)
-        data = (
-            vars(cls.facts)
-            if "facts" in own
-            else {"name": cls.__name__.strip("_").lower(), "title": cls.__name__}
-        )
-        for key, value in data.items():
+        unsaid = {
+            "name": cls.__name__.strip("_").lower(),
+            "title": cls.__name__,
+            "place": f"{cls.__module__}:{cls.__qualname__}",
+        }
+        for key, value in (vars(cls.facts) if "facts" in own else unsaid).items():
             if key not in own:
                 setattr(cls, key, value)
 

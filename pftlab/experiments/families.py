@@ -125,7 +125,7 @@ def family_table(family: str) -> str:
     for name in members(family):
         method = METHODS[name]
         lines.append(
-            f"| {method.title} ({method.year}) | {method.where or ', '.join(method.at)} "
+            f"| {method.title} ({method.year}) | {method.where or ', '.join(method.at or ())} "
             f"| {_word(method.mergeable)} | {_word(method.identity_at_start)} |"
         )
     return "\n".join(lines)
