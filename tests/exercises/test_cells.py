@@ -3,12 +3,12 @@
 import copy
 import json
 import os
-import runpy
 import subprocess
 import sys
 
 import nbformat
 import pytest
+from notebooks import checks, form, package
 from test_answers import ALL, HERE
 
 from pftlab import Unavailable, UnknownName
@@ -21,15 +21,14 @@ from pftlab.exercises.slides import figures
 ROOT = HERE.parents[1]
 BOOK = ROOT / "book"
 LORA = BOOK / "low_rank" / "lora.ipynb"
-TOOL = runpy.run_path(str(ROOT / "tools" / "notebooks.py"))
 
 
 def problems(notebook):
-    return [p for p in TOOL["of_notebook"](notebook) if "exercises are not those" in p]
+    return [p for p in checks.of_notebook(notebook) if "exercises are not those" in p]
 
 
 def test_a_chapter_has_the_cells_of_its_data():
-    notebook = TOOL["read"](LORA)
+    notebook = form.read(LORA)
     assert not problems(notebook)
     at = next(i for i, cell in enumerate(notebook.cells) if cell.id == "exercise-3")
     edited = copy.deepcopy(notebook)
@@ -37,14 +36,14 @@ def test_a_chapter_has_the_cells_of_its_data():
     assert problems(edited)
     del edited.cells[at]
     assert problems(edited)
-    edited.cells = TOOL["with_exercises"](edited.cells)
+    edited.cells = package.with_exercises(edited.cells)
     assert [c.source for c in edited.cells] == [c.source for c in notebook.cells]
 
 
 def test_one_cell_is_enough_to_begin():
     cell = nbformat.v4.new_markdown_cell("here", metadata={"tags": ["exercises:sparse.index"]})
     end = nbformat.v4.new_markdown_cell("the end")
-    cells = TOOL["with_exercises"]([cell, end])
+    cells = package.with_exercises([cell, end])
     assert cells[-1].source == "the end" and cells[0].source.startswith("## Exercises")
     ids = [c.id for c in cells]
     assert len(set(ids)) == len(ids)
@@ -53,8 +52,8 @@ def test_one_cell_is_enough_to_begin():
 
 
 def test_outputs_are_kept_where_nothing_changed():
-    notebook = TOOL["read"](LORA)
-    again = TOOL["with_exercises"](notebook.cells)
+    notebook = form.read(LORA)
+    again = package.with_exercises(notebook.cells)
     shown = next(c for c in again if c.id == "check-3")
     assert "Not written yet." in json.dumps(shown.outputs)
 

@@ -5,7 +5,6 @@ figures' scripts, and must be what the same figure computes in Python.
 """
 
 import json
-import runpy
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from browser import launched, opened, served
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from notebooks.form import normalise
 from small_book import build, outline
 from test_site import nameless_controls
 
@@ -96,8 +96,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     NotebookClient(notebook, timeout=200, kernel_name="python3").execute()
     outline(book)
-    notebooks = runpy.run_path(str(ROOT / "tools" / "notebooks.py"))
-    nbformat.write(notebooks["normalise"](notebook), book / "book" / "index.ipynb")
+    nbformat.write(normalise(notebook), book / "book" / "index.ipynb")
     done = build(book)
     assert done.returncode == 0, done.stdout + done.stderr
     return book / "_build" / "html"
