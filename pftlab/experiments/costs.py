@@ -145,9 +145,7 @@ def cost(name: str, method: Method) -> Cost:
         return _counted(name, method, layers)
     if any(a + c != 2 * b for a, b, c in zip(two, three, four, strict=True)):
         return _counted(name, method, layers)
-    return Cost(
-        *(b + (layers - CUT[1]) * (c - b) for b, c in zip(three, four, strict=True))
-    )
+    return Cost(*(b + (layers - CUT[1]) * (c - b) for b, c in zip(three, four, strict=True)))
 
 
 def _counted(name: str, method: Method, layers: int) -> Cost:

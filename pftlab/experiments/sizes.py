@@ -138,12 +138,13 @@ SIZES: dict[str, Size] = {
 }  # fmt: skip
 
 
-def blank(name: str, num_labels: int | None = None) -> Any:
+def blank(name: str, num_labels: int | None = None, layers: int | None = None) -> Any:
     """A model of a known size on the meta device: shapes without values, so it takes no memory.
 
     Args:
         name: in `SIZES`, a config.json, a folder with one, or a base of the book.
         num_labels: give it a classification head.
+        layers: cut it down, or stretch it, to so many; None: as it is.
 
     Raises:
         UnknownName: the name is neither a size nor a file.
@@ -171,6 +172,8 @@ def blank(name: str, num_labels: int | None = None) -> Any:
                 f"{str(folder / 'config.json')!r} is no configuration that transformers knows. "
                 f"Give the config.json of a model, or one of {', '.join(SIZES)}."
             ) from error
+    if layers is not None:
+        config.num_hidden_layers = layers
     if num_labels is not None:
         config.num_labels = num_labels
         kind: Any = AutoModelForSequenceClassification

@@ -72,7 +72,10 @@ class RandomMask(Method):
             stop = start + parameter.numel()
             # Rounding the running total, not each share, makes the sum exact.
             count = int(self.density * stop) - int(self.density * start)
-            chosen = torch.randperm(stop - start, generator=generator, device="cpu")[:count]
+            if parameter.is_meta:  # to count, nothing need be drawn
+                chosen = torch.empty(count, dtype=torch.int32, device="meta")
+            else:
+                chosen = torch.randperm(stop - start, generator=generator, device="cpu")[:count]
             planned.append((site, SparseValues(chosen.to(parameter.device))))
             start = stop
         return planned
