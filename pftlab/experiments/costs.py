@@ -94,14 +94,16 @@ def controls(method: type[Method]) -> dict[str, list[Any]]:
 
     The method's own value is among them.
     """
-    defaults = {spec.name: spec.default for spec in fields(method)}  # type: ignore[arg-type]
+    defaults: dict[str, Any] = {spec.name: spec.default for spec in fields(method)}  # type: ignore[arg-type]
     found: dict[str, list[Any]] = {}
     for name, values in CHOICES.items():
-        own = list(defaults[name]) if isinstance(defaults.get(name), tuple) else defaults.get(name)
+        own = defaults.get(name)
         if name not in defaults or (own is None and name != "hidden"):
             continue
-        if name == "at" and not set(own) <= set(LINEAR):
-            continue
+        if isinstance(own, tuple):
+            own = list(own)
+            if not set(own) <= set(LINEAR):
+                continue
         every = values if own in values else [*values, own]
         if all(isinstance(value, int | float) for value in every):
             every = sorted(every)
