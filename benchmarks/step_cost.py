@@ -21,9 +21,11 @@ import torch
 from tqdm import tqdm
 
 import pftlab as pft
+from pftlab.core.ports.steps import announced
 from pftlab.experiments.grid import device_name
 from pftlab.experiments.memory import step_memory
-from pftlab.training.optimiser import make_optimiser
+from pftlab.training import Lifecycle
+from pftlab.training.optimiser import Optimiser
 
 METHODS = "linear_probe,bitfit,ia3,prompt_tuning,lora,houlsby,full"
 REFERENCE = "full"
@@ -35,14 +37,14 @@ def stepper(name: str, base: str, batch: dict[str, torch.Tensor]) -> tuple[Calla
     model = pft.load_base(base, num_labels=2)
     method = pft.METHODS[name]()
     method.attach(model).to(batch["labels"].device).train()
-    optimiser = make_optimiser(model, [method], method.learning_rate, 0.0)
+    optimiser = Optimiser(Lifecycle(model, 1).parameter_groups(method.learning_rate))
     counted = pft.count(model)
     facts = {"method": name, "trainable": counted.trainable, **step_memory(model, batch)}
 
     def step() -> None:
-        model(**batch).loss.backward()
+        with announced(model):  # what methods do in a step is left out
+            model(**batch).loss.backward()
         optimiser.step()
-        optimiser.zero_grad()
 
     return step, facts
 

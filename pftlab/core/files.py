@@ -1,12 +1,19 @@
 """Writing files so that a kill at any moment leaves the old file or the new one, never half."""
 
+import glob
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import Unavailable
+from safetensors import SafetensorError
+
+from .errors import PftError, Unavailable
+
+FORGOTTEN = 3600.0  # seconds after which no other process is still writing
 
 
 def check_writable(folder: str | Path) -> Path:
@@ -32,26 +39,36 @@ def check_writable(folder: str | Path) -> Path:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well, it becomes `path`.
+    """Yield a path to write to; when the block ends well, the file there becomes `path`.
 
     The data reaches the disk before the name does. When the block raises, `path` keeps what it
-    had and the temporary file is removed.
+    had. All that is written goes into a hidden folder beside `path`, also what a library writes
+    before it moves it into its place, so that nothing else is left when the block ends; what a
+    process that was killed here has left is removed an hour later, by the next one.
 
     Raises:
-        Unavailable: the folder of `path` cannot be written.
+        Unavailable: the folder of `path` cannot be written, or the disk is full.
     """
     path = Path(path)
     check_writable(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > FORGOTTEN:
+                shutil.rmtree(left)
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            os.replace(temporary, path)
+    except PftError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise Unavailable(
+            f"{str(path)!r} cannot be written ({getattr(error, 'strerror', None) or error}); what "
+            "was there before is as it was. Make room on the disk, or give another folder."
+        ) from error

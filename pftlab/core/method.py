@@ -6,17 +6,19 @@ in one record on the model, so that `detach` and `disabled` bring the base back 
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ..facts import MODEL_TASKS, Facts
 from .delta import Delta, plant, planted, uproot
 from .errors import BadValue, Refused
+from .ports.steps import StepCallbacks, guard, own_callbacks
 from .sites import Site, base_prefix, config_of, sites
 
 
@@ -32,6 +34,8 @@ class Record:
             trained (the head included).
         trained_by: name of a base parameter → names of the methods that train it.
         attention: the model's attention implementation before the first attachment.
+        guard: of a model in which a method acts in the steps of training; see `ports.steps`.
+        announced: whether the loop that trains it just now calls the methods' callbacks.
     """
 
     methods: dict[str, "Method"] = field(default_factory=dict)
@@ -40,9 +44,11 @@ class Record:
     originals: dict[str, Tensor] = field(default_factory=dict)
     trained_by: dict[str, list[str]] = field(default_factory=dict)
     attention: str | None = None
+    guard: RemovableHandle | None = None
+    announced: bool = False
 
 
-class Method:
+class Method(StepCallbacks):
     """What to plant and where: subclasses are frozen dataclasses of hyper-parameters.
 
     A method overrides `delta` (what to plant at one of its sites), or `trains` (which of the
@@ -167,6 +173,7 @@ class Method:
             record.trained_by.setdefault(n, []).append(name)
         record.methods[name] = copy.copy(self)  # so that it knows its name: see attached_as
         model.pftlab = record  # type: ignore[assignment]
+        _guard(model)
         return model
 
     def attached_as(self, model: nn.Module) -> str:
@@ -181,30 +188,6 @@ class Method:
 
     #: advice for the error that is raised when there is nothing to train
     nothing_to_train: ClassVar[str] = "Choose other sites, or a model that has them."
-
-    # What a method may do during training. The loop calls these; see pftlab.training.
-
-    def before_training(
-        self, model: nn.Module, batches: Callable[[], Iterator[dict[str, Tensor]]], total_steps: int
-    ) -> None:
-        """Called once before the first step; `batches()` yields training batches."""
-
-    def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
-        """Parameters for the optimiser; by default one group of all that are trainable."""
-        return [{"params": [p for p in model.parameters() if p.requires_grad], "lr": lr}]
-
-    def before_step(self, model: nn.Module, step: int, total_steps: int) -> None:
-        """Called before the forward pass of each step; steps count from 1."""
-
-    def extra_loss(self, model: nn.Module) -> Tensor | None:
-        """A term to add to the task's loss in training (never in evaluation)."""
-        return None
-
-    def after_backward(self, model: nn.Module, step: int, total_steps: int) -> None:
-        """Called when gradients are complete, before clipping and the optimiser's step."""
-
-    def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
-        """Called after the optimiser's step; steps count from 1."""
 
 
 def attached(model: nn.Module) -> dict[str, Method]:
@@ -260,6 +243,7 @@ def detach(model: nn.Module, name: str | None = None) -> nn.Module:
             if not users:
                 del record.trained_by[n]
         del record.methods[each]
+    _guard(model)
     if not any(is_listening(delta) for *_, delta in planted(model)):
         _set_attention(model, record.attention)
     if not record.methods:
@@ -279,6 +263,8 @@ def release(model: nn.Module) -> nn.Module:
     _set_attention(model, record.attention)
     for n, parameter in model.named_parameters():
         parameter.requires_grad_(record.required_grad[n])
+    record.methods.clear()
+    _guard(model)
     del model.pftlab
     return model
 
@@ -407,6 +393,17 @@ def new_record(model: nn.Module, head: Iterable[str] | None = None) -> Record:
         required_grad={n: p.requires_grad for n, p in model.named_parameters()},
         head=head_parameters(model) if head is None else frozenset(head),
     )
+
+
+def _guard(model: nn.Module) -> None:
+    """Guard a model in which a method acts in the steps of training, and no other."""
+    record = record_of(model)
+    acts = any(own_callbacks(type(method)) for method in record.methods.values())
+    if acts and record.guard is None:
+        record.guard = guard(model)
+    elif not acts and record.guard is not None:
+        record.guard.remove()
+        record.guard = None
 
 
 def _check_name(name: str, record: Record) -> None:

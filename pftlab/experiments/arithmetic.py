@@ -14,6 +14,8 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from ..core.ports.steps import announced
+
 
 def forward_flops(model: nn.Module, batch: dict[str, Tensor]) -> int:
     """Floating-point operations of a forward pass of `model` in evaluation mode."""
@@ -42,7 +44,7 @@ def step_flops(model: nn.Module, batch: dict[str, Tensor]) -> int:
     for parameter in trained:
         parameter.grad = None
     try:
-        with torch.random.fork_rng(devices=[]), _counter() as counter:
+        with torch.random.fork_rng(devices=[]), _counter() as counter, announced(model):
             model(**batch).loss.backward()
     finally:
         model.train(training)

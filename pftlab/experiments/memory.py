@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..bases import load_tokenizer
+from ..core.ports.steps import announced
 from ..tasks import Task
 from ..training.data import encode
 
@@ -55,7 +56,8 @@ def step_memory(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, int]:
     for parameter in trained:
         parameter.grad = None
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), announced(model):
             activations = _step(model, batch)
         gradients = sum(p.grad.nbytes for p in trained if p.grad is not None)
     finally:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .evaluation import evaluate
+    from .lifecycle import Lifecycle
     from .loop import train
     from .run import Run
     from .trainer import LifecycleTrainer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "evaluate": "evaluation",
     "train": "loop",
+    "Lifecycle": "lifecycle",
     "Run": "run",
     "LifecycleTrainer": "trainer",
 }
@@ -23,4 +25,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["LifecycleTrainer", "Run", "evaluate", "train"]
+__all__ = ["Lifecycle", "LifecycleTrainer", "Run", "evaluate", "train"]

@@ -1,29 +1,26 @@
 """The training loop, to be read from top to bottom."""
 
-import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
-from ..core.checkpoint import describe, fingerprint
-from ..core.files import check_writable
 from ..core.interrupt import stop_on_interrupt
-from ..core.method import attached, load_trainable_state, trainable_state
+from ..core.method import load_trainable_state, trainable_state
 from ..tasks import Task
-from .checks import check_arguments, check_model
+from .arguments import complete_arguments
 from .data import TrainingData
 from .evaluation import Evaluator
-from .memory import PeakMemory
-from .optimiser import make_optimiser, schedule
+from .journal import Journal
+from .lifecycle import Lifecycle
+from .optimiser import Optimiser, schedule
 from .processes import Processes
 from .randomness import own_randomness, seed_step
-from .resume import prepare_folder, read_state, restore_model, restore_optimiser, save_state
+from .resume import Saved, names_of, resume_run, save_run
 from .run import Run
+from .state import RunFolder
 
 SAVE_SECONDS = 60.0  # between saved states, when evaluations are further apart
 
@@ -53,7 +50,8 @@ def train(
     On one CPU the same arguments give the same result bit for bit, also when the run was killed
     at any moment and started again with its `folder`. Ctrl-C ends it after the current step: the
     state is saved, and the model is left as that step made it. A second Ctrl-C leaves at once.
-    Under `accelerate launch` every process takes an equal share of each batch.
+    Under `accelerate launch` every process takes an equal share of each batch. What is trained in
+    16 bits, such as the head of a base that was loaded so, has 32-bit masters (see `Optimiser`).
 
     Args:
         model: with a method attached; moved to the GPU if there is one.
@@ -79,107 +77,83 @@ def train(
         BadValue: nothing is attached or trainable, an argument cannot be, or the task does not
             fit the model's head.
         BadCheckpoint: `folder` holds another run, or a damaged state.
-        Unavailable: `folder` cannot be written.
+        Unavailable: `folder` cannot be written. A disk that is full later ends no training: the
+            state saved last stays, and that a newer one is missing is said in a warning.
+        Refused: another training is using `folder`.
     """
-    methods = list(attached(model).values())
-    check_model(model, task)
-    lr = min(method.learning_rate for method in methods) if lr is None else lr
-    evaluate_every = max(1, steps // 4) if evaluate_every is None else evaluate_every
-    arguments: dict[str, Any] = {
-        "steps": steps, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay,
-        "warmup": warmup, "max_length": max_length, "precision": precision,
-        "accumulate": accumulate, "clip": clip, "evaluate_every": evaluate_every, "seed": seed,
-    }  # fmt: skip
-    check_arguments(**arguments)
-    arguments |= {"model": type(model).__name__, "base": fingerprint(model)}
-    arguments |= {"methods": describe(model), "task": task.name, "data": task.fingerprint}
-    folder = None if folder is None else check_writable(folder)
-    saved = read_state(folder, arguments) if folder and resume else None
-    run, best = (saved.run, saved.best) if saved else (Run(arguments), {})
-    if saved:
-        restore_model(model, saved)
-    if run.steps == steps:
-        return _leave(model, best, run)
-
+    arguments = complete_arguments(
+        model, task, steps=steps, batch_size=batch_size, lr=lr, weight_decay=weight_decay,
+        warmup=warmup, max_length=max_length, precision=precision, accumulate=accumulate,
+        clip=clip, evaluate_every=evaluate_every, seed=seed,
+    )  # fmt: skip
+    lr, evaluate_every = arguments["lr"], arguments["evaluate_every"]
     processes = Processes()
     device = processes.device
-    tokenizer = tokenizer or load_tokenizer(model)
-    data = TrainingData(model, task, tokenizer, max_length, batch_size, accumulate, seed, processes)
-    validate = Evaluator(model, task, tokenizer=tokenizer, max_length=max_length)
-    model.to(device)  # type: ignore[arg-type]
-    if folder and processes.first:
-        prepare_folder(folder, keep_state=saved is not None)
+    with RunFolder(folder, writes=processes.first) as place:
+        saved = resume_run(place, model, arguments) if resume else Saved(Run(arguments), {}, {})
+        run, best = saved.run, saved.best
+        if run.steps == steps:
+            return _leave(model, best, run)
+        tokenizer = tokenizer or load_tokenizer(model)
+        data = TrainingData(
+            model, task, tokenizer, max_length, batch_size, accumulate, seed, processes
+        )
+        validate = Evaluator(model, task, tokenizer=tokenizer, max_length=max_length)
+        model.to(device)  # type: ignore[arg-type]
+        with (
+            own_randomness(device, seed),
+            stop_on_interrupt() as interrupted,
+            Lifecycle(model, steps) as methods,
+            Journal(run, steps, task.metric, batch_size, processes, progress) as journal,
+        ):
+            if not saved.begun:
+                place.clear()
+                load_trainable_state(model, processes.same(trainable_state(model)))
+                methods.before_training(data.batches)
+            optimiser = Optimiser(methods.parameter_groups(lr), weight_decay)
+            if saved.begun:
+                optimiser.load(saved.optimiser, names_of(model))
+            model.train()
+            for step in range(run.steps + 1, steps + 1):
+                with journal.step():
+                    factor = schedule(step, steps, warmup)
+                    optimiser.set_rate(factor)
+                    seed_step(device, seed, step)  # alike in all processes
+                    methods.before_step(step)
+                    seed_step(device, seed, step, 1 + processes.index)
+                    for batch, share in data.parts(step):  # the shares of a step add up to 1
+                        with torch.autocast(device.type, torch.bfloat16, precision == "bf16"):
+                            loss = model(**batch).loss
+                            journal.saw(share * loss)
+                            loss = methods.with_extra_loss(loss)
+                        (share * loss).backward()
+                    processes.add_up(optimiser.gradients)
+                    methods.after_backward(step)
+                    optimiser.step(clip)
+                    methods.after_step(step)
 
-    with own_randomness(device, seed), stop_on_interrupt() as interrupted:
-        if not saved:
-            load_trainable_state(model, processes.same(trainable_state(model)))
-            for method in methods:
-                method.before_training(model, data.batches, steps)
-        optimiser = make_optimiser(model, methods, lr, weight_decay)
-        if saved:
-            restore_optimiser(optimiser, model, saved)
-        trained = [p for group in optimiser.param_groups for p in group["params"]]
-        last_counts = any(method.last_counts for method in methods)
-        memory, losses = PeakMemory(device), torch.zeros((), device=device)
-        log_every, stopping, saved_at = max(1, steps // 50), False, time.monotonic()
-        bar = tqdm(total=steps, initial=run.steps, desc="train", unit="step",
-                   disable=not (progress and processes.first))  # fmt: skip
-        model.train()
-        while run.steps < steps and not stopping:
-            began, step = time.perf_counter(), run.steps + 1
-            factor = schedule(step, steps, warmup)
-            for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * factor
-            seed_step(device, seed, step)  # alike in all processes, and in a run that is resumed
-            for method in methods:
-                method.before_step(model, step, steps)
-            seed_step(device, seed, step, 1 + processes.index)
-            for batch, share in data.parts(step):
-                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                    loss = model(**batch).loss
-                    losses += share * loss.detach()
-                    memory.sample()  # now, while the activations are there
-                    for method in methods:
-                        if (extra := method.extra_loss(model)) is not None:
-                            loss = loss + extra  # the shares of a step add up to 1
-                (share * loss).backward()
-            processes.add_up(p.grad for p in trained if p.grad is not None)
-            for method in methods:
-                method.after_backward(model, step, steps)
-            if clip:
-                torch.nn.utils.clip_grad_norm_(trained, clip)
-            optimiser.step()
-            optimiser.zero_grad()
-            for method in methods:
-                method.after_step(model, step, steps)
-            run.steps = step
-
-            # Only now and then is anything read back from the device, which would wait for it.
-            evaluates = step % evaluate_every == 0 or step == steps
-            logs = evaluates or step % log_every == 0
-            stopping = processes.agree(interrupted, ask=logs)
-            if logs or stopping:
-                processes.add_up([losses])
-                run.log(step, float(losses), lr * factor)
-                losses.zero_()
-            run.seconds += time.perf_counter() - began
-            bar.update()
-            if evaluates:
-                scores = processes.same_numbers(validate())
-                if run.evaluated(step, scores, task.metric) or last_counts:
-                    run.best = run.history[-1]
-                    best = {n: t.to("cpu", copy=True) for n, t in trainable_state(model).items()}
-            if logs or stopping:
-                run.measure(batch_size, memory.peak)
-                bar.set_postfix(run.latest(task.metric), refresh=False)
-            due = evaluates or stopping or (logs and time.monotonic() - saved_at > SAVE_SECONDS)
-            if folder and due and processes.first:
-                run.interrupted = run.steps < steps and stopping
-                save_state(folder, model, optimiser, best, run)
-                saved_at = time.monotonic()
-        bar.close()
-    run.interrupted = run.steps < steps
+                evaluates = step % evaluate_every == 0 or step == steps
+                logs = evaluates or journal.is_due(step)
+                stops = processes.agree(interrupted, ask=logs)
+                if logs or stops:
+                    journal.log(lr * factor)
+                if evaluates:
+                    improves = journal.score(processes.same_numbers(validate()))
+                    if improves or methods.last_counts:
+                        run.best = run.history[-1]
+                        best = {
+                            n: t.to("cpu", copy=True) for n, t in trainable_state(model).items()
+                        }
+                run.interrupted = stops and step < steps
+                if evaluates or stops or (logs and place.age > SAVE_SECONDS):
+                    save_run(place, model, optimiser, best, run)
+                if stops:
+                    break
     return _leave(model, {} if run.interrupted else best, run)
+
+
+def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 def _leave(model: PreTrainedModel, best: dict[str, Tensor], run: Run) -> Run:

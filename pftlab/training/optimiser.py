@@ -1,63 +1,143 @@
-"""AdamW over what the attached methods train, and its learning rate."""
+"""AdamW over what is trained, and its learning rate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..core.method import Method
+from ..core.errors import BadCheckpoint
 
-
-def make_optimiser(
-    model: nn.Module, methods: Sequence[Method], lr: float, weight_decay: float
-) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, 2019) with the methods' parameter groups.
-
-    Every group keeps its peak learning rate as "peak". The fused kernel is used where there is
-    one: with PEFT's many small tensors it is several times faster than the plain loop.
-    """
-    groups = parameter_groups(model, methods, lr)
-    kinds = {p.device.type for group in groups for p in group["params"]}
-    return torch.optim.AdamW(
-        [group | {"peak": group["lr"]} for group in groups],
-        lr=lr,
-        weight_decay=weight_decay,
-        fused=kinds <= {"cpu", "cuda"},
-    )
+HALF = (torch.float16, torch.bfloat16)
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+MASTER = "master"
 
 
-def parameter_groups(
-    model: nn.Module, methods: Sequence[Method], lr: float
-) -> list[dict[str, Any]]:
-    """The groups of all methods together; every trainable parameter is in exactly one.
+class Optimiser:
+    """AdamW (Loshchilov and Hutter, 2019) with peak rates, clipping and 32-bit masters.
 
-    A parameter belongs to the first method that speaks for it. A method that overrides
-    `Method.parameter_groups` comes before those that do not, and what nobody speaks for (the
-    head, perhaps) is trained at `lr`.
+    A number in 16 bits has eight digits, or eleven, in the binary system: added to a weight of 1,
+    a step of 1e-4 is rounded away, and so is the next one. Of parameters in 16 bits (a head, biases
+    or norms of a base that was loaded so) the optimiser therefore moves copies in 32 bits, the
+    masters, and after each step the parameters are the masters, rounded.
+
+    The fused kernel is used where there is one: with PEFT's many small tensors it is several times
+    faster than the plain loop.
 
     Args:
-        model: with the methods attached.
-        methods: in the order of attachment.
-        lr: the run's peak learning rate.
+        groups: of parameters, {"params": …, "lr": peak rate, and options of AdamW}.
+        weight_decay: of groups that do not have their own.
+        betas: of AdamW.
     """
-    taken: set[int] = set()
-    groups = []
-    special = [m for m in methods if type(m).parameter_groups is not Method.parameter_groups]
-    for wish in [*(m.parameter_groups(model, lr) for m in special), _everything(model, lr)]:
-        for group in wish:
-            mine = [p for p in group["params"] if id(p) not in taken]
-            taken |= {id(p) for p in mine}
-            if mine:
-                groups.append({"lr": lr, **group, "params": mine})
-    return groups
+
+    def __init__(
+        self,
+        groups: Sequence[Mapping[str, Any]],
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ):
+        self.parameters: list[Tensor] = [p for group in groups for p in group["params"]]
+        self.masters: dict[Tensor, Tensor] = {
+            p: nn.Parameter(p.detach().float()) for p in self.parameters if p.dtype in HALF
+        }
+        self.adamw = torch.optim.AdamW(
+            [
+                {
+                    **group,
+                    "params": [self._moved(p) for p in group["params"]],
+                    "peak": group["lr"],
+                }
+                for group in groups
+            ],
+            weight_decay=weight_decay,
+            betas=betas,
+            fused={p.device.type for p in self.parameters} <= {"cpu", "cuda"},
+        )
+
+    def _moved(self, parameter: Tensor) -> Tensor:
+        """What AdamW moves in the place of a parameter: its master, if it has one."""
+        return self.masters.get(parameter, parameter)
+
+    @property
+    def gradients(self) -> Iterable[Tensor]:
+        """Those that the backward passes have left."""
+        return (p.grad for p in self.parameters if p.grad is not None)
+
+    def set_rate(self, factor: float) -> None:
+        """Let every group learn at `factor` times its peak rate."""
+        for group in self.adamw.param_groups:
+            group["lr"] = group["peak"] * factor
+
+    def step(self, clip: float = 0.0) -> None:
+        """Move the parameters by their gradients, and forget these.
+
+        Args:
+            clip: largest norm of all gradients together; 0 leaves them alone.
+        """
+        for parameter, master in self.masters.items():
+            master.grad = None if parameter.grad is None else parameter.grad.float()
+            parameter.grad = None
+        if clip:
+            nn.utils.clip_grad_norm_([self._moved(p) for p in self.parameters], clip)
+        self.adamw.step()
+        with torch.no_grad():
+            for parameter, master in self.masters.items():
+                if master.grad is not None:
+                    parameter.copy_(master)
+        self.adamw.zero_grad()
+
+    def state(self, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+        """Moments and masters as "<kind>.<name>" → tensor, by the parameters' `names`.
+
+        By names, not by places: a parameter that a method has retired since leaves no gap.
+        """
+        found = {}
+        for parameter in self.parameters:
+            moved = self._moved(parameter)
+            for kind, value in self.adamw.state.get(moved, {}).items():
+                found[f"{kind}.{names[parameter]}"] = value
+            if moved is not parameter:
+                found[f"{MASTER}.{names[parameter]}"] = moved.detach()
+        return found
+
+    def load(self, state: Mapping[str, Tensor], names: Mapping[Tensor, str]) -> None:
+        """Take on what `state` gave, for those of its parameters that are still trained."""
+        places = {}
+        for place, parameter in enumerate(self.parameters):
+            name, moved = names[parameter], self._moved(parameter)
+            if f"{MOMENTS[0]}.{name}" in state:
+                places[place] = {kind: state[f"{kind}.{name}"] for kind in MOMENTS}
+            if moved is not parameter:
+                moved.data.copy_(state[f"{MASTER}.{name}"])
+        groups = self.adamw.state_dict()["param_groups"]
+        self.adamw.load_state_dict({"state": places, "param_groups": groups})
 
 
-def _everything(model: nn.Module, lr: float) -> list[dict[str, Any]]:
-    return [{"params": [p for p in model.parameters() if p.requires_grad], "lr": lr}]
+def check_state(state: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
+    """Refuse what `Optimiser.state` cannot have given for a model.
+
+    Args:
+        state: as read from a file.
+        parameters: name → tensor of the model, parameters and buffers.
+
+    Raises:
+        BadCheckpoint: a kind, a name or a shape is wrong, or one of several is missing.
+    """
+    found: dict[str, set[str]] = {name: set() for name in parameters}
+    for key, tensor in state.items():
+        kind, _, name = key.partition(".")
+        shape = () if kind == MOMENTS[0] else getattr(parameters.get(name), "shape", None)
+        if kind not in (*MOMENTS, MASTER) or tensor.shape != shape or tensor.is_complex():
+            raise BadCheckpoint(f"{key[:200]!r} is no part of the optimiser's state of this model.")
+        found.setdefault(name, set()).add(kind)
+    for name, kinds in found.items():
+        half = name in parameters and parameters[name].dtype in HALF
+        needs_master = half and parameters[name].requires_grad
+        if kinds - {MASTER} not in (set(), set(MOMENTS)) or (needs_master and MASTER not in kinds):
+            raise BadCheckpoint(f"The optimiser's state of {name[:200]!r} is not complete.")
 
 
-def schedule(step: int, steps: int, warmup: float) -> float:
+def schedule(step: float, steps: float, warmup: float) -> float:
     """The factor on the peak rate: linear warm-up to 1, then linear decay.
 
     Args:

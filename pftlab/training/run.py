@@ -65,11 +65,45 @@ class Run:
         return dict(sorted(seen.items(), reverse=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """As data for a JSON file; `Run(**data)` reads it back."""
+        """As data for a JSON file; `from_dict` reads it back."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Run":
+        """The run that `to_dict` wrote.
+
+        Raises:
+            ValueError: a value is missing, unknown, or not of its kind.
+        """
+        try:
+            run = cls(**data)
+        except TypeError as error:
+            raise ValueError(error) from error
+        fits = {
+            "arguments": isinstance(run.arguments, dict),
+            "history": isinstance(run.history, list) and all(map(_is_entry, run.history)),
+            "best": run.best == {} or _is_entry(run.best),
+            "steps": type(run.steps) is int and run.steps >= 0,
+            "seconds": _is_number(run.seconds),
+            "examples_per_second": _is_number(run.examples_per_second),
+            "peak_memory_bytes": type(run.peak_memory_bytes) is int,
+            "interrupted": isinstance(run.interrupted, bool),
+        }
+        if wrong := [name for name, fit in fits.items() if not fit]:
+            raise ValueError(f"the record's {', '.join(wrong)} cannot be")
+        return run
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         scores = f"{scores} at step {self.best['step']}" if self.best else "not evaluated"
         stopped = ", interrupted" if self.interrupted else ""
         return f"Run({self.steps} steps in {self.seconds:.1f} s, {scores}{stopped})"
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether this can be an entry of a history: a step, and numbers by name."""
+    return isinstance(entry, dict) and "step" in entry and all(map(_is_number, entry.values()))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,17 +7,26 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback
 
-from ..core.method import attached
-from .optimiser import parameter_groups
+from ..core.checkpoint import save
+from ..core.errors import BadCheckpoint
+from ..core.method import load_trainable_state, trainable_state
+from .lifecycle import Lifecycle
+from .state import read_state, write_state
 
 
 class LifecycleTrainer(Trainer):
-    """A Trainer that lets attached methods act during training.
+    """A Trainer that lets attached methods act during training, and saves what they train.
 
     Use it as the Trainer that it is, on a model with something attached; for another Trainer,
-    put it first: `class Mine(LifecycleTrainer, Seq2SeqTrainer)`. `TrainingArguments` choose the
+    put it first: `class Mine(LifecycleTrainer, SFTTrainer)`. `TrainingArguments` choose the
     optimiser, its learning rate (which `parameter_groups` gets) and its weight decay. With fp16,
-    methods see gradients that are still scaled; use bf16.
+    methods see gradients that are still scaled; use bf16. A base in 16 bits keeps its head and
+    its own trained parameters in 16 bits here, where small steps are lost: `pftlab.train` keeps
+    32-bit masters of them, so use it, or load the base in 32 bits.
+
+    A checkpoint is what `pftlab.save` writes, which `pftlab.load` opens, and the state of the
+    methods, to go on from (`resume_from_checkpoint`, `load_best_model_at_end`); the base is in
+    none of them.
     """
 
     model: Any
@@ -27,19 +36,23 @@ class LifecycleTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.add_callback(_Steps(self))
 
+    @property
+    def methods(self) -> Lifecycle:
+        """The callbacks of what is attached."""
+        return Lifecycle(self.model, self.state.max_steps)
+
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         self._resumes = bool(resume_from_checkpoint)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        with self.methods:
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Called when the number of steps is known and no parameter has moved yet."""
-        methods = list(attached(self.model).values())
         if not self._resumes:
-            for method in methods:
-                method.before_training(self.model, self._batches, self.state.max_steps)
+            self.methods.before_training(self._batches)
         if self.optimizer is None:
             chosen, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            groups = parameter_groups(self.model, methods, self.args.learning_rate)
+            groups = self.methods.parameter_groups(self.args.learning_rate)
             groups = [{"weight_decay": self.args.weight_decay, **group} for group in groups]
             self.optimizer = chosen(groups, **options)
         return self.optimizer
@@ -55,20 +68,43 @@ class LifecycleTrainer(Trainer):
             )
             divided = divided or self.compute_loss_func is not None
             parts = self.current_gradient_accumulation_steps if divided else 1
-            for method in attached(self.model).values():
-                if (extra := method.extra_loss(self.model)) is not None:
-                    loss = loss + extra / parts
+            loss = self.methods.with_extra_loss(loss, parts)
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().training_step(*args, **kwargs)
         if self.accelerator.sync_gradients:  # the last part of a step: before gradients are clipped
-            _each(self.model, "after_backward", self.state.global_step + 1, self.state.max_steps)
+            self.methods.after_backward(self.state.global_step + 1)
         return loss
 
     def _batches(self) -> Iterator[dict[str, Tensor]]:
         for batch in self.get_train_dataloader():
             yield self._prepare_inputs(batch)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Save what is trained; the base's weights are where they were loaded from."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # divided among processes
+            super()._save(output_dir, state_dict)
+            return
+        folder = save(self.model, output_dir or str(self.args.output_dir))
+        write_state(folder, {}, {"model": trainable_state(self.model)})
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        found = read_state(resume_from_checkpoint)
+        if found is None:
+            raise BadCheckpoint(
+                f"{resume_from_checkpoint!r} is no checkpoint that LifecycleTrainer saved. Give "
+                "the folder of one, such as checkpoint-500, or begin anew."
+            )
+        load_trainable_state(self.model, found[1].get("model", {}))
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
 
 class _Steps(TrainerCallback):
@@ -78,12 +114,7 @@ class _Steps(TrainerCallback):
         self.trainer = trainer
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        _each(self.trainer.model, "before_step", state.global_step + 1, state.max_steps)
+        self.trainer.methods.before_step(state.global_step + 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        _each(self.trainer.model, "after_step", state.global_step, state.max_steps)
-
-
-def _each(model: Any, name: str, step: int, total: int) -> None:
-    for method in attached(model).values():
-        getattr(method, name)(model, step, total)
+        self.trainer.methods.after_step(state.global_step)

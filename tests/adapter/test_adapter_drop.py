@@ -5,6 +5,7 @@ from tiny import batch, perturb, tiny
 
 import pftlab as pft
 from pftlab.adapter.adapter_drop import DroppableBottleneck, drop, skip_below
+from pftlab.core.ports.steps import announced
 
 
 def attached() -> object:
@@ -23,7 +24,8 @@ def test_nothing_below_the_lowest_kept_adapter_is_differentiated() -> None:
         layer.register_forward_hook(
             lambda m, a, out, n=n: reached.append(f"{n} {out.requires_grad}")
         )
-    model(**batch("bert")).logits.sum().backward()
+    with announced(model):
+        model(**batch("bert")).logits.sum().backward()
     assert reached == ["0 False", "1 True"]
     for name, parameter in model.named_parameters():
         if "pft_" in name:

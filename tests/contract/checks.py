@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 import pftlab as pft
 from pftlab.core import checkpoint, trainable_state
+from pftlab.core.ports.steps import announced
 from pftlab.core.weights import WeightDelta
+from pftlab.training import Lifecycle
 
 GENERATORS = (*DECODERS, "t5")
 #: A key's bias adds the same to all scores of a query, and the softmax takes it away again. Where
@@ -77,27 +79,18 @@ def train(model: Any, inputs: dict[str, Tensor], steps: int = 2) -> None:
     def batches() -> Iterator[dict[str, Tensor]]:
         yield inputs | {"labels": output(model, inputs).detach().argmax(-1)}
 
-    methods = list(pft.attached(model).values())
-    for method in methods:
+    with Lifecycle(model, steps) as methods:
         if "logits" in model(**inputs):  # without a head there is no loss to look at
-            method.before_training(model, batches, steps)
-    groups = [group for method in methods for group in method.parameter_groups(model, 1e-2)]
-    optimiser = torch.optim.AdamW(groups[:1] if len(methods) > 1 else groups, lr=1e-2)
-    model.train()
-    for step in range(1, steps + 1):
-        for method in methods:
-            method.before_step(model, step, steps)
-        loss = output(model, inputs).pow(2).mean()
-        for method in methods:
-            extra = method.extra_loss(model)
-            loss = loss if extra is None else loss + extra
-        loss.backward()
-        for method in methods:
-            method.after_backward(model, step, steps)
-        optimiser.step()
-        optimiser.zero_grad()
-        for method in methods:
-            method.after_step(model, step, steps)
+            methods.before_training(batches)
+        optimiser = torch.optim.AdamW(methods.parameter_groups(1e-2))
+        model.train()
+        for step in range(1, steps + 1):
+            methods.before_step(step)
+            methods.with_extra_loss(output(model, inputs).pow(2).mean()).backward()
+            methods.after_backward(step)
+            optimiser.step()
+            optimiser.zero_grad()
+            methods.after_step(step)
     model.eval()
 
 
@@ -299,7 +292,8 @@ def check_checkpointing(how: Any, architecture: str) -> None:
                 module.dropout = 0.0
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        output(model, batch(architecture)).pow(2).mean().backward()
+        with announced(model):
+            output(model, batch(architecture)).pow(2).mean().backward()
         return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
 
     plain, checkpointed = gradients(False), gradients(True)

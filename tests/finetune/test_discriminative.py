@@ -5,14 +5,14 @@ import torch
 from tiny import batch, tiny
 
 import pftlab as pft
-from pftlab.training.optimiser import make_optimiser
+from pftlab.training import Lifecycle
 
 
 def test_rates_by_layer() -> None:
     method = pft.DiscriminativeLearningRates()
     model = method.attach(tiny("bert"))
-    optimiser = make_optimiser(model, [method], 0.1, 0.0)
-    rates = {id(p): group["peak"] for group in optimiser.param_groups for p in group["params"]}
+    groups = Lifecycle(model, 1).parameter_groups(0.1)
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert len(rates) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
         below = {"layer.0.": 1, "embeddings": 2}
@@ -24,10 +24,10 @@ def test_beside_gradual_unfreezing_as_in_the_paper() -> None:
     gradual, rates = pft.GradualUnfreezing(phase_steps=1), pft.DiscriminativeLearningRates()
     model = rates.attach(gradual.attach(tiny("bert")))
     gradual.before_step(model, 1, 3)  # as after a kill in the middle of a step
-    optimiser = make_optimiser(model, [gradual, rates], 0.1, 0.0)
-    held = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    groups = Lifecycle(model, 3).parameter_groups(0.1)
+    held = {id(p) for group in groups for p in group["params"]}
     assert held == {id(p) for p in model.parameters()}
-    assert len({group["peak"] for group in optimiser.param_groups}) == 3
+    assert len({group["lr"] for group in groups}) == 3
     model(**batch("bert")).logits.sum().backward()
     assert model.bert.embeddings.word_embeddings.weight.grad is None
     assert torch.is_tensor(model.bert.encoder.layer[1].output.dense.weight.grad)

@@ -15,6 +15,7 @@ from tiny import batch, perturb, tiny
 from torch import Tensor
 
 import pftlab as pft
+from pftlab.core.ports.steps import announced
 from pftlab.experiments.sizes import blank
 
 SITES = ("attention.query", "ffn.up")
@@ -249,7 +250,8 @@ def test_gradients_equal_those_of_peft(name: str, tmp_path: Path) -> None:
     for model in (theirs, ours):
         model.train()
         torch.manual_seed(1)  # the same dropout on both sides
-        loss = model(**batch(name), labels=labels).loss
+        with announced(ours):
+            loss = model(**batch(name), labels=labels).loss
         if model is ours:
             loss = loss + pft.attached(ours)["adalora"].extra_loss(ours)
         loss.backward()

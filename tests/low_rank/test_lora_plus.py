@@ -6,7 +6,7 @@ from oracle import delta_at
 from tiny import batch, tiny
 
 import pftlab as pft
-from pftlab.training.optimiser import parameter_groups
+from pftlab.training import Lifecycle
 
 QUERY = "bert.encoder.layer.0.attention.self.query"
 
@@ -15,7 +15,7 @@ def test_b_learns_faster_and_all_else_at_the_rate_of_a() -> None:
     model = pft.LoRAPlus(rank=2, ratio=4.0).attach(tiny("bert"))
     rates = {
         id(p): group["lr"]
-        for group in parameter_groups(model, list(pft.attached(model).values()), 0.1)
+        for group in Lifecycle(model, 1).parameter_groups(0.1)
         for p in group["params"]
     }
     for name, parameter in model.named_parameters():
@@ -44,7 +44,7 @@ def test_another_method_keeps_its_rate() -> None:
     method = pft.LoRAPlus(rank=2)
     model = pft.LoRA(rank=2, at=("ffn.up",)).attach(tiny("bert"))
     method.attach(model)
-    groups = parameter_groups(model, list(pft.attached(model).values()), 0.1)
+    groups = Lifecycle(model, 1).parameter_groups(0.1)
     fast = [p for group in groups if group["lr"] > 1 for p in group["params"]]
     assert len(fast) == 4 and all(p.shape == (32, 2) for p in fast)
 

@@ -28,7 +28,7 @@ from training_setup import few, without_dropout
 import pftlab as pft
 from pftlab.core import files
 from pftlab.core.method import trainable_state
-from pftlab.training import evaluation, loop, resume
+from pftlab.training import evaluation, loop, state
 
 TASKS = {"reviews": few("reviews"), "tagging": few("tagging", 32)}
 
@@ -68,7 +68,7 @@ def arm(moment: str) -> None:
     elif event == "evaluation":
         evaluation.Evaluator._read = count(evaluation.Evaluator._read)  # type: ignore
     elif event == "write":  # half of the state is on the disk
-        resume.save_file = torn  # type: ignore
+        state.save_file = torn  # type: ignore
     elif event == "rename":  # the new state is written and has not taken its place
         files.os.replace = count(os.replace)  # type: ignore
     elif event == "renamed":
@@ -90,8 +90,8 @@ def run(base: str, job: dict[str, Any]) -> None:
         without_dropout(model)
     done = pft.train(model, task, folder=job.get("folder"), progress=False, **job["arguments"])
     losses = torch.tensor([loss for _, loss in done.losses], dtype=torch.float64)
-    state = {name: tensor.contiguous() for name, tensor in trainable_state(model).items()}
-    save_file({**state, "losses": losses}, job["result"])
+    trained = {name: tensor.contiguous() for name, tensor in trainable_state(model).items()}
+    save_file({**trained, "losses": losses}, job["result"])
 
 
 def main() -> None:

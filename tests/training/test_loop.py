@@ -12,12 +12,12 @@ import torch
 from training_setup import ARGUMENTS, equal, few, model_with, state_of, with_splits, without_dropout
 
 import pftlab as pft
-from pftlab.core import attached
 from pftlab.training import loop
 from pftlab.training.data import rows_of_step
 from pftlab.training.evaluation import Evaluator
+from pftlab.training.lifecycle import Lifecycle
 from pftlab.training.memory import PeakMemory
-from pftlab.training.optimiser import parameter_groups, schedule
+from pftlab.training.optimiser import schedule
 
 
 def test_learns_eight_examples_by_heart(base: str, task: pft.Task) -> None:
@@ -305,7 +305,7 @@ def test_groups_of_two_methods_are_merged(base: str) -> None:
 
     model = model_with(pft.BitFit(), base)
     Faster(rank=2).attach(model)
-    groups = parameter_groups(model, list(attached(model).values()), 0.1)
+    groups = Lifecycle(model, 1).parameter_groups(0.1)
     names = {id(p): n for n, p in model.named_parameters()}
     faster, rest = ({names[id(p)] for p in group["params"]} for group in groups)
     assert faster == {n for n in names.values() if n.endswith(".B")}
@@ -328,7 +328,7 @@ def test_a_groups_own_rate_follows_the_schedule(base: str, task: pft.Task) -> No
 
 def test_run_reads_back_from_json(base: str, task: pft.Task) -> None:
     run = pft.train(model_with(pft.BitFit(), base), task, **ARGUMENTS)
-    assert pft.Run(**json.loads(json.dumps(run.to_dict()))) == run
+    assert pft.Run.from_dict(json.loads(json.dumps(run.to_dict()))) == run
     assert f"12 steps in {run.seconds:.1f} s" in repr(run)
     assert f"at step {run.best['step']}" in repr(run)
     assert "\n" not in repr(run)
@@ -374,7 +374,7 @@ def test_a_state_is_saved_now_and_then(
     base: str, task: pft.Task, tmp_path: Path, monkeypatch: Any
 ) -> None:
     saved: list[int] = []
-    monkeypatch.setattr(loop, "save_state", lambda *a: saved.append(a[-1].steps))
+    monkeypatch.setattr(loop, "save_run", lambda *a: saved.append(a[-1].steps))
     arguments = ARGUMENTS | {"evaluate_every": 6, "folder": tmp_path}
     pft.train(model_with(pft.LinearProbe(), base), task, **arguments)
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)

@@ -16,7 +16,7 @@ from training_setup import ARGUMENTS, equal, model_with, state_of
 import pftlab as pft
 from pftlab.core import Method
 from pftlab.training import loop, resume
-from pftlab.training.resume import STATE
+from pftlab.training.state import LOCK, STATE, read_state
 
 KILLED = -signal.SIGKILL
 JOB: dict[str, Any] = {
@@ -44,7 +44,9 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(
     assert not (tmp_path / "result").exists()
     assert separately(job) == [0]
     assert equal(load_file(tmp_path / "result"), undisturbed)  # the logged losses included
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["result", STATE], "leftovers"
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["result", LOCK, STATE]), (
+        "leftovers"
+    )
 
 
 def test_a_run_that_is_killed_again_and_again_at_any_moment(
@@ -78,11 +80,11 @@ def test_methods_that_act_in_training_resume(
     pft.train(whole, task, **arguments)
 
     def save_and_break(folder: Path, *rest: Any) -> None:
-        resume.save_state(folder, *rest)
+        resume.save_run(folder, *rest)
         raise ConnectionError("the power went")
 
     with monkeypatch.context() as patch, pytest.raises(ConnectionError):
-        patch.setattr(loop, "save_state", save_and_break)
+        patch.setattr(loop, "save_run", save_and_break)
         pft.train(cut, task, **arguments, folder=tmp_path)
     run = pft.train(resumed, task, **arguments, folder=tmp_path)
     assert run.steps == 8
@@ -112,7 +114,7 @@ def test_ctrl_c_keeps_what_was_done_and_goes_on_later(
     assert "interrupted" in repr(run)
     assert not stopped.training
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    kept = resume.section(load_file(tmp_path / STATE), "model")
+    kept = read_state(tmp_path)[1]["model"]
     assert equal(state_of(stopped), kept), "the model is as step 5 made it"
 
     monkeypatch.setattr(Interrupting, "times", 0)
@@ -136,7 +138,7 @@ def test_a_finished_run_is_returned_without_training(
     first, second, third = (model_with(pft.BitFit(), base) for _ in range(3))
     run = pft.train(first, task, **ARGUMENTS, folder=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "make_optimiser", None)  # training would fail
+        patch.setattr(loop, "Optimiser", None)  # training would fail
         again = pft.train(second, task, **ARGUMENTS, folder=tmp_path)
     assert again.to_dict() == run.to_dict()
     assert equal(state_of(second), state_of(first))

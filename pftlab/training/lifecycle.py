@@ -1,0 +1,125 @@
+"""What attached methods do in the steps of a training loop, in the places where they do it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core.method import attached, record_of
+from ..core.ports.steps import announced, own_callbacks
+
+Batches = Callable[[], Iterator[dict[str, Tensor]]]
+
+
+class Lifecycle:
+    """The callbacks of all methods attached to a model, for a loop of training.
+
+    Entering the block announces the loop; a method that acts in training refuses others. A loop
+    of one's own calls everything that is called here:
+
+        with Lifecycle(model, total_steps=100) as methods:
+            methods.before_training(batches)
+            optimiser = torch.optim.AdamW(methods.parameter_groups(lr=1e-3))
+            model.train()
+            for step in range(1, 101):
+                methods.before_step(step)
+                loss = methods.with_extra_loss(model(**next_batch()).loss)
+                loss.backward()
+                methods.after_backward(step)  # then clip, if you do
+                optimiser.step()
+                optimiser.zero_grad()
+                methods.after_step(step)
+
+    Args:
+        model: with something attached.
+        total_steps: optimiser steps of the whole run, by which schedules go.
+
+    Raises:
+        Refused: nothing is attached.
+    """
+
+    def __init__(self, model: nn.Module, total_steps: int):
+        record_of(model)
+        self.model, self.total_steps = model, total_steps
+        self._open = ExitStack()
+
+    @property
+    def methods(self) -> list[Any]:
+        """In the order of attachment."""
+        return list(attached(self.model).values())
+
+    @property
+    def last_counts(self) -> bool:
+        """Whether a method's result is its last state, not its best; see `Method`."""
+        return any(method.last_counts for method in self.methods)
+
+    def __enter__(self) -> "Lifecycle":
+        self._open.enter_context(announced(self.model))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def before_training(self, batches: Batches) -> None:
+        """Let methods look at the data, before the optimiser is made.
+
+        Args:
+            batches: makes an iterator over the training data, in batches with labels on the
+                model's device; called as often as a method wants to see them.
+        """
+        for method in self.methods:
+            method.before_training(self.model, batches, self.total_steps)
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """The groups of all methods together; every trainable parameter is in exactly one.
+
+        A parameter belongs to the first method that speaks for it. A method that overrides
+        `parameter_groups` comes before those that do not, and what nobody speaks for (the head,
+        perhaps) is trained at `lr`.
+
+        Args:
+            lr: the run's peak learning rate.
+        """
+        everything = [p for p in self.model.parameters() if p.requires_grad]
+        wishes = [
+            group
+            for method in self.methods
+            if "parameter_groups" in own_callbacks(type(method))
+            for group in method.parameter_groups(self.model, lr)
+        ]
+        taken: set[int] = set()
+        groups = []
+        for group in [*wishes, {"params": everything}]:
+            mine = [p for p in group["params"] if id(p) not in taken]
+            taken |= {id(p) for p in mine}
+            if mine:
+                groups.append({"lr": lr, **group, "params": mine})
+        return groups
+
+    def before_step(self, step: int) -> None:
+        """Before the forward pass of a step; steps count from 1."""
+        for method in self.methods:
+            method.before_step(self.model, step, self.total_steps)
+
+    def with_extra_loss(self, loss: Tensor, parts: int = 1) -> Tensor:
+        """The loss of a batch and what methods add to it.
+
+        Args:
+            loss: of the task.
+            parts: by which a step divides the gradients of its batches, if `loss` is so already.
+        """
+        for method in self.methods:
+            if (extra := method.extra_loss(self.model)) is not None:
+                loss = loss + extra / parts
+        return loss
+
+    def after_backward(self, step: int) -> None:
+        """When the gradients of a step are complete, before they are clipped."""
+        for method in self.methods:
+            method.after_backward(self.model, step, self.total_steps)
+
+    def after_step(self, step: int) -> None:
+        """After the optimiser's step."""
+        for method in self.methods:
+            method.after_step(self.model, step, self.total_steps)
