@@ -22,6 +22,7 @@ from .registry import save as save
 from .tasks import TASKS as TASKS
 from .tasks import Task as Task
 from .tasks import load_task as load_task
+from .training import LifecycleTrainer as LifecycleTrainer
 from .training import Run as Run
 from .training import evaluate as evaluate
 from .training import train as train

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, planted
+from ..core.ports.steps import announced
 from ..facts import FACTS
 from .mask import RandomMask, entries, keep_highest
 
@@ -79,7 +80,9 @@ class LTSFT(RandomMask):
                 for group in optimiser.param_groups:
                     group["lr"] = self.full_learning_rate * (1 - done / steps)
                 optimiser.zero_grad()
-                model(**batch).loss.backward()
+                with announced(model):  # phase 1 is full fine-tuning, whatever else is attached
+                    loss = model(**batch).loss
+                loss.backward()
                 nn.utils.clip_grad_norm_(trained, 1.0)
                 optimiser.step()
             return [(p.detach() - s).abs() for p, s, _ in start[: len(base)]]
