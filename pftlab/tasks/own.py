@@ -1,14 +1,15 @@
-"""A task from the reader's own folder: the columns say what kind of task it is."""
+"""A task from the reader's own data: the columns say what kind of task it is."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pftlab.core.errors import BadValue
 
-from .folder import read_folder
+from .columns import Columns, Row, choose, rename
 from .metrics import METRICS
-from .rows import COLUMNS, Row, as_datasets, as_list, check, complete
+from .rows import as_datasets, as_list, check, complete, encodable, number_of, shown, whole
+from .source import Source, find
 from .task import Task
 
 MAIN_METRIC = {
@@ -18,98 +19,190 @@ MAIN_METRIC = {
     "tagging": "token_accuracy",
     "generation": "bleu",
 }
+HIGHEST = 1_000  # label, where there are fewer rows than that
+HIDDEN = -1  # the label of test rows whose true label is kept secret
 
 
-def load_own(folder: Path) -> Task:
-    """Load the task in `folder`; see `folder.py` for its layout.
+def load_own(source: Source, columns: Columns | None = None) -> Task:
+    """Load the task in a folder, a file or a table; see `source.find` and `folder.py`.
 
     Columns text and label make a classification, text_a, text_b and label a classification of
-    pairs, tokens and tags a tagging task, source and target a generation task. Labels written as
-    decimal fractions (0.5, 3.0) make a regression. Other columns are left out.
+    pairs, tokens and tags a tagging task, source and target a generation task; usual other names
+    of them are known (`columns.KINDS`). Other columns are left out.
+
+    The classes are those that the data name: an information file, or a column of classes of
+    `datasets`, in the order given there. Without one they are the labels that occur: names in
+    alphabetical order (by code point; blanks around them do not count), or the numbers from 0 to
+    the highest; with negative numbers among them, those that occur, in order. Numbers some of
+    which have a fraction (0.5, 3.0) make a regression.
+
+    Args:
+        source: a path, or data in memory.
+        columns: our name → theirs, where they are not found by themselves; several of theirs are
+            joined.
 
     Raises:
-        Unavailable: no training file in the folder.
+        UnknownName: no such folder or file, or no such column.
+        Unavailable: no training file in the folder, or one that cannot be opened.
         BadValue: the data are empty, lack columns, or have labels out of range.
     """
-    splits, info = read_folder(folder)
-    kind = _kind(splits["train"], folder)
-    labels = tuple(info.get("label_names") or _label_names(splits, kind))
+    found = find(source)
+    present = list(dict.fromkeys(name for row in found.splits["train"][:1] for name in row))
+    kind, made = choose(present, columns or {}, found.where)
+    splits = {name: rename(rows, made) for name, rows in found.splits.items()}
+    notes = list(found.notes)
+    labels: tuple[str, ...] = ()
+    if kind != "generation":
+        column = "tags" if kind == "tagging" else "label"
+        splits, hidden = _without_hidden(splits)
+        notes += hidden
+        named = found.names.get(made[column][0])
+        if named:
+            labels = tuple(named)
+            splits = {n: [_named(row, column, named) for row in rows] for n, rows in splits.items()}
+        elif found.info.get("label_names"):
+            labels = tuple(found.info["label_names"])
+        else:
+            classes = _classes(splits, column, found.where)
+            if classes is None and kind == "tagging":
+                raise BadValue(
+                    f"The tags in {found.where} are numbers with fractions. Use names, or 0, 1, 2."
+                )
+            kind = "regression" if classes is None else kind
+            labels = classes or ()
+            if labels and labels[0].startswith("-"):  # a number that is not its own place
+                splits = {n: [_spelt(row, column) for row in rows] for n, rows in splits.items()}
     checked = {
-        name: check(rows, kind, labels, f"{name!r} in {str(folder)!r}")
+        name: check(rows, kind, labels, f"{name!r} in {found.where}")
         for name, rows in splits.items()
     }
-    complete_splits, notes = complete(checked)
+    complete_splits, made_of = complete(checked)
     metric = MAIN_METRIC[kind]
     if kind == "tagging" and any(label.startswith("B-") for label in labels):
         metric = "span_f1"
     return Task(
-        name=folder.resolve().name,
+        name=found.name,
         kind=kind,
         labels=labels,
         metrics={metric: METRICS[metric]},
         splits=as_datasets(complete_splits),
         source="own data",
-        licence=info.get("licence", ""),
-        citation=info.get("citation", ""),
-        notes=notes,
+        licence=found.info.get("licence", ""),
+        citation=found.info.get("citation", ""),
+        notes=(*notes, *made_of),
     )
 
 
-def _kind(rows: Sequence[Row], folder: Path) -> str:
-    present = set(rows[0])
-    if "references" in present:
-        present.add("target")
-    for kind in ("tagging", "generation", "pairs", "classification"):
-        if present >= set(COLUMNS[kind]):
-            break
-    else:
-        options = "; ".join(" and ".join(names) for names in dict.fromkeys(COLUMNS.values()))
-        raise BadValue(
-            f"The rows in {str(folder)!r} have the columns {', '.join(rows[0]) or 'none'}. "
-            f"Name them as one of these: {options}."
+def _without_hidden(
+    splits: Mapping[str, Sequence[Row]],
+) -> tuple[dict[str, Sequence[Row]], list[str]]:
+    """Leave out a split of which all labels are −1, as published test splits often have them."""
+    if any(whole(row.get("label")) == HIDDEN for row in splits["train"]):
+        return dict(splits), []
+    hidden = [n for n, rows in splits.items() if all(whole(r.get("label")) == HIDDEN for r in rows)]
+    notes = [f"{name}: left out, for its labels are hidden (all −1)." for name in hidden]
+    return {name: rows for name, rows in splits.items() if name not in hidden}, notes
+
+
+def _named(row: Row, column: str, names: Sequence[str]) -> Row:
+    """A row whose numbers are written as the names that the data give them."""
+
+    def name(label: Any) -> Any:
+        number = whole(label)
+        return names[number] if number is not None and 0 <= number < len(names) else label
+
+    value = row.get(column)
+    if column == "tags":
+        return (
+            row if value is None else row | {column: [name(tag) for tag in as_list(value, column)]}
         )
-    if kind in ("pairs", "classification") and any(_is_fraction(row.get("label")) for row in rows):
-        return "regression"
-    return kind
+    return row | {column: name(value)}
 
 
-def _is_fraction(label: Any) -> bool:
-    """Whether a label is a number but no class: 0.5 or "3.0", neither 1 nor "good"."""
-    if isinstance(label, str) and not label.isdecimal():
-        try:
-            float(label)
-        except ValueError:
-            return False
-        return True
-    return isinstance(label, float)
+def _spelt(row: Row, column: str) -> Row:
+    """A row whose numbers are written as texts, as the names of the classes are."""
+    value = row[column]
+    if column == "tags":
+        return row | {column: [_digits(tag) for tag in as_list(value, column)]}
+    return row | {column: _digits(value)}
 
 
-def _label_names(splits: Mapping[str, Sequence[Row]], kind: str) -> list[str]:
-    """Names for the labels: their texts in order, or their numbers up to the highest.
+def _digits(label: Any) -> Any:
+    number = whole(label)
+    return label if number is None else str(number)
+
+
+def _classes(
+    splits: Mapping[str, Sequence[Row]], column: str, where: str
+) -> tuple[str, ...] | None:
+    """Names for the labels that occur, in order; None where they make a regression.
 
     Raises:
-        BadValue: labels are missing, mixed, negative, or all the same.
+        BadValue: labels are missing, mixed, all the same, or absurdly high.
     """
-    if kind in ("regression", "generation"):
-        return []
-    column = "tags" if kind == "tagging" else "label"
-    values: list[Any] = [row.get(column) for rows in splits.values() for row in rows]
-    if kind == "tagging":
-        values = [tag for tags in values for tag in as_list(tags or ())]
-    values = [int(v) if isinstance(v, str) and v.isdecimal() else v for v in values]
-    odd = [v for v in values if type(v) not in (str, int)]
-    texts = {v for v in values if type(v) is str}
-    whole = {v for v in values if type(v) is int}
-    if odd or (texts and whole) or min(whole, default=0) < 0:
-        shown = odd[:1] or [*sorted(texts)[:3], *sorted(whole)[:3]]
+    names: set[str] = set()
+    numbers: set[int] = set()
+    fractions: set[Any] = set()
+    for label, here in _labels(splits, column, where):
+        number = number_of(label)
+        if isinstance(label, str) and label.strip() and number is None:
+            names.add(encodable(label, here).strip())
+        elif isinstance(number, int):
+            numbers.add(number)
+        elif number is not None and (isinstance(label, str) or not math.isnan(number)):
+            fractions.add(label)
+        else:
+            raise BadValue(
+                f"{here} has no label that can be read: found {shown(label)}. Use the numbers "
+                f"0, 1, 2, … or names, and leave none out.{_advice(label)}"
+            )
+    if names:  # "nan" and "inf" may be names among names
+        names |= {label.strip() for label in fractions if _is_word(label)}
+        fractions = {label for label in fractions if not _is_word(label)}
+        if numbers or fractions:
+            found = [*sorted(names)[:3], *sorted(numbers)[:3], *list(fractions)[:3]]
+            raise BadValue(
+                f"The labels in {where} are mixed: found {', '.join(map(shown, found))}. Use the "
+                "numbers 0, 1, 2, … or names, not both."
+            )
+        ordered = sorted(names)
+    elif fractions:
+        return None
+    else:
+        rows = sum(map(len, splits.values()))
+        if max(numbers) >= max(HIGHEST, rows):
+            raise BadValue(
+                f"The labels in {where} go up to {max(numbers)}, and there are {rows} rows. Number "
+                "the classes 0, 1, 2, …, or name them."
+            )
+        full = numbers if min(numbers) < 0 else range(max(numbers) + 1)
+        ordered = [str(number) for number in sorted(full)]
+    if len(names or numbers) < 2:
         raise BadValue(
-            f"The labels cannot be read: found {', '.join(map(repr, shown))}. Use the numbers "
-            "0, 1, 2, … or names, not both, and leave none out."
+            f"All rows in {where} have the same label, {shown(ordered[-1])}, so there is nothing "
+            "to learn. Give rows of at least two classes."
         )
-    names = sorted(texts) if texts else [str(i) for i in range(max(whole) + 1)]
-    if len(names) < 2:
-        raise BadValue(
-            f"All rows have the same label, {names[0]!r}, so there is nothing to learn. "
-            "Give rows of at least two classes."
-        )
-    return names
+    return tuple(ordered)
+
+
+def _labels(
+    splits: Mapping[str, Sequence[Row]], column: str, where: str
+) -> Iterator[tuple[Any, str]]:
+    """Every label, and what to call its row in an error."""
+    for split, rows in splits.items():
+        for i, row in enumerate(rows, start=1):
+            here = f"Row {i} of {split!r} in {where}"
+            if column == "label":
+                yield row.get(column), here
+            else:
+                yield from ((tag, here) for tag in as_list(row.get(column, ()), here))
+
+
+def _is_word(label: Any) -> bool:
+    return isinstance(label, str) and label.strip().lstrip("+-").isalpha()
+
+
+def _advice(label: Any) -> str:
+    if isinstance(label, str | bool) or not hasattr(label, "__len__"):
+        return ""
+    return " Several labels a row (multi-label) are not supported: make a task of each label."

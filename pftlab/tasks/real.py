@@ -9,9 +9,10 @@ from typing import Any
 from pftlab.core.errors import BadValue, Unavailable
 
 from .card import Card
+from .columns import Row
 from .folder import find_split, read_folder
 from .metrics import METRICS
-from .rows import SPLITS, Row, as_datasets, check, complete
+from .rows import SPLITS, as_datasets, check, complete, whole
 from .task import Task
 
 CONVERTED = "refs/convert/parquet"  # the branch of a data set that holds the hub's conversion
@@ -74,8 +75,9 @@ class RealTask(Card):
             )
         folder = self._find(data)
         if folder is not None:
-            splits, info = read_folder(folder)
-            names = info.get("label_names") or self.labels
+            found = read_folder(folder)
+            splits = found.splits
+            names = found.info.get("label_names") or self.labels
             source = f"folder {folder.name}"
         else:
             splits, names = fetch(self.folder_name, self.hub)
@@ -131,7 +133,8 @@ def name_labels(row: Row, names: Sequence[str]) -> Row:
 
 
 def _name(label: Any, names: Sequence[str]) -> Any:
-    return names[label] if isinstance(label, int) and 0 <= label < len(names) else label
+    number = None if label in names else whole(label)  # a CSV file has numbers as text
+    return label if number is None or not 0 <= number < len(names) else names[number]
 
 
 def fetch(folder: str, hub: Hub) -> tuple[dict[str, list[Row]], list[str]]:

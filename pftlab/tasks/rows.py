@@ -5,25 +5,27 @@ A row is a dict. Its labels may be numbers or names when it comes in; they are n
 
 import hashlib
 import math
+import re
+import reprlib
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from pftlab.core.errors import BadValue
 
+from .columns import COLUMNS, Row
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Row = dict[str, Any]
-
-COLUMNS = {
-    "classification": ("text", "label"),
-    "pairs": ("text_a", "text_b", "label"),
-    "regression": ("text_a", "text_b", "label"),
-    "tagging": ("tokens", "tags"),
-    "generation": ("source", "target"),
-}
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 2_000  # rows at most, where a split must be taken from the training data
+WHOLE = re.compile(r"[+-]?\d{1,18}")
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 80
+shown = _short.repr  # a value in an error, however long it is
 
 
 def check(
@@ -50,7 +52,7 @@ def check(
             checked.append(_check_row(row, kind, numbers, here))
         except KeyError as missing:
             raise BadValue(
-                f"{here} has no column {missing}; it has {', '.join(map(str, row)) or 'none'}. "
+                f"{here} has no column {missing}; it has {_cut(', '.join(map(str, row)))}. "
                 f"A task of the kind {kind!r} needs {_list_columns(kind)}."
             ) from None
     return checked
@@ -63,65 +65,125 @@ def _list_columns(kind: str) -> str:
 
 def _check_row(row: Mapping[str, Any], kind: str, numbers: dict[str, int], here: str) -> Row:
     if kind == "tagging":
-        tokens, tags = as_list(row["tokens"]), as_list(row["tags"])
+        tokens, tags = as_list(row["tokens"], here), as_list(row["tags"], here)
         if not tokens or len(tokens) != len(tags):
             raise BadValue(
                 f"{here} has {len(tokens)} tokens and {len(tags)} tags. Give every token one tag."
             )
         return {
-            "tokens": [_text(token, here) for token in tokens],
+            "tokens": [_token(token, here) for token in tokens],
             "tags": [_number(tag, numbers, here) for tag in tags],
         }
     if kind == "generation":
         several = row.get("references")
-        references = list(several) if several else [row["target"]]
-        return {
-            "source": _text(row["source"], here),
-            "target": _text(row.get("target") or references[0], here),
-            "references": [_text(reference, here) for reference in references],
+        several = [several] if isinstance(several, str) else as_list(several or (), here)
+        target = row.get("target") if several else row["target"]
+        references = several or [target]
+        result: Row = {
+            "source": encodable(row["source"], here),
+            "target": encodable(target or references[0], here),
+            "references": [encodable(reference, here) for reference in references],
         }
+        if not result["target"].strip():
+            raise BadValue(f"{here} has an empty target. Give every row a text to learn.")
+        return result
     single = kind == "classification" or (kind == "regression" and "text" in row)
     columns = ("text",) if single else ("text_a", "text_b")
-    result: Row = {column: _text(row[column], here) for column in columns}
+    result = {column: encodable(row[column], here) for column in columns}
     label = row["label"]
     result["label"] = _real(label, here) if kind == "regression" else _number(label, numbers, here)
     return result
 
 
-def as_list(value: Any) -> list[Any]:
+def as_list(value: Any, here: str) -> list[Any]:
     """A list as it is; one text, as a CSV file has it, cut at spaces."""
-    return value.split() if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        return value.split()
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise BadValue(f"{here} holds {shown(value)} where a list should be. Give one.")
+    return list(value)
 
 
-def _text(value: Any, here: str) -> str:
+def encodable(value: Any, here: str) -> str:
+    """A text that a tokenizer can take.
+
+    Raises:
+        BadValue: it is no text, or holds half a character (a lone surrogate, as JSON writes an
+            emoji that was cut in two), which has no place in UTF-8.
+    """
     if not isinstance(value, str):
-        raise BadValue(f"{here} holds {value!r} where a text should be. Write it as a string.")
+        raise BadValue(f"{here} holds {shown(value)} where a text should be. Write it as a string.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = value[error.start]
+        raise BadValue(
+            f"{here} holds half a character, {half!r}, at place {error.start + 1} of a text: an "
+            "emoji was cut in two. Remove it, or write the text again from its source."
+        ) from error
     return value
 
 
-def _real(value: Any, here: str) -> float:
+def _token(value: Any, here: str) -> str:
+    """A text of which something can be seen."""
+    token = encodable(value, here)
+    if all(unicodedata.category(letter)[0] in "ZC" for letter in token):
+        raise BadValue(
+            f"{here} has the token {shown(token)}, of which nothing can be seen. Remove it and its "
+            "tag."
+        )
+    return token
+
+
+def number_of(label: Any) -> int | float | None:
+    """The number that a label is, or that it says in digits; None if it is none."""
+    number = whole(label)
+    if number is not None or isinstance(label, bool):
+        return number
+    if not isinstance(label, str | Real) or (isinstance(label, str) and "_" in label):
+        return None  # Python alone takes 1_000 for a number
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise BadValue(f"{here} has the label {value!r}, which is no number. Give a finite number.")
-    return number
+        return float(label)
+    except (ValueError, OverflowError):
+        return None
+
+
+def whole(label: Any) -> int | None:
+    """The whole number that a label is, or that it says in digits; None if it is none."""
+    if isinstance(label, Integral) and not isinstance(label, bool):
+        return int(label)
+    return int(label) if isinstance(label, str) and WHOLE.fullmatch(label.strip()) else None
+
+
+def _real(label: Any, here: str) -> float:
+    number = number_of(label)
+    try:
+        finite = number is not None and math.isfinite(number)
+    except OverflowError:  # a whole number that no float can hold
+        finite = False
+    if number is None or not finite:
+        raise BadValue(
+            f"{here} has the label {shown(label)}, which is no number. Give a finite number."
+        )
+    return float(number)
 
 
 def _number(label: Any, numbers: dict[str, int], here: str) -> int:
-    if isinstance(label, str) and label in numbers:
-        return numbers[label]
-    if isinstance(label, str) and label.isdecimal():  # as a CSV file has it
-        label = int(label)
-    if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(numbers):
-        return label
+    if isinstance(label, str) and label.strip() in numbers:
+        return numbers[label.strip()]
+    number = whole(label)
+    if number is not None and 0 <= number < len(numbers):
+        return number
     names = list(numbers)
-    listing = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    listing = ", ".join(map(_cut, names[:8])) + (", …" if len(names) > 8 else "")
     raise BadValue(
-        f"{here} has the label {label!r}, which is out of range. Allowed are 0 to "
+        f"{here} has the label {shown(label)}, which is out of range. Allowed are 0 to "
         f"{len(names) - 1} or the names {listing}."
     )
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 200 else f"{name[:199]}…"
 
 
 def complete(splits: Mapping[str, list[Row]]) -> tuple[dict[str, list[Row]], tuple[str, ...]]:

@@ -13,9 +13,10 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from pftlab.core.errors import BadValue, Unavailable
 from pftlab.tasks import TASKS, load_task
+from pftlab.tasks.columns import COLUMNS
 from pftlab.tasks.metrics import METRICS
 from pftlab.tasks.real import CONVERTED, REAL
-from pftlab.tasks.rows import COLUMNS, SPLITS
+from pftlab.tasks.rows import SPLITS
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 from pftlab.core.errors import UnknownName
 
 from ..card import Card
+from ..columns import Row
 from ..draw import Draw
 from ..metrics import Metric
-from ..rows import Row, as_datasets
+from ..rows import as_datasets
 from ..task import Task
 
 SIZES = {"tiny": 64, "small": 256, "default": 1_000, "large": 8_000}  # training rows

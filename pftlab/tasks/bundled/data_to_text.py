@@ -12,9 +12,9 @@ its own, which the model must copy.
 import re
 from collections.abc import Sequence
 
+from ..columns import Row
 from ..draw import Draw
 from ..metrics import bleu
-from ..rows import Row
 from .card import BundledTask
 from .english import a, sentence
 

@@ -13,9 +13,9 @@ kinds), and in which direction the sentence lets it be replaced.
 | only     | The doctor drew nothing but a wolf.        | The doctor did not draw a flower.|
 """
 
+from ..columns import Row
 from ..draw import Draw
 from ..metrics import accuracy
-from ..rows import Row
 from .card import BundledTask, flip_labels
 from .english import a, sentence
 

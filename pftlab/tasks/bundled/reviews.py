@@ -14,9 +14,9 @@ form but the plain one holds words of the other side too.
 
 from dataclasses import dataclass
 
+from ..columns import Row
 from ..draw import Draw
 from ..metrics import accuracy
-from ..rows import Row
 from .card import BundledTask, flip_labels
 from .english import a, sentence
 

@@ -8,9 +8,9 @@ adjective has the class of the noun behind it. What a sentence denies is not mar
     O       O  O   O   O      O    O     O   B-animal I-animal I-animal O
 """
 
+from ..columns import Row
 from ..draw import Draw
 from ..metrics import span_f1, token_accuracy
-from ..rows import Row
 from .card import BundledTask
 from .english import a
 
