@@ -140,6 +140,7 @@ def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
 
     Raises:
         UnknownName, Unavailable, BadCheckpoint: as `load_base`.
+        BadValue: the model was built from a configuration.
     """
     from transformers import AutoTokenizer
 
@@ -148,6 +149,11 @@ def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
     else:
         info = getattr(base, "pftlab_base", None)
         name = info.source if info else str(base.config.name_or_path)
+    if not name:  # as a path it would be the current folder, with whatever lies there
+        raise BadValue(
+            "This model was built from a configuration, so it is not known where its tokenizer is. "
+            "Give one, as in train(model, task, tokenizer=…)."
+        )
     folder, _, _ = _locate(name, weights=False)
     try:
         with _quiet():

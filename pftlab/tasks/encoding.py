@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pftlab.core.errors import BadValue
 
+from .rows import shown
+
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
@@ -20,14 +22,14 @@ def encode_rows(
     tokenizer: "PreTrainedTokenizerBase",
     max_length: int,
     *,
+    positions: int | None = None,
     encoder_decoder: bool | None = None,
 ) -> list[Example]:
     """Encode rows by their columns; see `Task.encode`."""
-    limit = tokenizer.model_max_length
+    # a tokenizer that was saved without its limit says 10^30
+    limit = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
     if not 8 <= max_length <= limit:
-        raise BadValue(
-            f"max_length={max_length} cannot be. This tokenizer's model takes 8 to {limit} tokens."
-        )
+        raise BadValue(f"max_length={max_length} cannot be. This model takes 8 to {limit} tokens.")
     columns = rows[:]  # a dict of lists
     if "tokens" in columns:
         return _encode_tags(tokenizer, columns["tokens"], columns["tags"], max_length)
@@ -39,8 +41,26 @@ def encode_rows(
     texts = [columns["text_a"], columns["text_b"]] if "text_a" in columns else [columns["text"]]
     if len(texts) == 2 and not _separates(tokenizer):
         texts[1] = [SEPARATOR + text for text in texts[1]]
-    encoded = tokenizer(*texts, truncation="longest_first", max_length=max_length)
+    encoded = dict(tokenizer(*texts, truncation="longest_first", max_length=max_length))
+    _give_tokens(encoded, tokenizer)
     return _to_rows({**encoded, "labels": columns["label"]})
+
+
+def _give_tokens(encoded: dict[str, Any], tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Read a text without any token as the end-of-text token alone: a model needs something.
+
+    Encoders put tokens around every text; decoders have none for an empty one.
+    """
+    empty = [i for i, ids in enumerate(encoded["input_ids"]) if not ids]
+    if empty and tokenizer.eos_token_id is None:
+        raise BadValue(
+            "A text leaves no token in this tokenizer, which has no end-of-text token to stand in "
+            "for it. Remove empty texts, or set tokenizer.eos_token."
+        )
+    for name, values in encoded.items():
+        for i in empty:
+            alone = {"input_ids": tokenizer.eos_token_id, "attention_mask": 1}
+            values[i] = [alone.get(name, 0)]
 
 
 def _separates(tokenizer: "PreTrainedTokenizerBase") -> bool:
@@ -64,6 +84,11 @@ def _encode_tags(
         for word in encoded.word_ids(i):
             row.append(IGNORED if word is None or word == before else row_tags[word])
             before = word
+        if all(label == IGNORED for label in row):
+            raise BadValue(
+                f"Of the words {shown(list(sentences[i]))} this tokenizer leaves no token, so none "
+                "can be tagged. Remove the row."
+            )
         labels.append(row)
     return _to_rows({**encoded, "labels": labels})
 
@@ -87,6 +112,7 @@ def _encode_for_encoder_decoder(
     max_length: int,
 ) -> list[Example]:
     columns = dict(tokenizer(list(sources), truncation=True, max_length=max_length))
+    _give_tokens(columns, tokenizer)
     if targets is not None:
         columns["labels"] = tokenizer(text_target=list(targets))["input_ids"]
         _check_room(max(map(len, columns["labels"])), max_length)

@@ -1,7 +1,7 @@
 """A task from the reader's own data: the columns say what kind of task it is."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pftlab.core.errors import BadValue
@@ -97,9 +97,13 @@ def _without_hidden(
     splits: Mapping[str, Sequence[Row]],
 ) -> tuple[dict[str, Sequence[Row]], list[str]]:
     """Leave out a split of which all labels are −1, as published test splits often have them."""
-    if any(whole(row.get("label")) == HIDDEN for row in splits["train"]):
+
+    def are(rows: Sequence[Row], some: Callable[[Iterable[bool]], bool]) -> bool:
+        return some(whole(row.get("label")) == HIDDEN for row in rows)
+
+    hidden = [name for name, rows in splits.items() if are(rows, all)]
+    if not hidden or are(splits["train"], any):  # −1 is a class of these data
         return dict(splits), []
-    hidden = [n for n, rows in splits.items() if all(whole(r.get("label")) == HIDDEN for r in rows)]
     notes = [f"{name}: left out, for its labels are hidden (all −1)." for name in hidden]
     return {name: rows for name, rows in splits.items() if name not in hidden}, notes
 
@@ -143,7 +147,7 @@ def _classes(
     names: set[str] = set()
     numbers: set[int] = set()
     fractions: set[Any] = set()
-    for label, here in _labels(splits, column, where):
+    for label, here in _different_labels(splits, column, where):
         number = number_of(label)
         if isinstance(label, str) and label.strip() and number is None:
             names.add(encodable(label, here).strip())
@@ -185,17 +189,19 @@ def _classes(
     return tuple(ordered)
 
 
-def _labels(
+def _different_labels(
     splits: Mapping[str, Sequence[Row]], column: str, where: str
 ) -> Iterator[tuple[Any, str]]:
-    """Every label, and what to call its row in an error."""
+    """Every label once, and what to call its first row in an error."""
+    seen = set()
     for split, rows in splits.items():
         for i, row in enumerate(rows, start=1):
-            here = f"Row {i} of {split!r} in {where}"
-            if column == "label":
-                yield row.get(column), here
-            else:
-                yield from ((tag, here) for tag in as_list(row.get(column, ()), here))
+            value = row.get(column)
+            for label in [value] if column == "label" else as_list(value or (), f"Row {i}"):
+                mark = (type(label), label if isinstance(label, Hashable) else None)
+                if mark not in seen:  # 1, 1.0 and True are equal, and yet different labels
+                    seen.add(mark)
+                    yield label, f"Row {i} of {split!r} in {where}"
 
 
 def _is_word(label: Any) -> bool:

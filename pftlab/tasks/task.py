@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ class Task:
         digest = hashlib.sha256()
         for name in sorted(self.splits):
             digest.update(f"{name}\n".encode())
-            for row in self.splits[name].to_list():
+            for row in _in_turn(self.splits[name]):
                 line = json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
                 digest.update(f"{line}\n".encode())
         return digest.hexdigest()
@@ -87,6 +87,7 @@ class Task:
         *,
         max_length: int = 128,
         limit: int | None = None,
+        positions: int | None = None,
         encoder_decoder: bool | None = None,
     ) -> list[Example]:
         """Turn a split into numbers that `collate` makes batches of.
@@ -98,6 +99,7 @@ class Task:
                 is. Words of a tagged sentence that are cut off are not scored. A target is never
                 cut.
             limit: encode only the first rows.
+            positions: how many tokens the model can take; None: what the tokenizer says.
             encoder_decoder: whether source and target go to an encoder and a decoder. Only for
                 generation; None means that the tokenizer's class tells (T5).
 
@@ -110,7 +112,11 @@ class Task:
             BadValue: `max_length` cannot be, or the tokenizer does not suit the task.
         """
         return encode_rows(
-            self._rows(split, limit), tokenizer, max_length, encoder_decoder=encoder_decoder
+            self.rows(split, limit),
+            tokenizer,
+            max_length,
+            positions=positions,
+            encoder_decoder=encoder_decoder,
         )
 
     def prompts(
@@ -120,6 +126,7 @@ class Task:
         *,
         max_length: int = 128,
         limit: int | None = None,
+        positions: int | None = None,
         encoder_decoder: bool | None = None,
     ) -> list[Example]:
         """Encode only the sources of a generation task, as the input of `model.generate`.
@@ -133,16 +140,17 @@ class Task:
                 "prompts. Use encode()."
             )
         return encode_rows(
-            self._rows(split, limit).remove_columns(["target", "references"]),
+            self.rows(split, limit).remove_columns(["target", "references"]),
             tokenizer,
             max_length,
+            positions=positions,
             encoder_decoder=encoder_decoder,
         )
 
     def references(self, split: str, limit: int | None = None) -> list[Any]:
         """What `score` compares predictions with: labels, lists of tags, or lists of texts."""
         column = {"tagging": "tags", "generation": "references"}.get(self.kind, "label")
-        return self._rows(split, limit)[column][:]
+        return self.rows(split, limit)[column][:]
 
     def collate(self, tokenizer: "PreTrainedTokenizerBase") -> Callable[[list[Example]], dict]:
         """Make the function that pads a list of encoded rows into a dict of tensors (batch, …)."""
@@ -181,7 +189,7 @@ class Task:
             UnknownName: no such split.
             BadValue: there are not `n` rows.
         """
-        rows = self._rows(split)
+        rows = self.rows(split)
         if not 1 <= n <= len(rows):
             raise BadValue(
                 f"A subset of {n} rows was asked of the {len(rows)} rows in {split!r}. "
@@ -201,7 +209,8 @@ class Task:
             notes=(*self.notes, f"{n} rows of {split} drawn with seed {seed}."),
         )
 
-    def _rows(self, split: str, limit: int | None = None) -> "Dataset":
+    def rows(self, split: str, limit: int | None = None) -> "Dataset":
+        """The rows of a split, or the first of them; `UnknownName` where there is no such split."""
         if split not in self.splits:
             raise UnknownName("split", split, self.splits)
         rows = self.splits[split]
@@ -222,6 +231,12 @@ class Task:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(rows)}" for name, rows in self.splits.items())
         return f"Task({self.name!r}, {self.kind}, {sizes}, metric {self.metric!r})"
+
+
+def _in_turn(rows: "Dataset") -> Iterator[dict[str, Any]]:
+    """All rows, of which only some are in memory at a time."""
+    for start in range(0, len(rows), 10_000):
+        yield from rows.select(range(start, min(start + 10_000, len(rows)))).to_list()
 
 
 def _plain(values: Sequence[Any]) -> list[Any]:

@@ -1,9 +1,12 @@
 """What can be known to be wrong before training begins is said then."""
 
-from transformers import PreTrainedModel
+from collections.abc import Sequence
 
-from ..core.errors import BadValue
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..core.errors import BadValue, UnknownName
 from ..core.method import attached
+from ..core.sites import architecture
 from ..tasks import Task
 from ..tasks.encoding import IGNORED, Example
 
@@ -104,7 +107,48 @@ def check_head(model: PreTrainedModel, task: Task) -> None:
         )
 
 
-def check_labels(model: PreTrainedModel, task: Task, split: str, examples: list[Example]) -> None:
+def positions(model: PreTrainedModel) -> int | None:
+    """How many tokens a text may have: as many as the model has positions, or was made for.
+
+    None: its positions are relative, and there is no such number.
+    """
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is None:
+        return None
+    try:
+        return limit - architecture(model).position_offset
+    except UnknownName:  # a method may work on an architecture that no table describes
+        return limit
+
+
+def check_tokens(
+    model: PreTrainedModel,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    split: str,
+    examples: Sequence[Example],
+) -> None:
+    """Refuse tokens for which the model has no embedding; on a GPU they would end the process.
+
+    Raises:
+        BadValue: a token is beyond the table.
+    """
+    known = model.get_input_embeddings().weight.shape[0]
+    columns = ("input_ids", "labels") if task.kind == "generation" else ("input_ids",)
+    highest = max((max(example[name]) for example in examples for name in columns), default=0)
+    if highest >= known:
+        token = tokenizer.convert_ids_to_tokens(highest)
+        raise BadValue(
+            f"The split {split!r} of {task.name!r} has the token {token!r}, whose number is "
+            f"{highest}, and the model's table has {known} rows. Give the tokenizer of the model; "
+            "or, if tokens were added to it, call model.resize_token_embeddings"
+            f"({len(tokenizer)}) before attaching."
+        )
+
+
+def check_labels(
+    model: PreTrainedModel, task: Task, split: str, examples: Sequence[Example]
+) -> None:
     """Refuse labels that the head has no output for; on a GPU they would end the process.
 
     Raises:

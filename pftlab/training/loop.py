@@ -96,8 +96,9 @@ def train(
             return _leave(model, best, run)
         tokenizer = tokenizer or load_tokenizer(model)
         data = TrainingData(
-            model, task, tokenizer, max_length, batch_size, accumulate, seed, processes
-        )
+            model, task, tokenizer, max_length, batch_size, accumulate, seed, processes,
+            steps=range(run.steps + 1, steps + 1), progress=progress and processes.first,
+        )  # fmt: skip
         validate = Evaluator(model, task, tokenizer=tokenizer, max_length=max_length)
         model.to(device)  # type: ignore[arg-type]
         with (

@@ -217,6 +217,34 @@ def test_unsuitable_tokenizers_and_lengths(bert):
         make("classification", SENTIMENT).prompts(bert, "train")
 
 
+def test_words_of_which_a_tokenizer_leaves_nothing(bert):
+    task = make("tagging", [{"tokens": ["\u0301", "cat"], "tags": [0, 1]}], labels=TAGS)
+    labels = task.encode(bert, "train")[0]["labels"]  # an accent alone is stripped
+    assert [label for label in labels if label != -100] == [1]
+    task = make("tagging", [{"tokens": ["\u0301"], "tags": [0]}], labels=TAGS)
+    with pytest.raises(BadValue, match="leaves no token"):
+        task.encode(bert, "train")
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "t5"])
+@pytest.mark.parametrize("kind", ["classification", "pairs"])
+def test_a_text_without_tokens_is_still_a_row(tokenizers, name, kind):
+    tokenizer = tokenizers[name]
+    columns = ("text",) if kind == "classification" else ("text_a", "text_b")
+    task = make(kind, [{**dict.fromkeys(columns, ""), "label": 1}])
+    example = task.encode(tokenizer, "train")[0]
+    assert len(example["input_ids"]) == len(example["attention_mask"]) > 0
+    assert set(example["attention_mask"]) == {1}
+    assert task.collate(tokenizer)([example])["input_ids"].shape[1] > 0
+
+
+def test_positions_of_the_model(bert):
+    task = make("classification", SENTIMENT)
+    with pytest.raises(BadValue, match="takes 8 to 16 tokens"):
+        task.encode(bert, "train", positions=16)
+    assert task.encode(bert, "train", max_length=16, positions=16)
+
+
 def test_no_token_to_pad_with():
     class Bare:
         pad_token_id = eos_token_id = None
