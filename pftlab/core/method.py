@@ -82,6 +82,9 @@ class Method(StepCallbacks):
     small: ClassVar[Mapping[str, Any]] = {}
     peft: ClassVar[Any] = None  # a PeftFormat, where Hugging Face PEFT has the method
 
+    # A method plants at the sites that its hyper-parameter `at` names. None, for the methods that
+    # have it as their default, is every place that the method can act on; the others have no such
+    # "every", and refuse it. A method without the hyper-parameter says in `where` what it acts on.
     at: tuple[str, ...] | None = None
     layers: tuple[int, ...] | None = None
 
@@ -433,6 +436,8 @@ def _check_hyperparameters(method: Method) -> None:
     for spec in fields(method):  # type: ignore[arg-type]
         value = getattr(method, spec.name)
         problem = _problem(spec.name, value)
+        if spec.name == "at" and value is None and spec.default is not None:
+            problem = f"name the sites; by default they are {spec.default!r}."
         if problem:
             raise BadValue(f"{type(method).__name__}({spec.name}={value!r}): {problem}")
 

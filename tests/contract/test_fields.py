@@ -13,6 +13,7 @@ from torch import Tensor
 import pftlab as pft
 from pftlab import METHODS
 from pftlab.core import trainable_state
+from pftlab.core.ports.steps import announced
 
 STEPS = 6
 #: another value of a field, whatever the method
@@ -117,6 +118,13 @@ def outcome(how: Any) -> dict[str, Tensor] | str:
         return str(refusal)
     (how,) = pft.attached(model).values()
     seen = {f"start {name}": tensor.clone() for name, tensor in trainable_state(model).items()}
+    with announced(model):
+        train(model, how, seen)
+    model.eval()
+    return seen | trainable_state(model) | {"logits": logits(model, batch("bert"))}
+
+
+def train(model: Any, how: Any, seen: dict[str, Tensor]) -> None:
     how.before_training(model, data, STEPS)
     optimiser = torch.optim.AdamW(how.parameter_groups(model, 1e-2), lr=1e-2)
     model.train()
@@ -131,8 +139,6 @@ def outcome(how: Any) -> dict[str, Tensor] | str:
         how.after_step(model, step, STEPS)
         if step == STEPS // 2 - 1:
             seen |= {f"early {name}": t.clone() for name, t in trainable_state(model).items()}
-    model.eval()
-    return seen | trainable_state(model) | {"logits": logits(model, batch("bert"))}
 
 
 def alike(one: dict[str, Tensor] | str, other: dict[str, Tensor] | str) -> bool:

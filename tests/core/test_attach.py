@@ -41,6 +41,7 @@ def untouched(model: Any, name: str) -> bool:
         ("LoRA", {"at": "attention.query"}, r"give a tuple of site names, such as \("),
         ("LoRA", {"at": ["attention.query"]}, "tuple of site names"),
         ("LoRA", {"at": ()}, "tuple of site names"),
+        ("LoRA", {"at": None}, r"name the sites; by default .*attention.value"),
         ("LoRA", {"at": ("ffn.up", "ffn.up")}, "named twice"),
         ("LoRA", {"layers": 3}, "tuple of layer numbers"),
         ("LoRA", {"layers": (-1,)}, "tuple of layer numbers"),
