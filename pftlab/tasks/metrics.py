@@ -1,16 +1,51 @@
-"""The scores that tasks report: plain functions of predictions and references.
+"""The scores that tasks report: functions of predictions and references.
 
 Every score but the two correlations and Matthews' lies between 0 and 1, and more is better.
-Papers print most of them times 100.
+Papers print most of them times 100. Where a score has several readings, the library that papers
+use decides: scikit-learn, SciPy, sacrebleu and rouge-score, which `pip install "pftlab[metrics]"`
+brings. Shares of right answers need no library; spans are counted as by seqeval, which itself can
+no longer be installed everywhere.
 """
 
-import math
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import zip_longest
 from typing import Any
 
+from pftlab.core.errors import Unavailable
+
 Metric = Callable[[Sequence[Any], Sequence[Any]], float]
+
+#: Score → the module that computes it.
+LIBRARIES = {
+    "f1": "sklearn.metrics",
+    "matthews": "sklearn.metrics",
+    "pearson": "scipy.stats",
+    "spearman": "scipy.stats",
+    "bleu": "sacrebleu",
+    "rouge_l": "rouge_score.rouge_scorer",
+}
+
+
+def check_libraries(names: Iterable[str]) -> None:
+    """Make sure that scores can be computed, before anything is trained for them.
+
+    Raises:
+        Unavailable: a library is missing.
+    """
+    for name in names:
+        module = LIBRARIES.get(name, "builtins").partition(".")[0]
+        if find_spec(module) is None:
+            raise Unavailable(
+                f"The score {name!r} is computed by {module}, which is not installed. It comes "
+                'with the extra "metrics": pip install "pftlab[metrics]".'
+            )
+
+
+def _library(name: str) -> Any:
+    check_libraries([name])
+    return import_module(LIBRARIES[name])
 
 
 def accuracy(predictions: Sequence[int], references: Sequence[int]) -> float:
@@ -20,9 +55,8 @@ def accuracy(predictions: Sequence[int], references: Sequence[int]) -> float:
 
 def f1(predictions: Sequence[int], references: Sequence[int]) -> float:
     """F1 of class 1 against the rest: 2 TP / (2 TP + FP + FN), and 0 without a true positive."""
-    hits = sum(p == r == 1 for p, r in zip(predictions, references, strict=True))
-    claimed = sum(p == 1 for p in predictions) + sum(r == 1 for r in references)
-    return 2 * hits / claimed if claimed else 0.0
+    score = _library("f1").f1_score
+    return float(score(references, predictions, labels=[1], average="macro", zero_division=0.0))
 
 
 def matthews(predictions: Sequence[int], references: Sequence[int]) -> float:
@@ -30,38 +64,25 @@ def matthews(predictions: Sequence[int], references: Sequence[int]) -> float:
 
     0 when the predictions or the references are all of one class.
     """
-    n = len(references)
-    right = sum(p == r for p, r in zip(predictions, references, strict=True))
-    predicted, true = Counter(predictions), Counter(references)
-    covariance = right * n - sum(predicted[k] * true[k] for k in true)
-    spread = (n * n - sum(v * v for v in predicted.values())) * (
-        n * n - sum(v * v for v in true.values())
-    )
-    return covariance / math.sqrt(spread) if spread else 0.0
+    return float(_library("matthews").matthews_corrcoef(references, predictions))
 
 
 def pearson(predictions: Sequence[float], references: Sequence[float]) -> float:
     """Pearson's correlation; 0 when one side is constant and it is undefined."""
-    n = len(references)
-    mean_p, mean_r = math.fsum(predictions) / n, math.fsum(references) / n
-    p = [value - mean_p for value in predictions]
-    r = [value - mean_r for value in references]
-    spread = math.sqrt(math.fsum(x * x for x in p) * math.fsum(x * x for x in r))
-    return math.fsum(x * y for x, y in zip(p, r, strict=True)) / spread if spread else 0.0
+    if _is_constant(predictions) or _is_constant(references):
+        return 0.0
+    return float(_library("pearson").pearsonr(predictions, references).statistic)
 
 
 def spearman(predictions: Sequence[float], references: Sequence[float]) -> float:
     """Spearman's correlation: Pearson's of the ranks, equal values sharing their mean rank."""
-    return pearson(_ranks(predictions), _ranks(references))
+    if _is_constant(predictions) or _is_constant(references):
+        return 0.0
+    return float(_library("spearman").spearmanr(predictions, references).statistic)
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
-    below, count = {}, Counter(values)
-    total = 0
-    for value in sorted(count):
-        below[value] = total
-        total += count[value]
-    return [below[value] + (count[value] + 1) / 2 for value in values]
+def _is_constant(values: Sequence[float]) -> bool:
+    return len(set(values)) < 2
 
 
 def token_accuracy(
@@ -74,7 +95,7 @@ def token_accuracy(
 def span_f1(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> float:
     """F1 of whole spans in IOB2 tags, over all types: type and both ends must be right.
 
-    As in the CoNLL shared tasks, an I- that continues nothing begins a span.
+    As in the CoNLL shared tasks and in seqeval, an I- that continues nothing begins a span.
     """
     hits = found = true = 0
     for p, r in zip(predictions, references, strict=True):
@@ -100,55 +121,27 @@ def spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Corpus BLEU-4 with several references (Papineni et al., 2002), unsmoothed.
+    """Corpus BLEU-4 with several references (Papineni et al., 2002), by sacrebleu (Post, 2018).
 
-    Words and punctuation marks are the tokens, so the last digit may differ from other tools.
+    Its signature is nrefs:var|case:mixed|eff:no|tok:13a|smooth:exp; divided by 100.
     """
-    matched, proposed = [0] * 4, [0] * 4
-    length = closest = 0
-    for prediction, texts in zip(predictions, references, strict=True):
-        words, options = _words(prediction), [_words(text) for text in texts]
-        length += len(words)
-        closest += min((abs(len(o) - len(words)), len(o)) for o in options)[1]
-        for n in range(4):
-            counts = _ngrams(words, n + 1)
-            ceiling: Counter[tuple[str, ...]] = Counter()
-            for option in options:
-                ceiling |= _ngrams(option, n + 1)
-            matched[n] += (counts & ceiling).total()
-            proposed[n] += counts.total()
-    if not all(matched):
-        return 0.0
-    precision = sum(math.log(m / p) for m, p in zip(matched, proposed, strict=True)) / 4
-    return math.exp(precision + min(0.0, 1 - closest / length))
+    computer = _library("bleu").BLEU(force=True)  # force: no warning about a space before a stop
+    streams = [list(stream) for stream in zip_longest(*references)]  # None: no further reference
+    return computer.corpus_score(list(predictions), streams).score / 100
 
 
 def rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Mean ROUGE-L (Lin, 2004): F1 of the longest common subsequence, with the best reference."""
-    total = 0.0
-    for prediction, texts in zip(predictions, references, strict=True):
-        words = _words(prediction)
-        total += max(_subsequence_f1(words, _words(text)) for text in texts)
-    return total / len(references)
+    """Mean ROUGE-L (Lin, 2004): F1 of the longest common subsequence, with the best reference.
 
-
-def _subsequence_f1(a: list[str], b: list[str]) -> float:
-    row = [0] * (len(b) + 1)  # row[j]: longest common subsequence of a so far and b[:j]
-    for word in a:
-        diagonal = 0
-        for j, other in enumerate(b):
-            above = row[j + 1]
-            row[j + 1] = diagonal + 1 if word == other else max(above, row[j])
-            diagonal = above
-    return 2 * row[-1] / (len(a) + len(b)) if a or b else 0.0
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+|[^\w\s]", text)
-
-
-def _ngrams(words: list[str], n: int) -> Counter[tuple[str, ...]]:
-    return Counter(zip(*(words[i:] for i in range(n)), strict=False))
+    By rouge-score without stemming. Its tokens are runs of the letters a to z and of digits,
+    without case, so a text in another script scores 0.
+    """
+    scorer = _library("rouge_l").RougeScorer(["rougeL"])
+    scores = [
+        scorer.score_multi(list(texts), prediction)["rougeL"].fmeasure
+        for prediction, texts in zip(predictions, references, strict=True)
+    ]
+    return float(sum(scores) / len(scores))
 
 
 def _chain(rows: Iterable[Sequence[Any]]) -> list[Any]:

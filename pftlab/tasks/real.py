@@ -102,7 +102,7 @@ class RealTask(Card):
 
     def _build(self, splits: Mapping[str, list[Row]], names: Sequence[str], source: str) -> Task:
         """Check the rows and number their labels as the table does, whatever their source."""
-        labels = self.labels or tuple(sorted(names))
+        labels = self.labels or tuple(sorted(names or _texts(splits)))
         checked = {}
         for split, rows in splits.items():
             if self.prepare is not None:
@@ -121,6 +121,12 @@ class RealTask(Card):
             citation=self.citation,
             notes=(*self.notes, *notes),
         )
+
+
+def _texts(splits: Mapping[str, list[Row]]) -> set[str]:
+    """The labels that are written as texts."""
+    labels = (row.get("label") for rows in splits.values() for row in rows)
+    return {label for label in labels if isinstance(label, str)}
 
 
 def name_labels(row: Row, names: Sequence[str]) -> Row:

@@ -9,6 +9,7 @@ from ..core.method import attached
 from ..core.sites import architecture
 from ..tasks import Task
 from ..tasks.encoding import IGNORED, Example
+from ..tasks.metrics import check_libraries
 
 HEADS = {
     "classification": "ForSequenceClassification",
@@ -82,11 +83,13 @@ def check_model(model: PreTrainedModel, task: Task) -> None:
 
 
 def check_head(model: PreTrainedModel, task: Task) -> None:
-    """Refuse a model without the head that the task needs.
+    """Refuse a model without the head that the task needs, and a task that cannot be scored.
 
     Raises:
         BadValue: the head is another one.
+        Unavailable: the library of a score is not installed.
     """
+    check_libraries(task.metrics)
     if task.kind == "generation":
         fits, needed = model.can_generate(), "a language model that generates"
         call = "load_base(name)"
