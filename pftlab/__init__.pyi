@@ -11,9 +11,9 @@ from .core.errors import Refused as Refused
 from .core.errors import Unavailable as Unavailable
 from .core.errors import UnknownName as UnknownName
 from .core.merge import merge as merge
-from .core.method import attached as attached
-from .core.method import detach as detach
-from .core.method import disabled as disabled
+from .core.record import attached as attached
+from .core.attachment import detach as detach
+from .core.attachment import disabled as disabled
 from .core.sites import sites as sites
 from .registry import METHODS as METHODS
 from .registry import load as load

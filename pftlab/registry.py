@@ -121,8 +121,8 @@ def load(model: Any, folder: str | Path, name: str | None = None, check_base: bo
     return checkpoint.load(model, folder, METHODS, name, check_base)
 
 
-def save(model: "nn.Module", folder: str | Path) -> Path:
-    """Write what is attached to `model`, for `pftlab.load`.
+def save(model: "nn.Module", folder: str | Path, name: str | None = None) -> Path:
+    """Write what is attached to `model`, or the attachment `name` alone, for `pftlab.load`.
 
     See pftlab.core.checkpoint.save for the arguments and errors. Beside these:
 
@@ -148,7 +148,7 @@ def save(model: "nn.Module", folder: str | Path) -> Path:
                 "which pftlab.load would attach in its place. Give it a name of its own, in the "
                 f'class: name = "my_{method.name}", and register it.'
             )
-    return checkpoint.save(model, folder)
+    return checkpoint.save(model, folder, name)
 
 
 def _check(method: Any) -> None:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pftlab.core.errors import BadCheckpoint, BadValue, Unavailable, UnknownName
-
+from ..core.errors import BadCheckpoint, BadValue, Unavailable, UnknownName
 from .cards import BASES, WEIGHTS, Card
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ TASK_CLASSES = {
 }
 LABELLED = ("sequence_classification", "token_classification")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[\w.\-]+)?")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -44,12 +44,14 @@ class BaseInfo:
             `random_weights`.
         fresh: names of the parameters that the checkpoint lacks and that therefore started at
             random, such as the classifier or a missing pooler. Methods train them as the head.
+        words: rows of the embedding in the checkpoint; None: it has no such table.
     """
 
     name: str
     source: str
     sha256: str | None
     fresh: frozenset[str]
+    words: int | None = None
 
 
 def load_base(
@@ -83,6 +85,8 @@ def load_base(
     import torch
     import transformers
 
+    from ..core.seeding import seeded
+
     if task is not None and task not in TASK_CLASSES:
         raise UnknownName("model task", task, TASK_CLASSES)
     folder, files, sha256 = _locate(name)
@@ -103,7 +107,7 @@ def load_base(
     _give_pad_token(config)
 
     model_class = getattr(transformers, TASK_CLASSES[task])
-    with _seeded(seed), _quiet():
+    with seeded(seed), _quiet():
         try:
             model, loaded = model_class.from_pretrained(
                 folder,
@@ -129,7 +133,9 @@ def load_base(
     }
     fresh = (set(loaded["missing_keys"]) | mismatched) & {n for n, _ in model.named_parameters()}
     _check_fit(model, fresh, mismatched, folder, files)
-    model.pftlab_base = BaseInfo(name, str(folder), sha256, frozenset(fresh))
+    table = model.get_input_embeddings()
+    words = None if table is None else len(table.weight)
+    model.pftlab_base = BaseInfo(name, str(folder), sha256, frozenset(fresh), words)
     return model
 
 
@@ -177,8 +183,10 @@ def random_weights(model: "PreTrainedModel", seed: int = 0) -> "PreTrainedModel"
     """
     import copy
 
+    from ..core.seeding import seeded
+
     config = copy.deepcopy(model.config)
-    with _seeded(seed):
+    with seeded(seed):
         control = type(model)(config)
     control.to(device=model.device, dtype=model.dtype).eval()  # type: ignore[call-arg]
     info = getattr(model, "pftlab_base", None)
@@ -209,7 +217,9 @@ def _locate(name: str, weights: bool = True) -> tuple[Path, list[Path], str | No
         folder = _from_hub(name, name, None)
     if not weights:
         return folder, [], None
+    _refuse_adapters(folder)
     files = _weight_files(folder)
+    _refuse_planted(files)
     sha256 = _digest(files)
     if card is not None and sha256 != card.sha256:
         raise BadCheckpoint(
@@ -300,6 +310,51 @@ def _weight_files(folder: Path) -> list[Path]:
     )
 
 
+def _refuse_adapters(folder: Path) -> None:
+    """Refuse a folder with an adapter in it: transformers would load both, as another model."""
+    found = [name for name in ADAPTER_FILES if (folder / name).exists()]
+    if not found:
+        return
+    if (folder / "config.json").is_file():
+        raise BadCheckpoint(
+            f"The folder {str(folder)!r} holds a base and an adapter ({found[0]}). Move the "
+            "adapter's files into a folder of their own: load_base(this folder), then "
+            "pftlab.load(model, the other one)."
+        )
+    raise BadCheckpoint(
+        f"The folder {str(folder)!r} holds an adapter ({found[0]}) and no base. Load the base that "
+        "it was trained on, then pftlab.load(model, this folder)."
+    )
+
+
+def _refuse_planted(files: list[Path]) -> None:
+    """Refuse weights that were saved with something attached: it would be lost without a word."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                names = list(tensors.keys())
+        except (SafetensorError, OSError) as error:
+            raise BadCheckpoint(
+                f"The weight file {str(file)!r} cannot be read ({error}). Fetch it again."
+            ) from error
+        for name in names:
+            if ".pft_" in f".{name}":
+                raise BadCheckpoint(
+                    f"{file.name} in {str(file.parent)!r} holds {name!r}: it was saved by "
+                    "model.save_pretrained while a method was attached, and a plain model has no "
+                    "place for that. Save what is attached with pftlab.save(model, folder), and "
+                    "the base after pftlab.detach(model) or pftlab.merge(model)."
+                )
+            if name.startswith("base_model.model.") or ".base_layer." in name:
+                raise BadCheckpoint(
+                    f"{file.name} in {str(file.parent)!r} holds {name!r}: it was saved from a "
+                    "model of Hugging Face PEFT. Save the base after merge_and_unload(), or load "
+                    "the base and its adapter apart."
+                )
+
+
 def _digest(files: list[Path]) -> str:
     digests = []
     for file in files:
@@ -370,16 +425,6 @@ def _check_fit(
 
 def _names(files: list[Path]) -> str:
     return files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed torch inside the block; the caller's random state comes back after it."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
-        yield
 
 
 @contextmanager

@@ -10,29 +10,25 @@ from typing import TYPE_CHECKING, Any
 from .errors import BadCheckpoint, BadValue, PftError, Refused, Unavailable, UnknownName
 
 if TYPE_CHECKING:
+    from .attachment import detach, disabled
     from .count import Count
     from .delta import Delta, planted
-    from .method import (
-        Method,
-        attached,
-        detach,
-        disabled,
-        load_trainable_state,
-        trainable_state,
-    )
+    from .method import Method
     from .peft_format import PeftFormat
+    from .record import attached
     from .sites import Site
+    from .trained import load_trainable_state, trainable_state
 
 _WHERE = {
     "Count": "count",
     "Delta": "delta",
     "planted": "delta",
     "Method": "method",
-    "attached": "method",
-    "detach": "method",
-    "disabled": "method",
-    "load_trainable_state": "method",
-    "trainable_state": "method",
+    "attached": "record",
+    "detach": "attachment",
+    "disabled": "attachment",
+    "load_trainable_state": "trained",
+    "trainable_state": "trained",
     "PeftFormat": "peft_format",
     "Site": "sites",
 }

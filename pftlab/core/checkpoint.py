@@ -9,7 +9,8 @@ the exact methods and a fingerprint of the base. Nothing here ever opens a pickl
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,53 +21,120 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from . import peft_format
-from .errors import BadCheckpoint, BadValue, PftError
+from .attachment import attach_saved, detach
+from .errors import BadCheckpoint, BadValue, PftError, Refused
 from .files import atomic_write, check_writable
-from .method import (
-    Method,
-    attached,
-    detach,
-    head_parameters,
-    load_trainable_state,
-    new_record,
-    record_of,
-    trainable_state,
-)
+from .heads import head_parameters
+from .method import Method
+from .record import Record, attached, enabled_record
+from .trained import fill_state, planted_state
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 FORMAT = 1
+#: what shows that a folder is that of a model
+BASE_FILES = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+)
 
 
-def save(model: nn.Module, folder: str | Path) -> Path:
-    """Save what is attached to `model`, and the head, into `folder`.
+def save(model: nn.Module, folder: str | Path, name: str | None = None) -> Path:
+    """Save what is attached to `model`, and the head that it was trained with, into `folder`.
 
     Args:
         model: a model with something attached.
         folder: made if need be; the two files in it are replaced one after the other, the tensors
             first, each in one step.
+        name: of the attachment to save; None: all.
 
     Returns:
         The folder.
 
     Raises:
-        Refused: nothing is attached.
+        Refused: nothing is attached, or it is disabled; several attachments have heads of their
+            own, or share base parameters that they train; `folder` is that of a base model.
+        BadValue: `name` is not attached.
         Unavailable: the folder cannot be written.
     """
-    record = record_of(model)
+    record = enabled_record(model, "Saving")
+    names = _chosen(record, name)
+    _refuse_base_folder(Path(folder))
     folder = check_writable(folder)
+    head, trained = _head_values(model, record, names[0]), _trained_by(model, record, names)
     ours = {
         "format": FORMAT,
-        "methods": describe(model),
-        "head": sorted(record.head),
+        "methods": describe(model, names),
+        "head": sorted(head),
         "base": fingerprint(model),
     }
-    config, tensors = peft_format.write(model) or ({"pftlab": ours}, trainable_state(model))
-    tensors = {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
+    written = None
+    if len(names) == 1 and not _tied(model, head):
+        written = peft_format.write(model, names[0], head)
+    if written is None:
+        planted = {key: t for each in names for key, t in planted_state(model, each).items()}
+        written = {"pftlab": ours}, planted | trained | head
+    config, tensors = written
+    tensors = {key: tensor.to("cpu").contiguous() for key, tensor in tensors.items()}
     with atomic_write(folder / TENSORS) as path:
         save_file(tensors, path, metadata={"format": "pt", "pftlab": json.dumps(ours)})
     with atomic_write(folder / CONFIG) as path:
         path.write_text(json.dumps(config, indent=2, default=list) + "\n", encoding="utf-8")
     return folder
+
+
+def _chosen(record: Record, name: str | None) -> list[str]:
+    """The attachments to save together."""
+    if name is not None and name not in record.methods:
+        raise BadValue(f"{name!r} is not attached. Attached: {', '.join(record.methods)}.")
+    if name is not None:
+        return [name]
+    users = [head.users for head in record.heads if head.users]
+    if len(users) > 1:
+        raise Refused(
+            f"{users[0][0]!r} and {users[1][0]!r} have heads of their own, and a file holds one. "
+            "Save them one by one, each into a folder of its own: save(model, folder, "
+            f"name={users[0][0]!r})."
+        )
+    return list(record.methods)
+
+
+def _head_values(model: nn.Module, record: Record, name: str) -> dict[str, Tensor]:
+    """The head that `name` was trained with."""
+    head = record.head_of(name)
+    if head is record.heads[-1]:
+        return {n: model.get_parameter(n).detach() for n in sorted(head.names)}
+    return dict(head.values)
+
+
+def _trained_by(model: nn.Module, record: Record, names: list[str]) -> dict[str, Tensor]:
+    """The base's own parameters that the attachments `names` train, and no other."""
+    ours = {n: users for n, users in record.trained_by.items() if set(users) & set(names)}
+    for n, users in ours.items():
+        if others := sorted(set(users) - set(names)):
+            raise Refused(
+                f"{n} is trained by {names[0]!r} and by {others[0]!r}, so that they cannot be "
+                "saved apart. Save all that is attached: save(model, folder)."
+            )
+    return {n: model.get_parameter(n).detach() for n in ours}
+
+
+def _tied(model: nn.Module, names: Iterable[str]) -> bool:
+    """Whether one of these parameters has a second name, as an embedding that scores words has."""
+    every = list(model.named_parameters(remove_duplicate=False))
+    counts = Counter(id(parameter) for _, parameter in every)
+    wanted = set(names)
+    return any(n in wanted and counts[id(parameter)] > 1 for n, parameter in every)
+
+
+def _refuse_base_folder(folder: Path) -> None:
+    for file in BASE_FILES:
+        if (folder / file).exists():
+            raise Refused(
+                f"{str(folder)!r} is the folder of a model ({file} is in it), which would no "
+                "longer be loaded as what it is. Save into a folder of its own."
+            )
 
 
 def load(
@@ -106,8 +174,6 @@ def load(
     except BaseException as error:
         for new in attached(model).keys() - before.keys():
             detach(model, new)
-        if not before and hasattr(model, "pftlab"):
-            del model.pftlab
         if isinstance(error, BadCheckpoint):
             raise
         if isinstance(error, PftError | LookupError | TypeError | ValueError):
@@ -128,11 +194,17 @@ def contents(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return ours, tensors
 
 
-def describe(model: nn.Module) -> dict[str, dict[str, Any]]:
-    """The attached methods as data: name → {"method": …, and every hyper-parameter}."""
+def describe(model: nn.Module, names: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    """The attached methods as data: name → {"method": …, and every hyper-parameter}.
+
+    Args:
+        model: with something attached.
+        names: of the attachments; None: all.
+    """
     return {
         name: {"method": method.name, **asdict(method)}  # type: ignore[call-overload]
         for name, method in attached(model).items()
+        if names is None or name in names
     }
 
 
@@ -227,22 +299,20 @@ def _attach_ours(
     described = ours["methods"]
     if name is not None and len(described) > 1:
         raise BadValue(f"The file holds {', '.join(described)}: they keep their names.")
-    if attached(model):
-        raise BadValue(
-            f"{', '.join(attached(model))} is attached already, and these tensors hold all that "
-            "was attached. Load into the plain base."
-        )
-    model.pftlab = new_record(model, ours["head"])
+    built = {}
     for saved_name, description in described.items():
-        build(description, methods).attach(model, name or saved_name)
+        built[name or saved_name] = build(description, methods)
         if name:
             tensors = {_renamed(key, saved_name, name): t for key, t in tensors.items()}
-    load_trainable_state(model, tensors)
+    head = {n: tensors[n] for n in ours["head"]}
+    attach_saved(model, built, head, ours["head"])
+    trained = [n for n, users in model.pftlab.trained_by.items() if set(users) & built.keys()]
+    fill_state(model, {n: t for n, t in tensors.items() if n not in head}, built, trained)
 
 
 def _renamed(key: str, old: str, new: str) -> str:
     """`key` of a tensor that was saved under one name, for the other."""
-    return re.sub(rf"(^|\.)pft_{old}(?=[._])", rf"\1pft_{new}", key)
+    return re.sub(rf"(^|\.)pft_{re.escape(old)}(?=[._])", rf"\1pft_{new}", key)
 
 
 def _attach_peft(
@@ -260,27 +330,22 @@ def _attach_peft(
         method = peft_format.read(model, config, tensors, methods)
         name = name or method.name
     form: peft_format.PeftFormat = method.peft
-    parameters = dict(model.named_parameters())
+    known = {n for n, _ in model.named_parameters(remove_duplicate=False)}
     head = {
         key.removeprefix(form.head): tensor
         for key, tensor in tensors.items()
-        if key.removeprefix(form.head) in parameters
+        if key.removeprefix(form.head) in known
     }
-    for key, tensor in head.items():
-        if tensor.shape != parameters[key].shape:
-            raise BadCheckpoint(
-                f"The head {key} has shape {tuple(tensor.shape)} in the file and "
-                f"{tuple(parameters[key].shape)} here. Load the base with the same num_labels."
-            )
-    if not attached(model):  # PEFT may have trained more modules whole than we call the head
-        own = ours["head"] if ours else head_parameters(model)
-        model.pftlab = new_record(model, {*own, *head})
-    elif foreign := sorted(head.keys() - record_of(model).head):
+    if _tied(model, head):
         raise BadCheckpoint(
-            f"The file trains {foreign[0]} as a whole, and {', '.join(attached(model))} is "
-            "attached already. Load it into the plain base."
+            f"The file trains {min(head)} as a whole, and this {type(model).__name__} ties it to "
+            "another of its parameters, which PEFT would not change with it. Load it with Hugging "
+            "Face PEFT."
         )
-    method.attach(model, name)
+    # PEFT may have trained more modules whole than we call the head
+    attach_saved(
+        model, {name: method}, head, {*(ours["head"] if ours else head_parameters(model)), *head}
+    )
     form.fit(model, name, config)
     used = form.fill(model, name, method, tensors) | {form.head + key for key in head}
     if rest := sorted(tensors.keys() - used):
@@ -288,6 +353,3 @@ def _attach_peft(
             f"The file holds {rest[0]!r}, for which {method.title} has no place. "
             "Load it with Hugging Face PEFT."
         )
-    with torch.no_grad():
-        for key, tensor in head.items():
-            parameters[key].copy_(tensor)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .method import head_parameters
+from .heads import head_parameters
 
 
 @dataclass(frozen=True)

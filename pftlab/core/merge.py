@@ -10,9 +10,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from .attachment import release
 from .delta import Delta, planted
 from .errors import Refused
-from .method import record_of, release
+from .record import record_of
 from .sites import is_conv1d, widths
 from .weights import WeightDelta, rewrite
 

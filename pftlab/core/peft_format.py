@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from .delta import Delta, child_name
 from .errors import BadCheckpoint
-from .method import Method, record_of
+from .method import Method
+from .record import record_of
 from .sites import INPUT, OUTPUT, Site, is_conv1d, sites
 
 ROOT = "base_model.model."
@@ -257,19 +258,27 @@ def task_type(model: nn.Module) -> str:
     return "FEATURE_EXTRACTION"
 
 
-def write(model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """What is attached to `model` in PEFT's form, as (configuration, tensors); None if it has none.
+def write(
+    model: nn.Module, name: str, head: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """What is attached as `name` in PEFT's form, as (configuration, tensors); None: it has none.
 
     PEFT holds one method in a file, freezes what it does not know, and trains whole modules as the
-    head. Several methods, or one that trains base parameters of its own, have no such form.
+    head. A method that trains base parameters of its own has no such form.
+
+    Args:
+        model: with the method attached.
+        name: of the attachment.
+        head: name of a parameter in the model → its value, of the head that belongs to it.
     """
     record = record_of(model)
-    name, method = next(iter(record.methods.items()))
+    method = record.methods[name]
     form: PeftFormat | None = method.peft
-    if form is None or len(record.methods) != 1 or (record.trained_by and not form.trains):
+    trains = any(name in users for users in record.trained_by.values())
+    if form is None or (trains and not form.trains):
         return None
-    written, head = form.write(model, name, method), _whole_modules(model, record.head)
-    if written is None or head is None:
+    written, modules = form.write(model, name, method), _whole_modules(model, frozenset(head))
+    if written is None or modules is None:
         return None
     extra, tensors = written
     config = {
@@ -281,11 +290,10 @@ def write(model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         **{option: values[0] for option, values in form.options.items()},
         **extra,
     }
-    parameters = dict(model.named_parameters())
-    for key in sorted(record.head):
-        tensors[form.head + key] = parameters[key].detach()
-    if record.head:
-        config["modules_to_save"] = head
+    for key, value in head.items():
+        tensors[form.head + key] = value
+    if head:
+        config["modules_to_save"] = modules
     return config, tensors
 
 

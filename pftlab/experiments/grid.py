@@ -21,10 +21,11 @@ import torch
 from tqdm.auto import tqdm
 
 from ..bases import load_base, random_weights
+from ..core.attachment import detach
 from ..core.count import count
 from ..core.errors import BadValue, Unavailable
 from ..core.files import check_writable
-from ..core.method import Method, detach
+from ..core.method import Method
 from ..tasks import Task, load_task
 from ..training import evaluate, train
 from ..training.randomness import own_randomness

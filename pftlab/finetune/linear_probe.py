@@ -20,5 +20,6 @@ class LinearProbe(Method):
 
     facts = FACTS["linear_probe"]
     nothing_to_train = (
-        "It trains the task's head, and this model has none: load it with num_labels=…"
+        "It trains the task's head, and there is none: load the base with num_labels=…, and attach "
+        "without head=()."
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core import BadCheckpoint, BadValue, Delta, Method, PeftFormat, Refused, Site
 from ..core.attention import KeysValues
-from ..core.method import record_of
+from ..core.record import record_of
 from ..core.sites import config_of, sites
 from ..facts import FACTS
 

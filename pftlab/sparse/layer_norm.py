@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadCheckpoint, Method, PeftFormat, UnknownName
-from ..core.method import record_of
 from ..core.peft_format import ROOT
+from ..core.record import record_of
 from ..core.sites import norm_parameters
 from ..facts import FACTS
 

@@ -5,7 +5,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from ..core.checkpoint import describe, fingerprint
-from ..core.method import attached
+from ..core.record import attached
 from ..tasks import Task
 from .checks import check_arguments, check_model
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..core.errors import BadValue, UnknownName
-from ..core.method import attached
+from ..core.record import attached
 from ..core.sites import architecture
 from ..tasks import Task
 from ..tasks.encoding import IGNORED, Example

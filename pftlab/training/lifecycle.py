@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..core.method import attached, record_of
+from ..core.record import attached, record_of
 from ..core.ports.steps import announced, own_callbacks
 
 Batches = Callable[[], Iterator[dict[str, Tensor]]]

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
 from ..core.interrupt import stop_on_interrupt
-from ..core.method import load_trainable_state, trainable_state
+from ..core.trained import load_trainable_state, trainable_state
 from ..tasks import Task
 from .arguments import complete_arguments
 from .data import TrainingData

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core.errors import BadCheckpoint, BadValue, PftError
-from ..core.method import load_trainable_state, trainable_state
+from ..core.trained import load_trainable_state, trainable_state
 from .optimiser import Optimiser, check_state
 from .run import Run
 from .state import STATE, RunFolder, damaged

@@ -193,3 +193,47 @@ def test_a_tampered_package_is_refused(monkeypatch, bert_folder):
     monkeypatch.setattr(load, "_packaged", lambda card: bert_folder)
     with pytest.raises(BadCheckpoint, match=r"model\.safetensors.*corrupted"):
         load_base("minilm", 2)
+
+
+def test_a_folder_of_an_adapter_is_no_base(bert_folder, tmp_path):
+    import pftlab as pft
+
+    folder = pft.save(pft.LoRA(rank=2).attach(load_base(str(bert_folder), 2)), tmp_path / "lora")
+    with pytest.raises(BadCheckpoint, match=r"holds an adapter .* and no base.*pftlab\.load"):
+        load_base(str(folder), 2)
+    shutil.copytree(bert_folder, folder, dirs_exist_ok=True)
+    with pytest.raises(BadCheckpoint, match=r"a base and an adapter .*folder of their own"):
+        load_base(str(folder), 2)
+
+
+def test_nothing_is_saved_into_the_folder_of_a_base(bert_folder, tmp_path):
+    import pftlab as pft
+
+    shutil.copytree(bert_folder, tmp_path, dirs_exist_ok=True)
+    before = sorted(file.name for file in tmp_path.iterdir())
+    model = pft.LoRA(rank=2).attach(load_base(str(tmp_path), 2))
+    with pytest.raises(pft.Refused, match=r"folder of a model.*folder of its own"):
+        pft.save(model, tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == before
+
+
+def test_weights_that_were_saved_with_something_attached_are_refused(bert_folder, tmp_path):
+    import pftlab as pft
+
+    model = load_base(str(bert_folder), 2)
+    pft.LoRA(rank=2).attach(model).save_pretrained(tmp_path)
+    with pytest.raises(BadCheckpoint, match=r"pft_lora.*pftlab\.save\(model, folder\)"):
+        load_base(str(tmp_path), 2)
+    pft.detach(model).save_pretrained(tmp_path)
+    load_base(str(tmp_path), 2)
+
+
+def test_weights_of_a_wrapped_model_are_refused(bert_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(bert_folder, tmp_path, dirs_exist_ok=True)
+    tensors = load_file(bert_folder / "model.safetensors")
+    for name in ("base_model.model.x.weight", "bert.encoder.query.base_layer.weight"):
+        save_file(tensors | {name: torch.zeros(1)}, tmp_path / "model.safetensors")
+        with pytest.raises(BadCheckpoint, match=r"Hugging Face PEFT.*merge_and_unload"):
+            load_base(str(tmp_path), 2)

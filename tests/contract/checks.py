@@ -383,7 +383,7 @@ def _perturb_others(model: nn.Module, left_alone: set[str]) -> None:
 
 def check_error_half_way(how: Any, architecture: str, monkeypatch: Any) -> None:
     """An error while planting leaves the model as it was, also with another method attached."""
-    from pftlab.core import method as core
+    from pftlab.core import attachment as core
 
     real, calls = core.plant, 0
 

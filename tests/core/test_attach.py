@@ -1,17 +1,20 @@
 """Attaching: bad input is an error at once, and every error leaves the model as it was."""
 
 import copy
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
-from tiny import batch, perturb, tiny
+from tiny import batch, perturb, save_tiny_base, tiny
 from torch import nn
 
 import pftlab as pft
 from pftlab.core import Delta, Method, Site, trainable_state
-from pftlab.core.method import head_parameters, load_trainable_state, record_of
+from pftlab.core.heads import head_parameters
+from pftlab.core.record import record_of
+from pftlab.core.trained import load_trainable_state
 
 
 def untouched(model: Any, name: str) -> bool:
@@ -72,7 +75,7 @@ def test_impossible_hyperparameters(cls: str, values: dict[str, Any], message: s
         (lambda: pft.BitFit(), "llama", r"biases.*built without them.*Use LayerNorm"),
         (lambda: pft.BitFit(), "t5", r"biases.*built without them"),
         (lambda: pft.BitFit(at=("attention.query",)), "gpt2", r"slice of a fused projection"),
-        (lambda: pft.LinearProbe(), "gpt2", r"has none: load it with num_labels"),
+        (lambda: pft.LinearProbe(), "gpt2", r"there is none: load the base with num_labels"),
         (lambda: pft.TopLayers(count=3), "bert", r"2 layers"),
         (lambda: pft.TopLayers(count=0), "bert", r"at least 1 layer"),
         (lambda: pft.FrozenBottom(count=-1), "bert", r"at least 0"),
@@ -173,14 +176,15 @@ def test_a_model_that_moved_to_another_type_detaches_in_that_type() -> None:
     assert {p.dtype for p in model.parameters()} == {torch.float64}
 
 
-def test_the_head_is_what_was_random() -> None:
+def test_the_head_is_what_the_task_adds_and_what_was_random() -> None:
     model = tiny("bert")
     assert head_parameters(model) == {"classifier.weight", "classifier.bias"}
     model.pftlab_base = type("Info", (), {"fresh": frozenset({"bert.pooler.dense.weight"})})()
-    assert head_parameters(model) == {"bert.pooler.dense.weight"}
+    pooler = {"bert.pooler.dense.weight"}
+    assert head_parameters(model) == {"classifier.weight", "classifier.bias"} | pooler
     pft.LoRA(rank=2).attach(model)
-    assert not model.classifier.weight.requires_grad
-    assert pft.count(model).head == 32 * 32
+    assert not model.bert.pooler.dense.bias.requires_grad
+    assert pft.count(model).head == 32 * 32 + 2 * 32 + 2
     for name in ("gpt2", "t5", "bert-features", "roberta-words"):
         assert head_parameters(tiny(name)) == frozenset()
 
@@ -266,3 +270,103 @@ def test_the_record_survives_copies() -> None:
     assert record_of(other) is not record_of(model)
     pft.detach(other)
     assert pft.attached(model) and not pft.attached(other)
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [
+        (lambda m, folder: pft.save(m, folder / "new"), "Saving"),
+        (lambda m, folder: pft.merge(m), "Merging"),
+        (lambda m, folder: pft.detach(m), "Detaching"),
+        (lambda m, folder: pft.LoRA(rank=2).attach(m, "more"), "Attaching"),
+        (lambda m, folder: pft.load(m, folder, name="more"), "Attaching"),
+        (lambda m, folder: trainable_state(m), "Reading what is trained"),
+        (lambda m, folder: load_trainable_state(m, {}), "Loading"),
+    ],
+    ids=["save", "merge", "detach", "attach", "load", "state", "load state"],
+)
+@pytest.mark.parametrize("method", [pft.LoRA(rank=2), pft.BitFit()], ids=["lora", "bitfit"])
+def test_a_disabled_model_is_not_changed_or_written(
+    method: Any, action: Any, says: str, tmp_path: Any
+) -> None:
+    model = method.attach(tiny("bert"))
+    perturb(model)
+    pft.save(model, tmp_path)
+    before = {n: t.clone() for n, t in model.state_dict().items()}
+    with pft.disabled(model):
+        with pft.disabled(model):
+            model(**batch("bert"))
+        with pytest.raises(pft.PftError, match=rf"{says} inside .*Leave the block first"):
+            action(model, tmp_path)
+    assert list(pft.attached(model)) == [method.name]
+    assert not (tmp_path / "new").exists()
+    assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
+    pft.detach(model)
+    assert untouched(model, "bert")
+
+
+class Offloaded:
+    offload = True
+
+
+@pytest.mark.parametrize(
+    ("wrap", "says"),
+    [
+        (lambda m: torch.compile(m, backend="eager"), "compiled.*Attach first"),
+        (lambda m: (m.bert.encoder.layer[0].compile(backend="eager"), m)[1], "compiled"),
+        (lambda m: (setattr(m.bert, "_hf_hook", Offloaded()), m)[1], "offloaded"),
+        (lambda m: (m.bert.pooler.to("meta"), m)[1], "has no values"),
+        (nn.DataParallel, "no config"),
+    ],
+    ids=["compiled", "partly compiled", "offloaded", "meta", "data parallel"],
+)
+def test_a_model_that_was_wrapped_before_is_refused(wrap: Any, says: str) -> None:
+    model = wrap(tiny("bert"))
+    with pytest.raises(pft.PftError, match=says):
+        pft.LoRA(rank=2).attach(model)
+    assert not any(".pft_" in n for n, _ in model.named_parameters())
+
+
+def test_a_sharded_model_is_refused() -> None:
+    class FSDPModule(nn.Module):
+        """What torch's fully_shard mixes into the classes of the modules that it shards."""
+
+    model = tiny("bert")
+    model.bert.__class__ = type("FSDPBertModel", (FSDPModule, type(model.bert)), {})
+    with pytest.raises(pft.Refused, match="sharded.*Attach first"):
+        pft.LoRA(rank=2).attach(model)
+
+
+def test_a_model_with_modules_of_peft_is_refused() -> None:
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(target_modules=["query"])
+    wrapped = peft.get_peft_model(tiny("bert"), config)
+    for model in (wrapped, wrapped.base_model.model):
+        with pytest.raises(pft.Refused, match="Hugging Face PEFT has put modules"):
+            pft.LoRA(rank=2).attach(model)
+
+
+def test_a_seed_decides_what_is_drawn_and_leaves_the_random_state() -> None:
+    def drawn(seed: int | None) -> torch.Tensor:
+        model = pft.LoRA(rank=2).attach(tiny("bert"), seed=seed)
+        return next(t for n, t in trainable_state(model).items() if n.endswith(".A"))
+
+    state = torch.get_rng_state()
+    one, same, other = drawn(1), drawn(1), drawn(2)
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert torch.equal(state, torch.get_rng_state())
+    drawn(None)
+    assert not torch.equal(state, torch.get_rng_state())
+
+
+def test_new_rows_of_the_embedding_are_said(tmp_path: Any) -> None:
+    base = save_tiny_base(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = pft.load_base(base, num_labels=2)
+        pft.detach(pft.LoRA(rank=2).attach(model))
+        model.resize_token_embeddings(model.config.vocab_size + 2, mean_resizing=False)
+        pft.FullFineTuning().attach(copy.deepcopy(model))
+        pft.LoRA(rank=2).attach(copy.deepcopy(model), head=["bert.embeddings.word_embeddings"])
+    with pytest.warns(UserWarning, match=r"2 rows of bert.embeddings.word_embeddings.weight"):
+        pft.LoRA(rank=2).attach(model)

@@ -23,7 +23,7 @@ from small_book import build, outline
 from test_site import nameless_controls
 
 import pftlab as pft
-from pftlab.core.method import detach
+from pftlab.core.attachment import detach
 from pftlab.experiments.sizes import blank
 from pftlab.others import fourierft
 from pftlab.widgets import (

@@ -11,7 +11,7 @@ from peft_models import ALL, task_type
 from tiny import batch, perturb, tiny
 
 import pftlab as pft
-from pftlab.core.method import trainable_state
+from pftlab.core.trained import trainable_state
 from pftlab.prompt.p_tuning_v2 import share_prompt
 
 HEADS = ("bert", "bert-tagging")  # classification and tagging

@@ -27,7 +27,7 @@ from training_setup import few, without_dropout
 
 import pftlab as pft
 from pftlab.core import files
-from pftlab.core.method import trainable_state
+from pftlab.core.trained import trainable_state
 from pftlab.training import evaluation, loop, state
 
 TASKS = {"reviews": few("reviews"), "tagging": few("tagging", 32)}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 import pftlab as pft
-from pftlab.core.method import trainable_state
+from pftlab.core.trained import trainable_state
 
 ARGUMENTS: dict[str, Any] = dict(steps=12, batch_size=8, max_length=48, lr=1e-2, progress=False)
 

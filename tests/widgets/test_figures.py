@@ -22,7 +22,7 @@ from transformers import (
 
 import pftlab as pft
 from pftlab.core.delta import planted
-from pftlab.core.method import trainable_state
+from pftlab.core.trained import trainable_state
 from pftlab.experiments import summarise
 from pftlab.experiments.memory import step_memory
 from pftlab.experiments.sizes import blank

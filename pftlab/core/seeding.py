@@ -1,0 +1,21 @@
+"""Drawing with a seed of one's own, without touching the caller's random numbers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Seed torch inside the block; the caller's random state comes back after it.
+
+    Args:
+        seed: None draws on from the caller's state.
+    """
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        yield
