@@ -2,6 +2,8 @@ from .bases import BASES as BASES
 from .bases import load_base as load_base
 from .bases import load_tokenizer as load_tokenizer
 from .bases import random_weights as random_weights
+from .core.attachment import detach as detach
+from .core.attachment import disabled as disabled
 from .core.count import Count as Count
 from .core.count import count as count
 from .core.errors import BadCheckpoint as BadCheckpoint
@@ -12,8 +14,6 @@ from .core.errors import Unavailable as Unavailable
 from .core.errors import UnknownName as UnknownName
 from .core.merge import merge as merge
 from .core.record import attached as attached
-from .core.attachment import detach as detach
-from .core.attachment import disabled as disabled
 from .core.sites import sites as sites
 from .registry import METHODS as METHODS
 from .registry import load as load

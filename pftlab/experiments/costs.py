@@ -31,8 +31,8 @@ from ..core import Method
 from ..core.count import count
 from ..core.errors import PftError, Unavailable
 from ..core.files import atomic_write
-from ..core.trained import trainable_state
 from ..core.sites import is_conv1d, sites, widths
+from ..core.trained import trainable_state
 from ..core.weights import WeightDelta
 from ..registry import METHODS
 from .results import STORED

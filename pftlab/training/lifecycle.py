@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..core.record import attached, record_of
 from ..core.ports.steps import announced, own_callbacks
+from ..core.record import attached, record_of
 
 Batches = Callable[[], Iterator[dict[str, Tensor]]]
 
