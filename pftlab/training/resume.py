@@ -60,6 +60,8 @@ def resume_run(folder: RunFolder, model: nn.Module, arguments: dict[str, Any]) -
         )
     if not 0 < run.steps <= arguments["steps"]:
         raise damaged(folder.path, f"{run.steps} of {arguments['steps']} steps are done")
+    if odd := [n for named in sections.values() for n, t in named.items() if t.is_complex()]:
+        raise damaged(folder.path, f"{odd[0]} holds complex numbers")
     run.interrupted = False
     best, optimiser = sections.get("best", {}), sections.get("optimiser", {})
     before = {n: t.clone() for n, t in trainable_state(model).items()}

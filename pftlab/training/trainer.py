@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback
 
-from ..core.checkpoint import save
 from ..core.errors import BadCheckpoint
 from ..core.trained import load_trainable_state, trainable_state
+from ..registry import save
 from .lifecycle import Lifecycle
 from .state import read_state, write_state
 
