@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import batch, tiny
-from training_setup import few, model_with, without_dropout
+from tiny import batch, method, tiny
+from training_setup import equal, few, model_with, state_of, without_dropout
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainingArguments
 
 import pftlab as pft
 from pftlab.training import LifecycleTrainer
+from pftlab.training.state import read_state
 
 SEEN: list[str] = []
 
@@ -143,3 +144,63 @@ def test_it_combines_with_another_trainer(tmp_path: Path) -> None:
     arguments = settings(tmp_path, Seq2SeqTrainingArguments, max_steps=1)
     Mine(model=Watching(rank=2).attach(tiny("t5")), args=arguments, train_dataset=rows).train()
     assert SEEN[1:] == ["before 1/1", "extra", "extra", "backward 1/1", "after 1/1"]
+
+
+@pytest.mark.parametrize("name", pft.METHODS)
+def test_a_checkpoint_is_gone_on_from_with_every_method(name: str, tmp_path: Path) -> None:
+    """Two steps, a checkpoint and two more steps end where four steps do."""
+    inputs = batch("bert", 16)
+    labels = torch.arange(16) % 2
+    rows = [{n: t[i] for n, t in inputs.items()} | {"labels": labels[i]} for i in range(16)]
+
+    def train(seed: int, resume: str | None = None) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        model = method(name).attach(tiny("bert"))
+        arguments = settings(
+            tmp_path,
+            max_steps=4,
+            save_strategy="steps",
+            save_steps=2,
+            learning_rate=1e-2,
+            gradient_accumulation_steps=1,
+        )
+        LifecycleTrainer(model=model, args=arguments, train_dataset=rows).train(resume)
+        return state_of(model)
+
+    whole = train(0)
+    checkpoint = str(tmp_path / "checkpoint-2")
+    resumed = train(5, checkpoint)
+    assert whole.keys() == resumed.keys()
+    for n, tensor in whole.items():
+        assert torch.allclose(resumed[n].float(), tensor.float(), atol=1e-6), n
+    assert not list(tmp_path.rglob("model.safetensors")), "the base is in no checkpoint"
+    pft.load(tiny("bert"), tmp_path / "checkpoint-4")
+
+
+def test_the_best_checkpoint_is_loaded_at_the_end(base: str, tmp_path: Path) -> None:
+    model = model_with(pft.LoRA(rank=2), base)
+    ours = trainer(
+        model,
+        base,
+        tmp_path,
+        max_steps=4,
+        learning_rate=0.5,  # so that it gets worse
+        lr_scheduler_type="constant",
+        save_strategy="steps",
+        save_steps=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        load_best_model_at_end=True,
+    )
+    ours.train()
+    best = Path(ours.state.best_model_checkpoint)
+    assert equal(state_of(model), read_state(best)[1]["model"])
+    losses = {e["step"]: e["eval_loss"] for e in ours.state.log_history if "eval_loss" in e}
+    assert best.name == f"checkpoint-{min(losses, key=losses.get)}"
+    assert len({round(loss, 6) for loss in losses.values()}) > 1
+
+
+def test_a_folder_without_a_checkpoint_of_ours(base: str, tmp_path: Path) -> None:
+    with pytest.raises(pft.BadCheckpoint, match="no checkpoint that LifecycleTrainer saved"):
+        trainer(model_with(pft.LoRA(rank=2), base), base, tmp_path).train(str(tmp_path))
+    assert not list(tmp_path.iterdir())
