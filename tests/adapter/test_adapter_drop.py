@@ -58,3 +58,18 @@ def test_the_number_of_dropped_layers_is_drawn_for_each_step() -> None:
     assert 10 < sum(drawn) < 30
     method.before_step(model, 7, 40)
     assert sum(a.skipped for a in adapters) // 2 == drawn[6]  # a resumed run draws alike
+
+
+def test_the_last_step_brings_all_adapters_back() -> None:
+    method = pft.AdapterDrop(bottleneck=4)
+    for total in range(1, 9):
+        model = method.attach(tiny("bert"))
+        adapters = [m for m in model.modules() if isinstance(m, DroppableBottleneck)]
+        skipped = []
+        for step in range(1, total + 1):
+            method.before_step(model, step, total)
+            skipped.append(any(a.skipped for a in adapters))
+            method.after_step(model, step, total)
+            assert any(a.skipped for a in adapters) == (skipped[-1] and step < total)
+        assert all(a.active for a in adapters)
+    assert skipped[-1], "nothing was dropped in a last step: this has shown nothing"

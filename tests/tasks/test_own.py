@@ -378,3 +378,11 @@ def test_unknown_name():
         load_task("a" * 5000)
     with pytest.raises(UnknownName, match="reviews"):
         load_task("a\0b")
+
+
+def test_no_more_than_2000_rows_are_held_out(tmp_path):
+    """A tenth, but of a large data set no more than is quickly evaluated."""
+    rows = [{"text": f"text {i}", "label": i % 2} for i in range(25_000)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = {name: len(split) for name, split in load_task(tmp_path).splits.items()}
+    assert sizes == {"train": 21_000, "validation": 2_000, "test": 2_000}
