@@ -168,6 +168,13 @@ def test_quizzes():
         assert len(places) > 1, "the right option is not always at the same place"
 
 
+def test_length_does_not_tell_the_right_option():
+    """Of three options each is the longest in a third of the questions, more or less."""
+    questions = [question for chapter in chapters() for question in quiz_of(chapter)]
+    longest = [max(q.options, key=lambda option: len(option.text)).right for q in questions]
+    assert 0.2 < sum(longest) / len(questions) < 0.47
+
+
 def test_a_broken_answer_breaks_no_check(sandbox):
     """Bytes that are no message, and objects that lie about themselves."""
     liar = (

@@ -88,7 +88,7 @@ def _bottleneck_start(answer: Any, g: Any) -> None:
     compare(out, h, [], "At the start the output should equal h. What makes the change zero?")
     matrices = [value for value in module.state_dict().values() if value.ndim == 2]
     if not any(value.any() for value in matrices):
-        raise Wrong("Both matrices are zero, so both gradients are zero, for ever. One is enough.")
+        raise Wrong("Both matrices are zero, so are both gradients, for good. One is enough.")
 
 
 def _bottleneck_change(answer: Any, g: Any) -> None:
@@ -245,7 +245,7 @@ EXERCISES = (
     ),
     Exercise(
         _name(3), "Write a bottleneck", "code", 15, 1,
-        "Write the module: $h \\leftarrow h + U \\varphi(D h + d) + u$, with a middle of the "
+        "Write the module: $h \\leftarrow h + U \\varphi(D h + a) + b$, with a middle of the "
         "given width and a non-linearity of your choice. At the start the output is $h$, exactly, "
         "and something can be learnt.",
         "class Bottleneck(torch.nn.Module):\n"
@@ -319,7 +319,7 @@ QUIZ = (
         (
             Option("the backward pass through the lower half",
                    "Below the lowest trained adapter no gradient is needed.", right=True),
-            Option("the forward pass through the lower half",
+            Option("the forward and the backward pass through the lower half",
                    "The upper half reads what the lower half computes."),
             Option("nothing but parameters",
                    "The gradient can stop earlier, and the lower activations can be dropped."),
@@ -338,7 +338,7 @@ QUIZ = (
     Question(
         "Halving the bottleneck from 64 to 32",
         (
-            Option("halves the time of a training step",
+            Option("halves the time and the memory of a step",
                    "The frozen network takes nearly all of the time."),
             Option("about halves the trained parameters",
                    "Both matrices have it as one side; only the bias of the way up stays.",

@@ -371,7 +371,7 @@ EXERCISES = (
         "(accuracies in %). Every rate was tried with every seed. Choose as this chapter does: for "
         "pretrained and for random weights, each by itself, the rate that is best on the "
         "validation split with seed 0. Return `(rate pretrained, rate random, points)`, where "
-        "`points` is what pretraining adds to test accuracy, in the mean over all seeds.",
+        "`points` is what pretraining adds to test accuracy, on average over all seeds.",
         "def worth(runs):\n    raise NotImplementedError\n",
         ("Write a function for one kind of weights first: its rate, and its mean test accuracy.",
          "`max(some, key=lambda run: …)` gives the best run of a list."),
@@ -386,9 +386,9 @@ QUIZ = (
     Question(
         "Models with different tokenizers are compared in bits per byte, because",
         (
-            Option("bits are more exact than nats",
+            Option("bits are a more exact measure of so small a loss than nats",
                    "They differ by a constant, ln 2, that orders no two models anew."),
-            Option("tokens differ in length, and the bytes of a text are the same for both",
+            Option("a text has as many bytes for the one as for the other",
                    "Fewer and longer tokens mean more nats for each, without a worse model.",
                    right=True),
             Option("the models read bytes",
@@ -399,7 +399,7 @@ QUIZ = (
     Question(
         "Why is `⇧` a token of its own?",
         (
-            Option("So that a text has fewer tokens",
+            Option("So that a text has fewer tokens, and the models are quicker",
                    "It has one more for each capital: look at the two sentences of the chapter."),
             Option("Because the models cannot tell capitals",
                    "They can, by this very token, and decoding gives the text back."),
@@ -412,7 +412,7 @@ QUIZ = (
         "The control that tells what pretraining is worth has",
         (
             Option("random weights, the same architecture, and a learning rate of its own",
-                   "Then the weights are all that differs, and both were given their best rate.",
+                   "Then the weights are what differs, if both rates were searched alike.",
                    right=True),
             Option("random weights, the same architecture, and the pretrained model's rate",
                    "What suits the one may be bad for the other: that would measure the rate."),
@@ -424,19 +424,20 @@ QUIZ = (
         "On SST-2, full fine-tuning of `mini-encoder` goes from a rate of 0.0001 to one of 0.0005. "
         "It",
         (
-            Option("learns the same, only faster",
+            Option("learns the same as at the lower rate, only faster",
                    "After as many steps it is seven points worse on the validation split."),
             Option("falls to chance: nothing is learnt",
-                   "It still reaches 80.8 %. The task is learnt, and something else is lost."),
+                   "It still reaches 80.8 %, far above chance."),
             Option("ends near what random weights reach",
-                   "80.8 % against 80.4 %: it forgot what pretraining had given.", right=True),
+                   "80.8 % against 80.4 % on the validation split. What became of what "
+                   "pretraining had given, this run does not tell.", right=True),
         ),
     ),
     Question(
         "On SST-2, LoRA at queries and values beats full training from random weights on "
-        "`mini-encoder`, and is level with it on `tiny-encoder`. This shows that",
+        "`mini-encoder`, and is on par with it on `tiny-encoder`. This fits the view that",
         (
-            Option("LoRA trains too few parameters on `tiny-encoder`",
+            Option("LoRA at queries and values trains too few parameters on `tiny-encoder`",
                    "With over four times as many, at all linear maps, it gains half a point."),
             Option("a method that changes little depends on what its base brings",
                    "The larger base has more to keep.", right=True),

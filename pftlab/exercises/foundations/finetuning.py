@@ -305,11 +305,11 @@ QUIZ = (
     Question(
         "Freezing half of the parameters, chosen at random over all layers, saves",
         (
-            Option("half of the arithmetic of a step",
+            Option("half of the arithmetic of each training step",
                    "The forward pass and the travelling gradient stay, and a matrix product "
                    "cannot skip single weights."),
-            Option("memory of gradients and optimiser, hardly any arithmetic",
-                   "And even the memory only if the gradients are stored sparsely.", right=True),
+            Option("memory, and hardly any arithmetic",
+                   "Of gradients and optimiser, if the gradients are stored sparsely.", right=True),
             Option("nothing at all", "The optimiser keeps two numbers less for each of them."),
         ),
     ),

@@ -245,10 +245,10 @@ EXERCISES = (
     ),
     Exercise(
         _name(4), "How far Delta-LoRA gets", "code", 25, 3,
-        "Delta-LoRA moves the frozen weight in each step by $\\lambda s (B_{t+1} A_{t+1} - B_t "
-        "A_t)$, and still adds $s B A$. You have the paths, lists of `A` (r, d_in) and `B` "
-        "(d_out, r). Show that the whole change has rank at most $2r$: return two matrices, "
-        "(d_out, 2 r) and (2 r, d_in), whose product it is.",
+        "Delta-LoRA moves the frozen weight in each step by $\\rho s (B_{t+1} A_{t+1} - B_t "
+        "A_t)$ with a fixed `ratio` $\\rho$, and still adds $s B A$. You have the paths, "
+        "lists of `A` (r, d_in) and `B` (d_out, r). Show that the whole change has rank at most "
+        "$2r$: return two matrices, (d_out, 2 r) and (2 r, d_in), whose product it is.",
         "def change(As, Bs, s, ratio):\n    raise NotImplementedError\n",
         ("Write the sum of the first three steps and look for what cancels.",
          "A sum of two products is one product of stacked matrices."),
@@ -294,16 +294,19 @@ QUIZ = (
     Question(
         "PiSSA and LoRA have the same shapes. They differ in",
         (
-            Option("what can be reached", "Both reach changes of rank r around what is frozen."),
+            Option("the rank of the trained product",
+                   "It is r for both. The change of W is another matter: PiSSA takes r directions "
+                   "out of W as well, so that its change can have rank 2 r."),
             Option("where A and B start, and so what is frozen",
                    "The largest singular values are trained, the rest is frozen.", right=True),
-            Option("whether the start is the base model", "Both start exactly there."),
+            Option("whether the model computes at first what its base computes",
+                   "Both start exactly there."),
         ),
     ),
     Question(
         "VeRA trains two vectors for each matrix. A and B are then",
         (
-            Option("trained more slowly", "They are not trained at all."),
+            Option("trained as well, but more slowly", "They are not trained at all."),
             Option("random, frozen, and shared",
                    "A seed makes them again, so they need not be stored.", right=True),
             Option("zero", "Nothing could be scaled then."),
@@ -312,9 +315,10 @@ QUIZ = (
     Question(
         "LoRA+ gives B a larger learning rate than A. Its reason:",
         (
-            Option("B is larger than A", "For a square matrix both have the same size."),
-            Option("B starts at zero, and in wide models the two need different steps",
-                   "With one rate, one of the two learns too slowly as the width grows.",
+            Option("B starts at zero, and so has a longer way to go than A",
+                   "The argument is about the width of the model. It needs no particular start."),
+            Option("in wide models the two need steps of different size",
+                   "With one rate for both, features are learnt too slowly as the width grows.",
                    right=True),
             Option("A is frozen", "That is LoRA-FA."),
         ),

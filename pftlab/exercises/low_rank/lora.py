@@ -248,9 +248,9 @@ EXERCISES = (
     Exercise(
         _name(7), "Which matrices?", "open", 15, 2,
         "Adapt one kind of matrix at rank 16, then two kinds at rank 8, then four kinds at rank "
-        "4: the same number of parameters. Which is best on this task? Compare the differences "
-        "of the means with the spread of the seeds before you answer. Does the paper's Table 5 "
-        "agree?",
+        "4: the same number of parameters. Give each its own learning rate. Which is best on this "
+        "task? Compare the differences seed by seed with their spread before you "
+        "answer. Does the paper's Table 5 agree?",
         "", ("`LoRA(rank=4, at=(…))`; `pft.sites(model)` lists the places.",), (),
     ),
     Exercise(
@@ -262,7 +262,8 @@ EXERCISES = (
     Exercise(
         _name(9), "Start from the other side", "open", 10, 2,
         "Start with $A = 0$ and a random $B$. Is the start still the base model? Derive the "
-        "counterpart of Equation 3, then train it.",
+        "counterpart of Equation 3, then train both at several rates. Which of the two starts "
+        "bears the larger rate?",
         "", ("Which of the two gradients in Equation 2 is zero now?",), (),
     ),
     Exercise(
@@ -288,7 +289,8 @@ QUIZ = (
         "LoRA trains 0.1 % of the parameters. Training memory falls to",
         (
             Option("0.1 %", "The frozen weights must be in memory, and so must the activations."),
-            Option("half", "There is no fixed factor. It depends on batch, length, model and "
+            Option("half: of weights, gradients and moments two are gone",
+                   "There is no fixed factor. It depends on batch, length, model and "
                    "precision."),
             Option("somewhat more than the weights and activations",
                    "Gradients and optimiser states of the frozen weights are gone; the rest "
@@ -296,14 +298,15 @@ QUIZ = (
         ),
     ),
     Question(
-        "Why is B zero at the start and not A?",
+        "At the start B is zero and A is random. In the first step",
         (
-            Option("It must be B: with A zero nothing is learnt",
-                   "With A = 0 and B random, A gets a gradient. Either works; they differ in the "
-                   "first step (exercise 9)."),
-            Option("So that the product is zero while one gradient is not",
-                   "Which of the two is zero is a choice; the paper took B.", right=True),
-            Option("So that the gradient of B is zero in the first step",
+            Option("neither of the two gets a gradient, and both in the second",
+                   "So it would be if both were zero, and it would stay so."),
+            Option("the model is the base, and only B gets a gradient",
+                   "A random A gives B its gradient. The roles could be exchanged; Hayou, Ghosh "
+                   "and Yu (2024) find this start better on average, since it bears larger rates.",
+                   right=True),
+            Option("the model is the base, and only A gets a gradient",
                    "It is the gradient of A that is zero: it has B as a factor."),
         ),
     ),
@@ -322,10 +325,10 @@ QUIZ = (
         (
             Option("is a little slower than the base",
                    "It has the same modules and shapes as the base."),
-            Option("can no longer go back to the base without another copy",
-                   "The sum does not remember its terms. Keep the adapter file and the base.",
-                   right=True),
-            Option("needs A and B at inference", "They are inside the weight now."),
+            Option("can never be made the base again, even with the adapter's file",
+                   "With the file one can subtract the product, up to rounding."),
+            Option("costs what the base costs",
+                   "A and B are inside the weight now. Keep their file all the same.", right=True),
         ),
     ),
     Question(

@@ -255,8 +255,8 @@ QUIZ = (
     Question(
         "What does a rotation of a layer's input keep?",
         (
-            Option("every output of the layer", "Then nothing could be learnt."),
-            Option("the lengths of the inputs and the angles between them",
+            Option("every output of the layer, for all inputs", "Then nothing could be learnt."),
+            Option("lengths, and angles between inputs",
                    "And so the angles between the neurons' weights.", right=True),
             Option("the mean of the inputs", "The mean is turned along with them."),
         ),
@@ -267,16 +267,17 @@ QUIZ = (
             Option("weights of the network", "No weight changes."),
             Option("an edit of hidden states at some words",
                    "So it cannot be merged into a weight.", right=True),
-            Option("vectors in front of the text", "Those are prompts."),
+            Option("vectors in front of the text, for all layers", "Those are prompts."),
         ),
     ),
     Question(
         "MAM adapters combine",
         (
             Option("two LoRAs at different ranks", "There is no LoRA in it."),
-            Option("a short prefix at attention and a large parallel adapter at the feed-forward "
-                   "network", "Each where the comparison found it best.", right=True),
-            Option("adapters of several tasks", "That is AdapterFusion."),
+            Option("a short prefix, and a large adapter beside the feed-forward network",
+                   "Each where the comparison found it best.", right=True),
+            Option("adapters of several tasks, with an attention that chooses among them",
+                   "That is AdapterFusion."),
         ),
     ),
     Question(

@@ -280,7 +280,9 @@ QUIZ = (
             Option("The network stays and makes the prefix depend on the text",
                    "It has no input but the prefix itself, and is thrown away after training."),
             Option("Training the vectors directly was found to be less stable",
-                   "After training, only the vectors that it makes are kept.", right=True),
+                   "After training, only the vectors that it makes are kept. The authors of "
+                   "P-tuning v2 find that the network helps on some tasks and harms on others.",
+                   right=True),
             Option("To have fewer parameters to train",
                    "It has more; they are needed in training only."),
         ),
@@ -308,7 +310,9 @@ QUIZ = (
     Question(
         "Prompts at random start far from any word. A common cure is to start from",
         (
-            Option("zero vectors", "All keys would be equal, and so would their gradients."),
+            Option("zero vectors",
+                   "Only their positions would tell them apart at first, and a vector of zeros is "
+                   "no word that the model knows."),
             Option("the embeddings of words", "The model knows its way there.", right=True),
             Option("the mean of all positions",
                    "Positions are added later; they are not what the prompt stands for."),

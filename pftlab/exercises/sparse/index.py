@@ -253,7 +253,7 @@ EXERCISES = (
     ),
     Exercise(
         _name(5), "As near as a subspace allows", "code", 25, 3,
-        "SAID trains $\\theta = \\theta_0 + P \\delta$ with few coordinates $\\delta$ "
+        "SAID trains $\\theta = \\theta_0 + \\Pi z$ with few coordinates $z$ "
         "{cite:p}`aghajanyan2021intrinsic`. `start` is $\\theta_0$ (n,), `goal` the point (n,) "
         "that full fine-tuning would reach, and `raw` (n, d) a random matrix whose columns span "
         "the subspace; they are not orthonormal. Return the point of $\\theta_0 + "
@@ -274,9 +274,10 @@ QUIZ = (
         (
             Option("about 0.5 % of the time", "Nothing of the forward pass is saved."),
             Option("about as long as full fine-tuning",
-                   "Gradients of whole matrices are computed, and most of them thrown away.",
+                   "Gradients of whole matrices are computed, and most of them thrown away. Only "
+                   "kernels made for it could compute the chosen entries alone.",
                    right=True),
-            Option("twice as long as full fine-tuning",
+            Option("twice as long as a step of full fine-tuning",
                    "The mask costs a multiplication, which is little."),
         ),
     ),
@@ -292,8 +293,9 @@ QUIZ = (
     Question(
         "FISH mask takes the square of the gradient of *each* example, because",
         (
-            Option("the mean gradient of a trained model can be near zero where single ones are "
-                   "not", "Opposite gradients cancel in a mean; squares do not.", right=True),
+            Option("opposite gradients would cancel in a mean",
+                   "The mean gradient of a trained model can be near zero where single ones are "
+                   "not.", right=True),
             Option("a batch does not fit into memory", "A mean is added up bit by bit."),
             Option("squares are faster than absolute values", "The time is in the gradients."),
         ),
@@ -304,7 +306,8 @@ QUIZ = (
             Option("drawing it at random", "That is the baseline."),
             Option("fine-tuning fully once, and looking what moved most",
                    "Then it goes back to the base and trains these alone.", right=True),
-            Option("the size of the pretrained weights", "That is pruning by magnitude."),
+            Option("the size of the pretrained weights, largest first in each matrix",
+                   "That is pruning by magnitude."),
         ),
     ),
     Question(
@@ -312,9 +315,9 @@ QUIZ = (
         (
             Option("the number of weights that must change",
                    "Along a random direction all weights change."),
-            Option("the number of random directions that reach nine tenths of the full score",
+            Option("how many random directions reach 90 % of the full score",
                    "A property of model and task together.", right=True),
-            Option("the rank of the change of a weight matrix",
+            Option("the rank of the change of a weight matrix, summed over all layers",
                    "A random subspace has no matrices in it."),
         ),
     ),
