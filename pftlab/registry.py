@@ -112,13 +112,14 @@ def register(method: Class) -> Class:
 
 
 def load(model: Any, folder: str | Path, name: str | None = None, check_base: bool = True) -> Any:
-    """Attach what `folder` holds, saved by `pftlab.save` or by Hugging Face PEFT.
+    """Attach what `folder` holds, saved by `pftlab.save`, Hugging Face PEFT or AdapterHub.
 
     See pftlab.core.checkpoint.load for the arguments and errors.
     """
     from .core import checkpoint
+    from .exchange import adapterhub, peft
 
-    return checkpoint.load(model, folder, METHODS, name, check_base)
+    return checkpoint.load(model, folder, METHODS, (peft, adapterhub), name, check_base)
 
 
 def save(model: "nn.Module", folder: str | Path, name: str | None = None) -> Path:
@@ -133,6 +134,7 @@ def save(model: "nn.Module", folder: str | Path, name: str | None = None) -> Pat
         UserWarning: a method is not registered, so that `load` will not know it.
     """
     from .core import attached, checkpoint
+    from .exchange import peft
 
     for method in attached(model).values():
         cls = type(method)
@@ -148,7 +150,7 @@ def save(model: "nn.Module", folder: str | Path, name: str | None = None) -> Pat
                 "which pftlab.load would attach in its place. Give it a name of its own, in the "
                 f'class: name = "my_{method.name}", and register it.'
             )
-    return checkpoint.save(model, folder, name)
+    return checkpoint.save(model, folder, peft, name)
 
 
 def _check(method: Any) -> None:

@@ -146,8 +146,8 @@ def train(given: argparse.Namespace) -> None:
     cls, values = _method_of(given)
     check_writable(given.out)
     from ..bases import load_base
-    from ..core.checkpoint import save
     from ..core.count import count as count_parameters
+    from ..registry import save
     from ..training import evaluate
     from ..training import train as train_model
     from ..training.randomness import own_randomness

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .count import Count
     from .delta import Delta, planted
     from .method import Method
-    from .peft_format import PeftFormat
     from .record import attached
     from .sites import Site
     from .trained import load_trainable_state, trainable_state
@@ -29,7 +28,6 @@ _WHERE = {
     "disabled": "attachment",
     "load_trainable_state": "trained",
     "trainable_state": "trained",
-    "PeftFormat": "peft_format",
     "Site": "sites",
 }
 
@@ -46,7 +44,6 @@ __all__ = [
     "Count",
     "Delta",
     "Method",
-    "PeftFormat",
     "PftError",
     "Refused",
     "Site",

@@ -1,16 +1,16 @@
 """Saving and loading what was trained: a folder of two files.
 
 `adapter_config.json` says what is attached, `adapter_model.safetensors` holds the trained tensors
-and no others. Where Hugging Face PEFT has the method, both files are PEFT's: PEFT opens them, and
-we open PEFT's. Where it has not, they are ours. Either way the header of the tensor file carries
-the exact methods and a fingerprint of the base. Nothing here ever opens a pickle.
+and no others. Both can have the form of another library, which is handed in then (Hugging Face
+PEFT's; see pftlab.exchange): that library opens them, and we open its own. Either way the header of
+the tensor file carries the exact methods and a fingerprint of the base. Nothing here ever opens a
+pickle.
 """
 
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from . import peft_format
 from .attachment import attach_saved, detach
 from .errors import BadCheckpoint, BadValue, PftError, Refused
 from .files import atomic_write, check_writable
+from .foreign import Foreign, Writable
 from .heads import head_parameters
 from .method import Method
 from .record import Record, attached, enabled_record
@@ -31,6 +31,7 @@ from .trained import fill_state, planted_state
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 FORMAT = 1
+SAFETENSORS = "Save it again as safetensors."  # advice
 #: what shows that a folder is that of a model
 BASE_FILES = (
     "config.json",
@@ -40,13 +41,19 @@ BASE_FILES = (
 )
 
 
-def save(model: nn.Module, folder: str | Path, name: str | None = None) -> Path:
+def save(
+    model: nn.Module,
+    folder: str | Path,
+    writable: Writable | None = None,
+    name: str | None = None,
+) -> Path:
     """Save what is attached to `model`, and the head that it was trained with, into `folder`.
 
     Args:
         model: a model with something attached.
         folder: made if need be; the two files in it are replaced one after the other, the tensors
             first, each in one step.
+        writable: the form of another library, for what it can express; None: ours.
         name: of the attachment to save; None: all.
 
     Returns:
@@ -70,8 +77,8 @@ def save(model: nn.Module, folder: str | Path, name: str | None = None) -> Path:
         "base": fingerprint(model),
     }
     written = None
-    if len(names) == 1 and not _tied(model, head):
-        written = peft_format.write(model, names[0], head)
+    if writable and len(names) == 1:
+        written = writable.write(model, names[0], head)
     if written is None:
         planted = {key: t for each in names for key, t in planted_state(model, each).items()}
         written = {"pftlab": ours}, planted | trained | head
@@ -120,14 +127,6 @@ def _trained_by(model: nn.Module, record: Record, names: list[str]) -> dict[str,
     return {n: model.get_parameter(n).detach() for n in ours}
 
 
-def _tied(model: nn.Module, names: Iterable[str]) -> bool:
-    """Whether one of these parameters has a second name, as an embedding that scores words has."""
-    every = list(model.named_parameters(remove_duplicate=False))
-    counts = Counter(id(parameter) for _, parameter in every)
-    wanted = set(names)
-    return any(n in wanted and counts[id(parameter)] > 1 for n, parameter in every)
-
-
 def _refuse_base_folder(folder: Path) -> None:
     for file in BASE_FILES:
         if (folder / file).exists():
@@ -141,24 +140,28 @@ def load(
     model: nn.Module,
     folder: str | Path,
     methods: Mapping[str, type[Method]],
+    formats: Sequence[Foreign] = (),
     name: str | None = None,
     check_base: bool = True,
 ) -> nn.Module:
-    """Attach to `model` what `folder` holds, saved by PFT Lab or by Hugging Face PEFT.
+    """Attach to `model` what `folder` holds, saved by PFT Lab or in one of `formats`.
 
     Args:
         model: the base that it was trained on, with the same head.
         folder: with adapter_config.json and adapter_model.safetensors.
         methods: the registry, name → class.
+        formats: of other libraries, to read as well.
         name: under which to attach it; the saved name by default.
-        check_base: refuse a base whose weights are not those that it was trained on. PEFT's
-            files do not say; for them only shapes are checked.
+        check_base: refuse a base whose weights are not those that it was trained on. The files of
+            other libraries do not say; for them only shapes are checked.
 
     Raises:
         BadCheckpoint: the folder has no checkpoint, the file is truncated or pickled, or it
             belongs to another model. The model is as it was.
     """
-    config, tensors, ours = _open(Path(folder))
+    config = _config(Path(folder))
+    foreign = next((each for each in formats if each.recognises(config)), None)
+    tensors, ours = _open(Path(folder), foreign)
     before = attached(model)
     try:
         if ours and check_base and ours["base"] != fingerprint(model, ours["head"]):
@@ -167,8 +170,8 @@ def load(
                 "its weights differ. Load the base that it was trained on, or pass "
                 "check_base=False."
             )
-        if "peft_type" in config:
-            _attach_peft(model, config, tensors, methods, ours, name)
+        if foreign:
+            _attach_foreign(model, Path(folder), foreign, config, tensors, methods, ours, name)
         else:
             _attach_ours(model, tensors, methods, ours, name)
     except BaseException as error:
@@ -188,7 +191,7 @@ def contents(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         BadCheckpoint: the folder has no checkpoint that PFT Lab wrote, or a damaged one.
     """
-    _, tensors, ours = _open(Path(folder))
+    tensors, ours = _open(Path(folder), None)
     if not ours:
         raise BadCheckpoint(f"{str(folder)!r} was not saved by PFT Lab. Load it and save it again.")
     return ours, tensors
@@ -242,30 +245,25 @@ def fingerprint(model: nn.Module, head: Collection[str] | None = None) -> str:
     return digest.hexdigest()
 
 
-def _open(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any] | None]:
+def _config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         raise BadCheckpoint(
             f"{str(folder)!r} has no {CONFIG}. Give the folder that save() or PEFT's "
             "save_pretrained() wrote."
         )
-    if not (folder / TENSORS).is_file():
-        pickled = [p.name for p in folder.glob("*.bin")]
+    return _json((folder / CONFIG).read_bytes(), f"{CONFIG} in {str(folder)!r}")
+
+
+def _open(folder: Path, foreign: Foreign | None) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """The tensors, and our header if we wrote them."""
+    file, advice = (foreign.FILE, foreign.ADVICE) if foreign else (TENSORS, SAFETENSORS)
+    if not (folder / file).is_file():
+        pickled = sorted(p.name for p in folder.glob("*.bin"))
         also = f" {pickled[0]} is a pickle, which can run any code when opened." if pickled else ""
-        raise BadCheckpoint(
-            f"{str(folder)!r} has no {TENSORS}.{also} Save it again as safetensors."
-        )
-    config = _json((folder / CONFIG).read_bytes(), f"{CONFIG} in {str(folder)!r}")
-    try:
-        with safe_open(folder / TENSORS, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            header = (file.metadata() or {}).get("pftlab")
-    except (SafetensorError, OSError) as error:
-        raise BadCheckpoint(
-            f"{TENSORS} in {str(folder)!r} is truncated or no safetensors file ({error}). "
-            "Copy it again."
-        ) from error
-    ours = _json(header, f"The header of {TENSORS} in {str(folder)!r}") if header else None
-    if "peft_type" not in config and not ours:
+        raise BadCheckpoint(f"{str(folder)!r} has no {file}.{also} {advice}")
+    tensors, header = read_tensors(folder / file)
+    ours = _json(header, f"The header of {file} in {str(folder)!r}") if header else None
+    if not foreign and not ours:
         raise BadCheckpoint(
             f"{CONFIG} in {str(folder)!r} names no method. It is no adapter checkpoint."
         )
@@ -274,7 +272,24 @@ def _open(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, An
             f"{str(folder)!r} was written by a newer PFT Lab (format {ours['format']}, this one "
             f"reads {FORMAT}). Update the package."
         )
-    return config, tensors, ours
+    return tensors, ours
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors of a safetensors file, and what stands under "pftlab" in its header.
+
+    Raises:
+        BadCheckpoint: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, (file.metadata() or {}).get("pftlab")
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpoint(
+            f"{path.name} in {str(path.parent)!r} is truncated or no safetensors file ({error}). "
+            "Copy it again."
+        ) from error
 
 
 def _json(text: str | bytes, what: str) -> dict[str, Any]:
@@ -315,41 +330,22 @@ def _renamed(key: str, old: str, new: str) -> str:
     return re.sub(rf"(^|\.)pft_{re.escape(old)}(?=[._])", rf"\1pft_{new}", key)
 
 
-def _attach_peft(
+def _attach_foreign(
     model: Any,
+    folder: Path,
+    foreign: Foreign,
     config: dict[str, Any],
     tensors: dict[str, Tensor],
     methods: Mapping[str, type[Method]],
     ours: Any,
     name: str | None,
 ) -> None:
-    if ours:  # our own file in PEFT's form: the header knows the method exactly
+    known, own = None, head_parameters(model)
+    if ours:  # our own file in the form of another library: the header knows the method exactly
         [(saved_name, description)] = ours["methods"].items()
-        method, name = build(description, methods), name or saved_name
-    else:
-        method = peft_format.read(model, config, tensors, methods)
-        name = name or method.name
-    form: peft_format.PeftFormat = method.peft
-    known = {n for n, _ in model.named_parameters(remove_duplicate=False)}
-    head = {
-        key.removeprefix(form.head): tensor
-        for key, tensor in tensors.items()
-        if key.removeprefix(form.head) in known
-    }
-    if _tied(model, head):
-        raise BadCheckpoint(
-            f"The file trains {min(head)} as a whole, and this {type(model).__name__} ties it to "
-            "another of its parameters, which PEFT would not change with it. Load it with Hugging "
-            "Face PEFT."
-        )
-    # PEFT may have trained more modules whole than we call the head
-    attach_saved(
-        model, {name: method}, head, {*(ours["head"] if ours else head_parameters(model)), *head}
-    )
-    form.fit(model, name, config)
-    used = form.fill(model, name, method, tensors) | {form.head + key for key in head}
-    if rest := sorted(tensors.keys() - used):
-        raise BadCheckpoint(
-            f"The file holds {rest[0]!r}, for which {method.title} has no place. "
-            "Load it with Hugging Face PEFT."
-        )
+        known, name, own = build(description, methods), name or saved_name, ours["head"]
+    held = foreign.read(model, folder, config, tensors, methods, known)
+    name = name or held.name
+    # another library may have trained more modules whole than we call the head
+    attach_saved(model, {name: held.method}, held.head, {*own, *held.head})
+    held.fill(name)

@@ -47,7 +47,6 @@ class Method(StepCallbacks):
     cannot: ClassVar[Mapping[str, str]] = {}
     tiny: ClassVar[Mapping[str, Any]] = {}
     small: ClassVar[Mapping[str, Any]] = {}
-    peft: ClassVar[Any] = None  # a PeftFormat, where Hugging Face PEFT has the method
 
     # A method plants at the sites that its hyper-parameter `at` names. None, for the methods that
     # have it as their default, is every place that the method can act on; the others have no such

@@ -4,17 +4,13 @@ Zhang, Chen, Bukharin, Karampatziakis, He, Cheng, Chen and Zhao (2023),
 https://arxiv.org/abs/2303.10512
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, PeftFormat, Site, planted
+from ..core import BadValue, Delta, Method, Site, planted
 from ..facts import FACTS
-
-STEPS = 1000  # PEFT writes the phases as steps of a run; our shares become steps of this one
 
 
 class SVDUpdate(Delta):
@@ -108,44 +104,6 @@ class SVDUpdate(Delta):
             self.P[:, left] = packed["P"].to(self.P)
 
 
-class AdaLoRAFormat(PeftFormat):
-    """PEFT keeps the triplets that are left, and says in `rank_pattern` which these are."""
-
-    def write(
-        self, model: nn.Module, name: str, method: Method
-    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        written = super().write(model, name, method)
-        if written is None:
-            return None
-        config, tensors = written
-        assert isinstance(method, AdaLoRA)
-        config |= {"total_step": STEPS, "tinit": round(method.warmup * STEPS)}
-        config["tfinal"] = round(method.final * STEPS)
-        deltas = {path: d for path, _, _, d in planted(model, name) if isinstance(d, SVDUpdate)}
-        if all(d.kept is not None for d in deltas.values()):
-            config["rank_pattern"] = {
-                f"{path}.lora_E": d.kept.tolist()  # type: ignore[union-attr]
-                for path, d in deltas.items()
-            }
-        return config, tensors
-
-    def read(
-        self,
-        cls: type[Method],
-        model: nn.Module,
-        config: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> Method:
-        shares = {n: config[n] / config["total_step"] for n in ("tinit", "tfinal")}
-        return super().read(cls, model, {**config, **shares}, tensors)
-
-    def fit(self, model: nn.Module, name: str, config: Mapping[str, Any]) -> None:
-        pattern = config.get("rank_pattern") or {}
-        for path, _, _, delta in planted(model, name):
-            if f"{path}.lora_E" in pattern:
-                delta.fit({"kept": torch.tensor(pattern[f"{path}.lora_E"], dtype=torch.bool)})
-
-
 @dataclass(frozen=True)
 class AdaLoRA(Method):
     """Start with more rank than wanted, and leave it where it matters most (Algorithm 1).
@@ -154,7 +112,6 @@ class AdaLoRA(Method):
     schedule; the triplets of the lowest scores lose their singular value. In the final phase
     exactly `rank` triplets for each matrix are left, unevenly spread. The sensitivity is taken as
     in the paper, of the weights before the optimiser's step; in PEFT it is of those after it.
-    In the files of PEFT, which count steps, the phases are those of a run of 1000.
 
     Args:
         rank: of the budget at the end, on average over the matrices.
@@ -173,28 +130,6 @@ class AdaLoRA(Method):
     """
 
     facts = FACTS["adalora"]
-    peft = AdaLoRAFormat(
-        "ADALORA",
-        tensors={"Q": "lora_A", "P": "lora_B", "Lambda": "lora_E"},
-        fields={
-            "rank": "target_r",
-            "start_rank": "init_r",
-            "alpha": "lora_alpha",
-            "dropout": "lora_dropout",
-            "warmup": "tinit",
-            "final": "tfinal",
-            "interval": "deltaT",
-            "beta1": "beta1",
-            "beta2": "beta2",
-            "orthogonality": "orth_reg_weight",
-        },
-        options={
-            "bias": ("none",),
-            "init_lora_weights": (True, False),
-            "layer_replication": (None,),
-        },
-        columns=("Lambda",),
-    )
 
     rank: int = 8
     start_rank: int = 12

@@ -3,14 +3,13 @@
 Liu, Wang, Yin, Molchanov, Wang, Cheng and Chen (2024), https://arxiv.org/abs/2402.09353
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..core import Delta, Site
-from ..core.sites import Slice
 from ..facts import FACTS
 from .lora import LoRA, LowRank
 
@@ -58,13 +57,6 @@ class DoRA(LoRA):
     """
 
     facts = FACTS["dora"]
-    peft = replace(
-        LoRA.peft,
-        tensors=LoRA.peft.tensors | {"m": "lora_magnitude_vector"},
-        options=LoRA.peft.options | {"use_dora": (True,)},
-        fused=LoRA.peft.fused | {"m": "rows"},
-        neutral={"m": lambda host: lengths(Slice().weight(host).detach())},
-    )
 
     def delta(self, site: Site) -> Delta:
         return Decomposed(site.weight, self.rank, self.alpha, self.dropout)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..core import Delta, Method, PeftFormat, Site
+from ..core import Delta, Method, Site
 from ..facts import FACTS
 
 
@@ -54,21 +54,6 @@ class LoHa(Method):
     """
 
     facts = FACTS["loha"]
-    peft = PeftFormat(
-        "LOHA",
-        tensors={"B1": "hada_w1_a", "A1": "hada_w1_b", "B2": "hada_w2_a", "A2": "hada_w2_b"},
-        fields={"rank": "r", "alpha": "alpha"},
-        options={
-            "rank_dropout": (0.0,),
-            "module_dropout": (0.0,),
-            "rank_pattern": ({},),
-            "alpha_pattern": ({},),
-        },
-        # the product of two matrices of blocks is the matrix of the blocks' products
-        fused={"B1": "blocks", "A1": "stack", "B2": "blocks", "A2": "stack"},
-        per_slice=("rank", "alpha"),
-        conv1d=False,
-    )
 
     rank: int = 8
     alpha: float = 8.0

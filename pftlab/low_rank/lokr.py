@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, PeftFormat, Site
+from ..core import BadValue, Delta, Method, Site
 from ..facts import FACTS
 
 
@@ -81,31 +81,6 @@ class LoKr(Method):
     """
 
     facts = FACTS["lokr"]
-    # A Kronecker product has no zero rows between its slices, so that slices have no such form.
-    peft = PeftFormat(
-        "LOKR",
-        tensors={
-            "C": "lokr_w1",
-            "C1": "lokr_w1_a",
-            "C0": "lokr_w1_b",
-            "D": "lokr_w2",
-            "D1": "lokr_w2_a",
-            "D0": "lokr_w2_b",
-        },
-        fields={
-            "rank": "r",
-            "alpha": "alpha",
-            "factor": "decompose_factor",
-            "decompose_both": "decompose_both",
-        },
-        options={
-            "rank_dropout": (0.0,),
-            "module_dropout": (0.0,),
-            "rank_pattern": ({},),
-            "alpha_pattern": ({},),
-        },
-        conv1d=False,
-    )
 
     rank: int = 8
     alpha: float = 8.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, PeftFormat, Site
+from ..core import BadValue, Delta, Method, Site
 from ..facts import FACTS
 
 
@@ -49,28 +49,6 @@ class LoRA(Method):
     """
 
     facts = FACTS["lora"]
-    peft = PeftFormat(
-        "LORA",
-        tensors={"A": "lora_A.weight", "B": "lora_B.weight"},
-        fields={"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"},
-        options={
-            "bias": ("none",),
-            "use_dora": (False,),
-            "use_rslora": (False,),
-            "lora_bias": (False,),
-            "rank_pattern": ({},),
-            "alpha_pattern": ({},),
-            # the others take a part of the base's weights into A and B
-            "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva"),
-            "use_qalora": (False,),
-            "alora_invocation_tokens": (None,),
-            "layer_replication": (None,),
-            "monteclora_config": (None,),
-            "kasa_config": (None,),
-        },
-        fused={"A": "stack", "B": "blocks"},
-        per_slice=("rank", "alpha"),
-    )
 
     rank: int = 8
     alpha: float = 16.0

@@ -3,7 +3,7 @@
 Meng, Wang and Zhang (2024), https://arxiv.org/abs/2404.02948
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -52,10 +52,6 @@ class PiSSA(LoRA):
     """
 
     facts = FACTS["pissa"]
-    # PEFT decomposes a fused projection as a whole, so that slices have no such form
-    peft = replace(
-        LoRA.peft, options=LoRA.peft.options | {"init_lora_weights": ("pissa",)}, fused={}
-    )
 
     rank: int = 8
     alpha: float = 8.0

@@ -5,7 +5,7 @@ https://arxiv.org/abs/2312.03732
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..core import Delta, Site
 from ..facts import FACTS
@@ -23,12 +23,6 @@ class RsLoRA(LoRA):
     """
 
     facts = FACTS["rslora"]
-    peft = replace(
-        LoRA.peft,
-        options=LoRA.peft.options | {"use_rslora": (True,)},
-        per_slice=("rank",),
-        per_slice_root=("alpha",),  # (√k alpha) / √(k rank) is each slice's scale
-    )
 
     def delta(self, site: Site) -> Delta:
         alpha = self.alpha * math.sqrt(self.rank)  # over rank: alpha / √rank

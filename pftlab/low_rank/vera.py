@@ -3,14 +3,13 @@
 Kopiczko, Blankevoort and Asano (2024), https://arxiv.org/abs/2310.11454
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import BadCheckpoint, BadValue, Delta, Method, PeftFormat, Site, planted
+from ..core import BadValue, Delta, Method, Site
 from ..facts import FACTS
 
 
@@ -53,27 +52,6 @@ class VectorBased(Delta):
         return h + self.b * (self.d * (self.dropout(x) @ A.T) @ B.T)
 
 
-class VeRAFormat(PeftFormat):
-    """VeRA as PEFT writes it down. Its file may hold A and B too, which the seed gives anyway."""
-
-    def fill(
-        self, model: nn.Module, name: str, method: Method, tensors: Mapping[str, Tensor]
-    ) -> set[str]:
-        used = super().fill(model, name, method, tensors)
-        *_, delta = next(planted(model, name))
-        for own, key in (("A", "base_model.vera_A"), ("B", "base_model.vera_B")):
-            if key in tensors:
-                drawn = getattr(delta.shared, own)
-                given = tensors[key].to(drawn)
-                if given.shape != drawn.shape or not torch.allclose(given, drawn, 1e-2, 1e-3):
-                    raise BadCheckpoint(
-                        f"The file's {key} is not what the seed {getattr(method, 'seed', 0)} "
-                        "gives. Load it with Hugging Face PEFT."
-                    )
-                used.add(key)
-        return used
-
-
 @dataclass(frozen=True)
 class VeRA(Method):
     """Train two vectors for each projection, between random matrices that all of them share.
@@ -88,18 +66,6 @@ class VeRA(Method):
     """
 
     facts = FACTS["vera"]
-    # PEFT has one d for a fused projection, so that slices have no such form.
-    peft = VeRAFormat(
-        "VERA",
-        tensors={"b": "vera_lambda_b", "d": "vera_lambda_d"},
-        fields={
-            "rank": "r",
-            "initial": "d_initial",
-            "dropout": "vera_dropout",
-            "seed": "projection_prng_key",
-        },
-        options={"bias": ("none",), "save_projection": (False, True)},
-    )
 
     rank: int = 256
     initial: float = 0.1

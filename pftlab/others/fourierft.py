@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, PeftFormat, Site
+from ..core import BadValue, Delta, Method, Site
 from ..facts import FACTS
 
 
@@ -64,16 +64,6 @@ class FourierFT(Method):
     """
 
     facts = FACTS["fourierft"]
-    peft = PeftFormat(
-        "FOURIERFT",
-        tensors={"c": "fourierft_spectrum"},
-        fields={"frequencies": "n_frequency", "alpha": "scaling", "seed": "random_loc_seed"},
-        options={
-            "n_frequency_pattern": ({},),
-            "bias": ("none",),
-            "init_weights": (False, True),  # how it started, which a checkpoint has left behind
-        },
-    )
 
     frequencies: int = 1000
     alpha: float = 150.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import Delta, Method, PeftFormat, Site
+from ..core import Delta, Method, Site
 from ..core.sites import sites, with_cross_attention
 from ..facts import FACTS
 
@@ -42,13 +42,6 @@ class IA3(Method):
     """
 
     facts = FACTS["ia3"]
-    peft = PeftFormat(
-        "IA3",
-        tensors={"l": "ia3_l"},
-        fused={"l": "rows"},
-        inputs="feedforward_modules",
-        columns=("l",),
-    )
 
     at: tuple[str, ...] = ("attention.key", "attention.value", "ffn.down.input")
     layers: tuple[int, ...] | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, PeftFormat, Site
+from ..core import BadValue, Delta, Method, Site
 from ..facts import FACTS
 
 
@@ -69,20 +69,6 @@ class OFT(Method):
     """
 
     facts = FACTS["oft"]
-    peft = PeftFormat(
-        "OFT",
-        tensors={"Q": "oft_R.weight"},
-        fields={"block": "oft_block_size", "neumann": "use_cayley_neumann"},
-        options={
-            "r": (0,),
-            "num_cayley_neumann_terms": (5,),
-            "module_dropout": (0.0,),
-            "coft": (False,),
-            "block_share": (False,),
-            "bias": ("none",),
-        },
-        conv1d=False,  # where PEFT fails
-    )
 
     block: int = 32
     neumann: bool = False

@@ -3,20 +3,16 @@
 Zhang, Han, Liu, Gao, Zhou, Hu, Yan, Lu, Li and Qiao (2023), https://arxiv.org/abs/2303.16199
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import BadCheckpoint, BadValue, Delta, Method, PeftFormat, Refused, Site
+from ..core import BadValue, Delta, Method, Refused, Site
 from ..core.attention import KeysValues
-from ..core.record import record_of
-from ..core.sites import config_of, sites
+from ..core.sites import sites
 from ..facts import FACTS
-
-PEFT_MODELS = ("llama", "mistral")  # GPT-2's in PEFT leaves out the attention's output projection
 
 
 class ZeroInitAttention(KeysValues):
@@ -61,47 +57,6 @@ class ZeroInitAttention(KeysValues):
 
 
 @dataclass(frozen=True)
-class AdaptionPromptFormat(PeftFormat):
-    """PEFT counts the layers with a prompt from the top, and trains no head."""
-
-    def write(
-        self, model: nn.Module, name: str, method: Method
-    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        chosen = method.sites(model)
-        upper = sites(model, method.at)[-len(chosen) :]
-        fits = config_of(model).model_type in PEFT_MODELS and chosen == upper
-        if not fits or method.gate != "plain" or record_of(model).head:  # type: ignore[attr-defined]
-            return None
-        written = super().write(model, name, method)
-        assert written, "attention is no fused projection"
-        tensors = {k: t[None] if k.endswith("prompt") else t for k, t in written[1].items()}
-        return {"target_modules": "self_attn", "adapter_layers": len(chosen)}, tensors
-
-    def read(
-        self,
-        cls: type[Method],
-        model: nn.Module,
-        config: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> Method:
-        if config_of(model).model_type not in PEFT_MODELS:
-            raise BadCheckpoint(
-                f"PEFT reads an ADAPTION_PROMPT checkpoint of a {type(model).__name__} in a way of "
-                "its own. Load it with Hugging Face PEFT."
-            )
-        paths = {path for path, _, _ in self._keys(tensors)}
-        found = sites(model, ("attention.keys_values",))
-        layers = tuple(s.layer for s in found if s.path in paths and s.layer is not None)
-        if not paths or len(layers) != len(paths):
-            raise BadCheckpoint(
-                f"The checkpoint adapts {len(paths)} attentions, of which this "
-                f"{type(model).__name__} has {len(layers)}. It was trained on another model."
-            )
-        every = len(layers) == len(found)
-        return cls(length=config["adapter_len"], gate="plain", layers=None if every else layers)  # type: ignore[call-arg]
-
-
-@dataclass(frozen=True)
 class LLaMAAdapter(Method):
     """A prompt for the upper layers, let in by gates that start closed.
 
@@ -115,11 +70,6 @@ class LLaMAAdapter(Method):
     """
 
     facts = FACTS["llama_adapter"]
-    peft = AdaptionPromptFormat(
-        "ADAPTION_PROMPT",
-        tensors={"P": "adaption_prompt", "gate": "adaption_gate"},
-        fields={"length": "adapter_len"},
-    )
 
     length: int = 10
     gate: str = "tanh"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..core import BadValue, Site, planted
 from ..facts import FACTS
 from .prompt_tuning import PromptTuning
-from .soft_prompt import MultitaskFormat, SoftPrompt
+from .soft_prompt import SoftPrompt
 
 
 class MultitaskPrompt(SoftPrompt):
@@ -71,11 +71,6 @@ class MultitaskPromptTuning(PromptTuning):
     """
 
     facts = FACTS["multitask_prompt_tuning"]
-    peft = MultitaskFormat(
-        "MULTITASK_PROMPT_TUNING",
-        fields={"length": "num_virtual_tokens", "tasks": "num_tasks", "rank": "num_ranks"},
-        head="base_model.",
-    )
 
     tasks: int = 1
     rank: int = 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core import BadValue, Method, Site
 from ..facts import FACTS
-from .soft_prompt import PromptFormat, SoftPrompt, check_position
+from .soft_prompt import SoftPrompt, check_position
 
 ENCODERS = ("lstm", "mlp", "none")
 SLOT, TEXT = "[P]", "[TEXT]"
@@ -88,12 +88,6 @@ class PTuning(Method):
     """
 
     facts = FACTS["p_tuning"]
-    peft = PromptFormat(
-        "P_TUNING",
-        fields={"length": "num_virtual_tokens"},
-        head="base_model.",
-        read_as=(("encoder", "none"),),
-    )
 
     length: int = 20
     encoder: str = "lstm"

@@ -14,7 +14,7 @@ from ..core.delta import plant, planted, uproot
 from ..core.sequence import PositionShift
 from ..core.sites import sites, with_cross_attention
 from ..facts import FACTS
-from .prefix import Prefix, PrefixFormat, Recorder, Reparametrisation, ReparametrisedPrefix, shape
+from .prefix import Prefix, Recorder, Reparametrisation, ReparametrisedPrefix, shape
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,6 @@ class PrefixTuning(Method):
     """
 
     facts = FACTS["prefix_tuning"]
-    peft = PrefixFormat(
-        "PREFIX_TUNING", fields={"length": "num_virtual_tokens"}, head="base_model."
-    )
 
     length: int = 10
     hidden: int | None = 512

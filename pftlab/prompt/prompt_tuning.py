@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core import BadValue, Method, Site
 from ..facts import FACTS
-from .soft_prompt import PromptFormat, SoftPrompt, check_position
+from .soft_prompt import SoftPrompt, check_position
 
 STARTS = ("uniform", "normal", "vocabulary", "tokens")
 
@@ -42,12 +42,6 @@ class PromptTuning(Method):
     """
 
     facts = FACTS["prompt_tuning"]
-    peft = PromptFormat(
-        "PROMPT_TUNING",
-        fields={"length": "num_virtual_tokens"},
-        head="base_model.",
-        read_as=(("start", "normal"),),
-    )
 
     length: int = 20
     start: str = "vocabulary"

@@ -22,6 +22,7 @@ import pftlab as pft
 from pftlab.core import checkpoint, trainable_state
 from pftlab.core.ports.steps import announced
 from pftlab.core.weights import WeightDelta
+from pftlab.exchange import peft
 from pftlab.training import Lifecycle
 
 GENERATORS = (*DECODERS, "t5")
@@ -187,7 +188,7 @@ def check_files(how: Any, model: Any, architecture: str, folder: Path) -> None:
     inputs = batch(architecture)
     pft.save(model, folder)
     methods = ChainMap({how.name: type(how)}, pft.METHODS)  # type: ignore[arg-type]
-    loaded = checkpoint.load(tiny(architecture), folder, methods)
+    loaded = checkpoint.load(tiny(architecture), folder, methods, (peft,))
     assert torch.equal(logits(loaded, inputs), logits(model, inputs)), "loaded computes otherwise"
     assert pft.attached(loaded) == pft.attached(model)
     ours, theirs = trainable_state(loaded), trainable_state(model)

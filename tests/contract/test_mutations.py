@@ -99,7 +99,6 @@ class BrokenLoRA(LoRA):
     """LoRA with a broken delta."""
 
     kind: str = "Sound"
-    peft = None
 
     def delta(self, site: Site) -> Delta:
         delta = globals()[self.kind](site.d_in, site.d_out)
@@ -158,8 +157,6 @@ class WrongMask(Method):
 @dataclass(frozen=True)
 class Greedy(LoRA):
     """Leaves a part of the base trainable without saying so."""
-
-    peft = None
 
     def attach(self, model: nn.Module, name: str | None = None) -> nn.Module:
         super().attach(model, name)

@@ -16,6 +16,7 @@ ORDER = [
     {"facts"},
     {"core"},
     set(FAMILIES),
+    {"exchange"},
     {"registry"},
     {"bases", "tasks"},
     {"training"},

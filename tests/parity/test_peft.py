@@ -1,31 +1,27 @@
-"""Agreement with Hugging Face PEFT: logits, gradients in training, and checkpoints both ways."""
+"""Agreement with Hugging Face PEFT: logits, gradients in training, and checkpoints both ways.
+
+Every method with a form in `pftlab.exchange.peft.FORMS` is tried on every architecture. PEFT's
+configuration is the one that we write: a form is all that a new method needs to be tried here.
+"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import peft
 import pytest
 import torch
-from peft_models import ALL, DECODERS, ENCODERS, QUERY_VALUE, TARGETS, shape, task_type
-from safetensors.torch import load_file
-from tiny import batch, perturb, tiny
+from peft_models import ALL, DECODERS, task_type
+from safetensors.torch import load_file, save_file
+from tiny import batch, method, perturb, tiny
 
 import pftlab as pft
+from pftlab.core.sites import config_of
+from pftlab.exchange.peft import FORMS
 
 TOLERANCE = 1e-5
-TENSORS = "adapter_model.safetensors"
-#: layer norms where PEFT has no default for the architecture
-NORMS = {
-    "bert": ["LayerNorm"],
-    "roberta": ["LayerNorm"],
-    "electra": ["LayerNorm"],
-    "distilbert": ["LayerNorm", "sa_layer_norm", "output_layer_norm"],
-    "opt": ["self_attn_layer_norm", "final_layer_norm"],
-    "gpt_neox": ["input_layernorm", "post_attention_layernorm", "final_layer_norm"],
-}
-LOW_RANK = ("rslora", "dora", "pissa", "olora", "loha", "lokr", "vera")
-FEED_FORWARD = {"distilbert": ["ffn.lin2"], "electra": ["output.dense"], "qwen2": ["down_proj"]}
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:fan_in_fan_out"),
@@ -34,152 +30,151 @@ pytestmark = [
 ]
 
 
-def config(kind: str, name: str) -> Any:
-    """PEFT's configuration of the method `kind` for the model `name`, close to its defaults."""
-    targets, task = TARGETS.get(name), task_type(name)
-    if kind == "lora":
-        return peft.LoraConfig(r=3, lora_alpha=5, target_modules=targets, task_type=task)
-    if kind == "ia3":
-        inputs = FEED_FORWARD.get(name)
-        outputs = ["k_proj", "v_proj"] if name == "qwen2" else targets
-        both = None if inputs is None else [*(outputs or []), *inputs]
-        return peft.IA3Config(target_modules=both, feedforward_modules=inputs, task_type=task)
-    if kind in ("oft", "oft_neumann"):
-        series = kind == "oft_neumann"
-        return peft.OFTConfig(
-            oft_block_size=8, use_cayley_neumann=series, target_modules=targets, task_type=task
-        )
-    if kind == "fourierft":
-        return peft.FourierFTConfig(
-            n_frequency=20, scaling=20.0, target_modules=targets, task_type=task
-        )
-    if kind == "layer_norm":
-        norms = NORMS.get(name.removesuffix("-tagging"))
-        return peft.LNTuningConfig(target_modules=norms, task_type=task)
-    if kind in LOW_RANK:
-        return low_rank_config(kind, name)
-    if kind == "adaption_prompt":
-        return peft.AdaptionPromptConfig(adapter_len=3, adapter_layers=1, task_type=task)
-    if kind == "prefix_tuning":
-        width = {"token_dim": 32} if name == "electra" else {}
-        return peft.PrefixTuningConfig(num_virtual_tokens=3, task_type=task, **width)
-    return peft.PromptTuningConfig(num_virtual_tokens=3, task_type=task, **shape(name))
+def our(name: str, model: Any, variant: int = 0) -> Any:
+    """The method `name` with hyper-parameters with which it is PEFT's on `model`."""
+    form = FORMS[name]
+    chosen = replace(method(name), **form.needs, **form.variants[variant])
+    if "dropout" in form.fields:
+        chosen = replace(chosen, dropout=0.25)
+    places = chosen.sites(model)
+    fused = len({site.path for site in places}) < len(places)
+    if fused and not form.fused:  # PEFT adapts it as a whole
+        chosen = replace(chosen, at=("attention.query_key_value",))
+    return chosen
 
 
-def low_rank_config(kind: str, name: str) -> Any:
-    """PEFT's configuration of the relatives of LoRA."""
-    common: dict[str, Any] = {"target_modules": QUERY_VALUE[name], "task_type": task_type(name)}
-    options = {
-        "rslora": {"use_rslora": True},
-        "dora": {"use_dora": True, "lora_dropout": 0.25},
-        "pissa": {"init_lora_weights": "pissa", "lora_dropout": 0.25},
-        "olora": {"init_lora_weights": "olora"},
-    }
-    if kind in options:
-        return peft.LoraConfig(r=3, lora_alpha=5, **common, **options[kind])
-    if kind == "vera":
-        return peft.VeraConfig(r=5, projection_prng_key=3, save_projection=False, **common)
-    if kind == "loha":
-        return peft.LoHaConfig(r=3, alpha=5, **common)
-    return peft.LoKrConfig(r=1, alpha=5, decompose_both=name == "bert", **common)
+def expected(name: str, model: str) -> str:
+    """Whether PEFT has the method on the model: "same", "differs" or "own", a file of our form."""
+    form, base = FORMS[name], tiny(model)
+    has_head = task_type(model) in ("SEQ_CLS", "TOKEN_CLS")
+    if form.lacks(base, our(name, base)) or (form.head is None and has_head):
+        return "own"
+    where = f"{config_of(base).model_type} {task_type(model)}"
+    return "differs" if form.differs.keys() & {"", where} else "same"
 
 
-PROMPTS = ("prompt_tuning", "prefix_tuning", "adaption_prompt")
-OTHERS = ("ia3", "oft", "oft_neumann", "fourierft", "layer_norm")
+CELLS = {(name, model): expected(name, model) for name in FORMS for model in ALL}
+#: the methods that PEFT's files are read as: the first of those with the same form
+READERS = list({id(form): name for name, form in reversed(FORMS.items())}.values())
 
 
-def cells(kinds: tuple[str, ...] = ("lora", *LOW_RANK, *PROMPTS, *OTHERS)) -> Any:
-    """Every method × model on which PEFT works."""
-    broken = {  # PEFT: the labels of a tagger, and the padding of a decoder's classifier
-        ("prompt_tuning", "bert-tagging"),
-        ("prompt_tuning", "gpt2-classification"),
-        ("prompt_tuning", "llama-classification"),
-        # PEFT: a rotation in front of GPT-2's Conv1D
-        *((kind, name) for kind in ("oft", "oft_neumann") for name in ALL if "gpt2" in name),
-        # and where its method is another one: see the docstrings of the forms
-        ("prefix_tuning", "t5"),
-        ("prefix_tuning", "distilbert"),
-        *(("adaption_prompt", name) for name in ALL if name != "llama"),
-    }
-    for kind in ("olora", "loha", "lokr"):  # PEFT does not have them for Conv1D, or wrongly
-        broken |= {(kind, "gpt2"), (kind, "gpt2-classification")}
-    pairs = [(kind, name) for kind in kinds for name in ALL if (kind, name) not in broken]
-    return pytest.mark.parametrize(("kind", "name"), pairs)
+def cells(names: Any = tuple(FORMS), what: str = "same") -> Any:
+    """(method, number of its variant, model) for all pairs of which `what` is expected."""
+    found = [
+        pytest.param(name, variant, model, id=f"{name}-{variant}-{model}")
+        for name in names
+        for variant in range(len(FORMS[name].variants))
+        for model in ALL
+        if CELLS[name, model] == what
+    ]
+    return pytest.mark.parametrize(("name", "variant", "model"), found)
 
 
-def inputs(name: str) -> dict[str, torch.Tensor]:
+def inputs(model: str) -> dict[str, torch.Tensor]:
     """Without padding, with labels."""
-    given = batch(name, size=3)
-    if name == "t5":
+    given = batch(model, size=3)
+    if model == "t5":
         return given | {"labels": given["decoder_input_ids"].contiguous()}
     labels = {"SEQ_CLS": torch.tensor([0, 1, 1]), "TOKEN_CLS": given["input_ids"] % 3}
     # With a prompt of PEFT the first word is predicted too, from the last vector of the prompt.
     words = given["input_ids"].clone()
     words[:, 0] = -100
-    return given | {"labels": labels.get(task_type(name), words)}
+    return given | {"labels": labels.get(task_type(model), words)}
 
 
-def logits(model: Any, name: str) -> torch.Tensor:
+def logits(network: Any, model: str) -> torch.Tensor:
     """In evaluation; PEFT's decoders also answer for the prompt's positions, which are cut off."""
     with torch.no_grad():
-        found = model.eval()(**batch(name)).logits
-    length = batch(name)["input_ids"].shape[1]
-    return found[:, -length:] if name in DECODERS else found
+        found = network.eval()(**batch(model)).logits
+    length = batch(model)["input_ids"].shape[1]
+    return found[:, -length:] if model in DECODERS else found
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
     return bool((a - b).abs().max() <= TOLERANCE * max(1.0, b.abs().max().item()))
 
 
-def train(model: Any, name: str, steps: int = 3) -> None:
+def loss(network: Any, model: str) -> torch.Tensor:
+    """With the term that a method adds to it, which PEFT's models do by themselves."""
+    total: torch.Tensor = network(**inputs(model)).loss
+    added = [] if isinstance(network, peft.PeftModel) else pft.attached(network).items()
+    for _, attached in added:
+        term = attached.extra_loss(network)
+        total = total if term is None else total + term
+    return total
+
+
+def train(network: Any, model: str, steps: int = 3) -> None:
     """Some real steps of AdamW, dropout included."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    trainable = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trainable, lr=3e-2)
-    model.train()
+    network.train()
     for _ in range(steps):
-        model(**inputs(name)).loss.backward()
+        loss(network, model).backward()
         optimiser.step()
         optimiser.zero_grad()
-    model.eval()
+    network.eval()
 
 
-def theirs_and_ours(kind: str, name: str, folder: Path) -> tuple[Any, Any]:
-    """A model of PEFT's after some training, and ours, which read its checkpoint."""
-    theirs = peft.get_peft_model(tiny(name), config(kind, name))
+def saved_by_peft(settings: Any, model: str, folder: Path) -> Any:
+    """A model of PEFT's after some training, which is saved in `folder`."""
+    theirs = peft.get_peft_model(tiny(model), settings)
     perturb(theirs)  # LoRA's B is zero at the start
-    train(theirs, name)
+    train(theirs, model)
     theirs.save_pretrained(folder)
-    return theirs, pft.load(tiny(name), folder)
+    return theirs
 
 
-@cells()
-def test_a_checkpoint_of_peft_computes_the_same(kind: str, name: str, tmp_path: Path) -> None:
-    theirs, ours = theirs_and_ours(kind, name, tmp_path)
-    assert close(logits(ours, name), logits(theirs, name))
-    assert not close(logits(ours, name), logits(tiny(name), name))
+def theirs_and_ours(name: str, variant: int, model: str, folder: Path) -> tuple[Any, Any]:
+    """A trained model of PEFT's with the configuration that we write, and ours of its file."""
+    base = tiny(model)
+    pft.save(our(name, base, variant).attach(base), folder)
+    settings = peft.PeftConfig.from_pretrained(folder)
+    settings.inference_mode = False
+    theirs = saved_by_peft(settings, model, folder)
+    return theirs, pft.load(tiny(model), folder)
 
 
-@cells()
-def test_gradients_in_training_equal_those_of_peft(kind: str, name: str, tmp_path: Path) -> None:
+def test_every_form_is_compared_or_says_why_not() -> None:
+    for name, form in FORMS.items():
+        if "" not in form.differs:
+            assert any(CELLS[name, model] == "same" for model in ALL), name
+    for model in ALL:
+        assert CELLS["lora", model] == CELLS["ia3", model] == "same"
+
+
+@cells(READERS)
+def test_a_checkpoint_of_peft_computes_the_same(
+    name: str, variant: int, model: str, tmp_path: Path
+) -> None:
+    theirs, ours = theirs_and_ours(name, variant, model, tmp_path)
+    assert close(logits(ours, model), logits(theirs, model))
+    assert not close(logits(ours, model), logits(tiny(model), model))
+    assert list(pft.attached(ours)) == [name]
+
+
+@cells([name for name in READERS if not FORMS[name].made_by_network])
+def test_gradients_in_training_equal_those_of_peft(
+    name: str, variant: int, model: str, tmp_path: Path
+) -> None:
     """Both save their gradients in the place of their parameters: the files must be equal."""
     found = []
-    for model in theirs_and_ours(kind, name, tmp_path):
-        model.train()
-        if kind in ("loha", "lokr"):  # PEFT draws a number in each of their modules
-            for module in model.modules():
+    for network in theirs_and_ours(name, variant, model, tmp_path):
+        network.train()
+        if name in ("loha", "lokr"):  # PEFT draws a number in each of their modules
+            for module in network.modules():
                 if isinstance(module, torch.nn.Dropout):
                     module.p = 0.0
                 if isinstance(getattr(module, "dropout", None), float):
                     module.dropout = 0.0
         torch.manual_seed(1)  # the same dropout on both sides
-        model(**inputs(name)).loss.backward()
-        for parameter in model.parameters():
+        loss(network, model).backward()
+        for parameter in network.parameters():
             if parameter.grad is not None:
                 parameter.data = parameter.grad
-        folder = tmp_path / type(model).__name__
-        model.save_pretrained(folder) if isinstance(model, peft.PeftModel) else pft.save(
-            model, folder
-        )
+        folder = tmp_path / type(network).__name__
+        is_theirs = isinstance(network, peft.PeftModel)
+        network.save_pretrained(folder) if is_theirs else pft.save(network, folder)
         found.append(load_file(folder / TENSORS))
     theirs, ours = found
     assert theirs.keys() == ours.keys()
@@ -191,48 +186,45 @@ def test_gradients_in_training_equal_those_of_peft(kind: str, name: str, tmp_pat
         ), key
 
 
-def our(kind: str, name: str) -> Any:
-    if kind == "lora":
-        return pft.LoRA(rank=3, alpha=5.0)
-    if kind == "ia3":
-        return pft.IA3()
-    if kind == "layer_norm":
-        return pft.LayerNormTuning()
-    if kind in ("oft", "oft_neumann", "fourierft"):
-        # PEFT has one update for a fused projection, so slices of it are ours alone
-        whole = {"gpt_neox": ("attention.query_key_value",), "gpt2": ("ffn.down",)}
-        at = whole.get(name.split("-")[0], ("attention.query", "attention.value"))
-        if kind == "fourierft":
-            return pft.FourierFT(frequencies=20, alpha=20.0, at=at)
-        return pft.OFT(block=8, neumann=kind == "oft_neumann", at=at)
-    if kind in LOW_RANK:
-        # a fused projection has one form in PEFT, and these do not fall into slices
-        whole = name.startswith(("gpt2", "gpt_neox")) and kind in ("pissa", "olora", "lokr", "vera")
-        at = ("attention.query_key_value",) if whole else ("attention.query", "attention.value")
-        options = {"vera": {"rank": 5, "seed": 3}, "lokr": {"rank": 1, "alpha": 5.0}}
-        return pft.METHODS[kind](at=at, **options.get(kind, {"rank": 3, "alpha": 5.0}))
-    if kind == "prefix_tuning":
-        return pft.PrefixTuning(length=3, hidden=8)
-    if kind == "adaption_prompt":
-        return pft.LLaMAAdapter(length=3, gate="plain", layers=(1,))
-    return pft.PromptTuning(length=3, position=0 if name in ENCODERS else None)
-
-
 @cells()
-def test_peft_reads_our_checkpoint(kind: str, name: str, tmp_path: Path) -> None:
-    method = our(kind, name)
-    model = method.attach(tiny(name))
-    perturb(model)
-    train(model, name)
-    pft.save(model, tmp_path)
-    theirs = peft.PeftModel.from_pretrained(tiny(name), tmp_path)
-    assert close(logits(theirs, name), logits(model, name))
-    assert not close(logits(theirs, name), logits(tiny(name), name))
+def test_peft_reads_our_checkpoint(name: str, variant: int, model: str, tmp_path: Path) -> None:
+    base = tiny(model)
+    chosen = our(name, base, variant)
+    network = chosen.attach(base)
+    perturb(network)
+    train(network, model)
+    pft.save(network, tmp_path)
+    theirs = peft.PeftModel.from_pretrained(tiny(model), tmp_path)
+    assert close(logits(theirs, model), logits(network, model))
+    assert not close(logits(theirs, model), logits(tiny(model), model))
     # and what we read back is exactly the method that we saved: slices, positions, names
-    again = pft.load(tiny(name), tmp_path)
-    assert torch.equal(logits(again, name), logits(model, name))
-    assert pft.attached(again) == {method.name: method}
-    assert "peft_type" in json.loads((tmp_path / "adapter_config.json").read_text())
+    again = pft.load(tiny(model), tmp_path)
+    assert torch.equal(logits(again, model), logits(network, model))
+    assert pft.attached(again) == {name: chosen}
+
+
+@cells(what="differs")
+def test_where_peft_differs_the_file_is_still_in_its_form(
+    name: str, variant: int, model: str, tmp_path: Path
+) -> None:
+    base = tiny(model)
+    network = our(name, base, variant).attach(base)
+    perturb(network)
+    pft.save(network, tmp_path)
+    assert "peft_type" in json.loads((tmp_path / CONFIG).read_text())
+    assert torch.equal(logits(pft.load(tiny(model), tmp_path), model), logits(network, model))
+
+
+@cells(what="own")
+def test_where_peft_has_it_not_the_file_is_of_our_form(
+    name: str, variant: int, model: str, tmp_path: Path
+) -> None:
+    base = tiny(model)
+    network = our(name, base, variant).attach(base)
+    perturb(network)
+    pft.save(network, tmp_path)
+    assert "peft_type" not in json.loads((tmp_path / CONFIG).read_text())
+    assert torch.equal(logits(pft.load(tiny(model), tmp_path), model), logits(network, model))
 
 
 def test_peft_trains_on_what_we_saved(tmp_path: Path) -> None:
@@ -249,7 +241,7 @@ def test_slices_of_a_fused_projection_are_one_lora_of_peft(tmp_path: Path) -> No
     model = pft.LoRA(rank=3, alpha=5.0).attach(tiny("gpt2"))
     perturb(model)
     pft.save(model, tmp_path)
-    written = json.loads((tmp_path / "adapter_config.json").read_text())
+    written = json.loads((tmp_path / CONFIG).read_text())
     assert (written["r"], written["lora_alpha"], written["fan_in_fan_out"]) == (6, 10.0, True)
     tensors = load_file(tmp_path / TENSORS)
     b = tensors["base_model.model.transformer.h.0.attn.c_attn.lora_B.weight"]
@@ -265,7 +257,7 @@ def test_what_peft_has_not_on_gpt2_is_saved_in_our_own_form(kind: str, tmp_path:
     model = pft.METHODS[kind](rank=2).attach(tiny("gpt2"))
     perturb(model)
     pft.save(model, tmp_path)
-    assert "peft_type" not in json.loads((tmp_path / "adapter_config.json").read_text())
+    assert "peft_type" not in json.loads((tmp_path / CONFIG).read_text())
     assert torch.equal(logits(pft.load(tiny("gpt2"), tmp_path), "gpt2"), logits(model, "gpt2"))
 
 
@@ -281,23 +273,11 @@ def test_the_rows_between_slices_keep_their_lengths(tmp_path: Path) -> None:
     assert torch.equal(m[64:], host.pft_dora_value.m)
 
 
-def test_olora_of_peft_on_conv1d_is_refused(tmp_path: Path) -> None:
-    """PEFT decomposes W as it is stored, so it computes something else than the paper there."""
-    settings = peft.LoraConfig(
-        r=3, task_type="CAUSAL_LM", target_modules=["attn.c_proj"], init_lora_weights="olora"
-    )
-    peft.get_peft_model(tiny("gpt2"), settings).save_pretrained(tmp_path)
-    model = tiny("gpt2")
-    with pytest.raises(pft.BadCheckpoint, match="something else than OLoRA on the Conv1D"):
-        pft.load(model, tmp_path)
-    assert not hasattr(model, "pftlab")
-
-
 def test_a_prompt_behind_cls_is_saved_in_our_own_form(tmp_path: Path) -> None:
     model = pft.PromptTuning(length=3).attach(tiny("bert"))
     perturb(model)
     pft.save(model, tmp_path)
-    assert "peft_type" not in json.loads((tmp_path / "adapter_config.json").read_text())
+    assert "peft_type" not in json.loads((tmp_path / CONFIG).read_text())
     assert torch.equal(logits(pft.load(tiny("bert"), tmp_path), "bert"), logits(model, "bert"))
 
 
@@ -320,23 +300,40 @@ def test_what_peft_cannot_say_is_saved_in_our_own_form(
     model = method.attach(tiny(name))
     perturb(model)
     pft.save(model, tmp_path)
-    assert "peft_type" not in json.loads((tmp_path / "adapter_config.json").read_text())
+    assert "peft_type" not in json.loads((tmp_path / CONFIG).read_text())
     assert torch.equal(logits(pft.load(tiny(name), tmp_path), name), logits(model, name))
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "message"),
+    ("settings", "name", "message"),
     [
-        ("prefix_tuning", "t5", "decoder's self-attention alone"),
-        ("adaption_prompt", "gpt2", "in a way of its own"),
+        (
+            peft.PrefixTuningConfig(num_virtual_tokens=3, task_type="SEQ_2_SEQ_LM"),
+            "t5",
+            "decoder's self-attention alone",
+        ),
+        (
+            peft.AdaptionPromptConfig(adapter_len=3, adapter_layers=1, task_type="CAUSAL_LM"),
+            "gpt2",
+            "in a way of its own",
+        ),
+        (
+            peft.LoraConfig(
+                task_type="CAUSAL_LM", target_modules=["attn.c_proj"], init_lora_weights="olora"
+            ),
+            "gpt2",  # PEFT decomposes W as it is stored
+            "something else than OLoRA on a Conv1D",
+        ),
     ],
 )
 def test_what_we_cannot_say_of_peft_is_refused(
-    kind: str, name: str, message: str, tmp_path: Path
+    settings: Any, name: str, message: str, tmp_path: Path
 ) -> None:
-    peft.get_peft_model(tiny(name), config(kind, name)).save_pretrained(tmp_path)
+    peft.get_peft_model(tiny(name), settings).save_pretrained(tmp_path)
+    model = tiny(name)
     with pytest.raises(pft.BadCheckpoint, match=message):
-        pft.load(tiny(name), tmp_path)
+        pft.load(model, tmp_path)
+    assert not hasattr(model, "pftlab")
 
 
 @pytest.mark.parametrize(
@@ -394,7 +391,9 @@ def test_modules_of_peft_become_sites(
 def test_ia3_of_peft_on_bert_also_rescales_the_input_of_the_output_projection(
     tmp_path: Path,
 ) -> None:
-    _, ours = theirs_and_ours("ia3", "bert", tmp_path)
+    theirs = saved_by_peft(peft.IA3Config(task_type="SEQ_CLS"), "bert", tmp_path)
+    ours = pft.load(tiny("bert"), tmp_path)
+    assert close(logits(ours, "bert"), logits(theirs, "bert"))
     assert pft.attached(ours)["ia3"].at == (
         "attention.key",
         "attention.value",
@@ -423,8 +422,10 @@ def test_modules_that_peft_trained_whole_are_read_as_the_head(tmp_path: Path) ->
         {"lora_bias": True},
         {"rank_pattern": {"query": 2}},
         {"alpha_pattern": {"query": 2}},
-        {"use_dora": True, "use_rslora": True},
+        {"use_rslora": True, "use_dora": True},
         {"init_lora_weights": "pissa_niter_4"},
+        {"trainable_token_indices": [1, 2]},
+        {"target_modules": [], "target_parameters": ["query.weight"]},
     ],
 )
 def test_options_of_peft_that_no_method_has_are_refused(
@@ -439,8 +440,11 @@ def test_options_of_peft_that_no_method_has_are_refused(
 
 
 def test_a_tensor_that_nothing_reads_is_refused(tmp_path: Path) -> None:
-    settings = peft.LoraConfig(task_type="CAUSAL_LM", trainable_token_indices=[1, 2])
-    peft.get_peft_model(tiny("llama"), settings).save_pretrained(tmp_path)
+    peft.get_peft_model(tiny("llama"), peft.LoraConfig(task_type="CAUSAL_LM")).save_pretrained(
+        tmp_path
+    )
+    tensors = load_file(tmp_path / TENSORS)
+    save_file(tensors | {"base_model.model.token_adapter": torch.ones(2)}, tmp_path / TENSORS)
     model = tiny("llama")
     with pytest.raises(pft.BadCheckpoint, match=r"token_adapter.*has no place"):
         pft.load(model, tmp_path)
@@ -464,8 +468,8 @@ def test_a_module_without_a_name_in_the_field_is_refused(tmp_path: Path) -> None
 
 
 def test_another_method_of_peft_is_refused_by_name(tmp_path: Path) -> None:
-    theirs_and_ours("lora", "bert", tmp_path)
-    path = tmp_path / "adapter_config.json"
+    saved_by_peft(peft.LoraConfig(task_type="SEQ_CLS"), "bert", tmp_path)
+    path = tmp_path / CONFIG
     path.write_text(json.dumps(json.loads(path.read_text()) | {"peft_type": "SOMETHING_NEW"}))
     with pytest.raises(pft.BadCheckpoint, match=r"'SOMETHING_NEW'; PFT Lab reads .*LORA"):
         pft.load(tiny("bert"), tmp_path)

@@ -1,9 +1,9 @@
-"""Reading and writing the checkpoints of Hugging Face PEFT.
+"""How Hugging Face PEFT writes one method down: tensors by module, and a configuration.
 
 PEFT names a tensor "base_model.model.<path of the module>.<suffix>" and describes the method in
-`adapter_config.json`. For most methods the translation is a table, the `PeftFormat` that a method
-carries as `peft`. A method whose form is no table of modules, such as a soft prompt, carries a
-subclass that overrides `write`, `read` and `fill`.
+`adapter_config.json`. For most methods the translation is a table, a `PeftForm`. A method whose
+form is no table of modules, such as a soft prompt, has a subclass that overrides `write`, `read`
+and `fill`.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,34 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .delta import Delta, child_name
-from .errors import BadCheckpoint
-from .method import Method
-from .record import record_of
-from .sites import INPUT, OUTPUT, Site, is_conv1d, sites
+from ..core.delta import Delta, child_name
+from ..core.errors import BadCheckpoint
+from ..core.method import Method
+from ..core.sites import INPUT, OUTPUT, Site, is_conv1d, sites
+from .options import foreign_option
 
 ROOT = "base_model.model."
-TASK_TYPES = {
-    "ForSequenceClassification": "SEQ_CLS",
-    "ForTokenClassification": "TOKEN_CLS",
-    "ForQuestionAnswering": "QUESTION_ANS",
-    "ForConditionalGeneration": "SEQ_2_SEQ_LM",
-    "ForCausalLM": "CAUSAL_LM",
-    "LMHeadModel": "CAUSAL_LM",
-}
-NEUTRAL: tuple[Any, ...] = (
-    None,
-    False,
-    "none",
-    {},
-    [],
-)  # ways of PEFT to say that an option is not used
 
 Parts = list[tuple[Site, Delta]]
+Written = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class PeftFormat:
+class PeftForm:
     """How PEFT writes a method down.
 
     Attributes:
@@ -49,6 +35,7 @@ class PeftFormat:
             have, of tensors that depend on the shape, is left out.
         fields: name of the method's field → name in PEFT's configuration.
         options: option of PEFT → the values with which a file can be read; the first is written.
+        reads: further options that `read` or `fit` of a subclass look at.
         fused: for a module that PEFT adapts as a whole and we by slices (GPT-2's query, key and
             value), how each tensor of the slices becomes one: "stack" them, set them as "blocks"
             on the diagonal, or lay their "rows" into a vector of what changes nothing.
@@ -56,16 +43,24 @@ class PeftFormat:
         per_slice: fields that count once for each slice of such a module.
         per_slice_root: fields that grow with the square root of the number of its slices.
         conv1d: whether PEFT has the method for GPT-2's Conv1D, and computes the same there.
-        inputs: PEFT's option that lists the modules whose input is rewritten.
+        inputs: PEFT's option that lists the modules whose input is rewritten; the shapes tell.
         columns: tensors that PEFT keeps as a column, or as a row where an input is rewritten.
-        head: what stands before a path in the model in the keys of the head's tensors.
+        head: what stands before a path in the model in the keys of the head's tensors; None if
+            PEFT trains no head with the method.
         trains: whether it holds the parameters of the base that the method trains.
+        needs: hyper-parameters with which alone the method is PEFT's.
+        made_by_network: whether PEFT trains a network and its file holds what that has made.
+        differs: where the file is PEFT's and yet the two models cannot be compared, and why: by
+            the model's type and PEFT's task type ("gpt2 SEQ_CLS"), or "" for everywhere.
+        variants: hyper-parameters with which PEFT stores or computes something else; the tests
+            of parity try each.
     """
 
     kind: str
     tensors: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
     fused: Mapping[str, str] = field(default_factory=dict)
     neutral: Mapping[str, Callable[[nn.Module], Tensor]] = field(default_factory=dict)
     per_slice: tuple[str, ...] = ()
@@ -73,21 +68,25 @@ class PeftFormat:
     conv1d: bool = True
     inputs: str = ""
     columns: tuple[str, ...] = ()
-    head: str = ROOT
+    head: str | None = ROOT
     trains: bool = False
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    made_by_network: bool = False
+    differs: Mapping[str, str] = field(default_factory=dict)
+    variants: tuple[Mapping[str, Any], ...] = ({},)
 
     def foreign_option(self, config: Mapping[str, Any]) -> str | None:
         """The first option in PEFT's configuration that this form cannot express."""
-        for option, values in self.options.items():
-            given = config.get(option)
-            unused = given in NEUTRAL and any(value in NEUTRAL for value in values)
-            if not unused and given not in values:
-                return option
-        return None
+        read = {*self.fields.values(), *self.reads}
+        return foreign_option(self.kind, config, read, self.options)
 
-    def write(
-        self, model: nn.Module, name: str, method: Method
-    ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    def lacks(self, model: nn.Module, method: Method) -> str:
+        """What PEFT does on `model` that is not this method, as a clause; "" where it is."""
+        if not self.conv1d and any(is_conv1d(site.host) for site in method.sites(model)):
+            return f"computes something else than {method.title} on a Conv1D"
+        return ""
+
+    def write(self, model: nn.Module, name: str, method: Method) -> Written | None:
         """What is attached as `name`, as (configuration, tensors by their keys).
 
         None where PEFT cannot express it: a rank for each module, say. The configuration holds
@@ -97,9 +96,6 @@ class PeftFormat:
         hosts = _by_host(model, name, method)
         slices = {len(parts) for parts in hosts.values()}
         if (slices != {1} and not self.fused) or (len(slices) > 1 and self.per_slice):
-            return None
-        has_conv1d = any(is_conv1d(parts[0][0].host) for parts in hosts.values())
-        if has_conv1d and not self.conv1d:
             return None
         for path, parts in hosts.items():
             is_input = parts[0][0].place.port == INPUT
@@ -115,7 +111,7 @@ class PeftFormat:
             config[self.fields[ours]] = max(slices) ** 0.5 * getattr(method, ours)
         if self.inputs:
             config[self.inputs] = sorted(p for p, h in hosts.items() if h[0][0].place.port == INPUT)
-        if has_conv1d:
+        if any(is_conv1d(parts[0][0].host) for parts in hosts.values()):
             config["fan_in_fan_out"] = True
         return config, tensors
 
@@ -134,20 +130,14 @@ class PeftFormat:
         paths = {path for path, _, _ in self._keys(tensors)}
         if not paths:
             raise BadCheckpoint(f"The file holds no tensor of {self.kind}. It is not complete.")
-        listed = config.get(self.inputs) or ()
-        endings = (listed,) if isinstance(listed, str) else tuple(listed)
-        at, layers = where(model, paths, {p for p in paths if endings and p.endswith(endings)})
+        rows = {path for path, _, key in self._keys(tensors) if tensors[key].shape[0] == 1}
+        at, layers = where(model, paths, rows if self.inputs else set())
         values = {ours: config[theirs] for ours, theirs in self.fields.items() if theirs in config}
         method: Method = cls(**values, at=at, layers=layers)  # type: ignore[call-arg]
         if extra := {site.path for site in method.sites(model)} - paths:
             raise BadCheckpoint(
                 f"{cls.__name__} at {', '.join(at)} acts on {min(extra)} as well, which the file "
                 "leaves out. Load it with Hugging Face PEFT."
-            )
-        if not self.conv1d and any(is_conv1d(site.host) for site in method.sites(model)):
-            raise BadCheckpoint(
-                f"PEFT computes something else than {cls.__name__} on the Conv1D of this "
-                f"{type(model).__name__}. Load it with Hugging Face PEFT."
             )
         return method
 
@@ -249,93 +239,6 @@ def _rows(site: Site, width: int) -> Tensor:
     return blocks[:, site.place.part].flatten()
 
 
-def task_type(model: nn.Module) -> str:
-    """PEFT's word for what `model` is for."""
-    name = type(model).__name__
-    for ending, word in TASK_TYPES.items():
-        if name.endswith(ending):
-            return word
-    return "FEATURE_EXTRACTION"
-
-
-def write(
-    model: nn.Module, name: str, head: Mapping[str, Tensor]
-) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """What is attached as `name` in PEFT's form, as (configuration, tensors); None: it has none.
-
-    PEFT holds one method in a file, freezes what it does not know, and trains whole modules as the
-    head. A method that trains base parameters of its own has no such form.
-
-    Args:
-        model: with the method attached.
-        name: of the attachment.
-        head: name of a parameter in the model → its value, of the head that belongs to it.
-    """
-    record = record_of(model)
-    method = record.methods[name]
-    form: PeftFormat | None = method.peft
-    trains = any(name in users for users in record.trained_by.values())
-    if form is None or (trains and not form.trains):
-        return None
-    written, modules = form.write(model, name, method), _whole_modules(model, frozenset(head))
-    if written is None or modules is None:
-        return None
-    extra, tensors = written
-    config = {
-        "peft_type": form.kind,
-        "task_type": task_type(model),
-        "base_model_name_or_path": getattr(model.config, "_name_or_path", "") or None,
-        "inference_mode": True,
-        **{theirs: getattr(method, ours) for ours, theirs in form.fields.items()},
-        **{option: values[0] for option, values in form.options.items()},
-        **extra,
-    }
-    for key, value in head.items():
-        tensors[form.head + key] = value
-    if head:
-        config["modules_to_save"] = modules
-    return config, tensors
-
-
-def read(
-    model: nn.Module,
-    config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    methods: Mapping[str, type[Method]],
-) -> Method:
-    """The method that a checkpoint saved by PEFT holds.
-
-    Args:
-        model: the base that it will be attached to.
-        config: PEFT's adapter_config.json.
-        tensors: PEFT's tensors by their keys in the file.
-        methods: the registry, name → class.
-
-    Raises:
-        BadCheckpoint: PEFT's method is not in the registry, uses an option that it does not
-            have, or its modules are not in this model.
-    """
-    kind = config["peft_type"]
-    known = [cls for cls in methods.values() if cls.peft is not None]
-    fitting = [cls for cls in known if cls.peft.kind == kind]
-    if not fitting:
-        kinds = sorted({cls.peft.kind for cls in known})
-        raise BadCheckpoint(
-            f"This checkpoint holds PEFT's {kind!r}; PFT Lab reads {', '.join(kinds)}. "
-            "Load it with Hugging Face PEFT."
-        )
-    for cls in fitting:
-        if cls.peft.foreign_option(config) is None:
-            return cls.peft.read(cls, model, config, tensors)
-    option = fitting[0].peft.foreign_option(config)
-    readable = " or ".join(repr(value) for value in fitting[0].peft.options[option])
-    raise BadCheckpoint(
-        f"This {kind} checkpoint has {option}={config.get(option)!r}, which "
-        f"{fitting[0].__name__} does not have; it reads {readable}. "
-        "Load it with Hugging Face PEFT."
-    )
-
-
 def where(
     model: nn.Module, paths: set[str], inputs: set[str]
 ) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
@@ -369,15 +272,3 @@ def where(
             "one list of sites cannot express. Load it with Hugging Face PEFT."
         )
     return at, chosen
-
-
-def _whole_modules(model: nn.Module, names: frozenset[str]) -> list[str] | None:
-    """The outermost modules that consist of `names` alone; None if they leave a name out."""
-    found: list[str] = []
-    left = set(names)
-    for path, module in model.named_modules():
-        inner = {f"{path}.{n}" for n, _ in module.named_parameters()}
-        if path and inner and inner <= left:
-            found.append(path)
-            left -= inner
-    return None if left else found
