@@ -32,7 +32,7 @@ def read_history(folder: str | Path) -> History:
     except FileNotFoundError as error:
         raise Unavailable(
             f"The folder {str(folder)!r} has no {FILE}. Only the recipe of the book writes one: "
-            "python -m pftlab.bases.pretrain."
+            "python -m pftlab.pretraining."
         ) from error
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise BadCheckpoint(
@@ -47,16 +47,15 @@ def write_history(folder: Path, history: History) -> None:
         temporary.write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
 
 
-def own_entries(log: Path, name: str) -> list[dict[str, float]]:
-    """Read the entries of a run's log that tell of one model, without its name before each key.
+def own_entries(log: list[dict[str, float]], name: str) -> list[dict[str, float]]:
+    """The entries of a run's log that tell of one model, without its name before each key.
 
     Args:
-        log: the `log.jsonl` that `pretrain` writes for all models that it trains side by side.
+        log: the history of a run of `pretrain`, of all models that it trains side by side.
         name: of the model, "tiny" or "mini".
     """
     entries = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
+    for entry in log:
         common = {key: value for key, value in entry.items() if "/" not in key}
         own = {k.removeprefix(f"{name}/"): v for k, v in entry.items() if k.startswith(f"{name}/")}
         entries.append(common | own)

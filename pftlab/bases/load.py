@@ -206,7 +206,7 @@ def _locate(name: str, weights: bool = True) -> tuple[Path, list[Path], str | No
         if not folder.is_dir():
             raise Unavailable(
                 f"The weights of {name!r} are not in this installation ({str(folder)!r} does not "
-                "exist). Install pftlab again, or pretrain them: python -m pftlab.bases.pretrain "
+                "exist). Install pftlab again, or pretrain them: python -m pftlab.pretraining "
                 "--help."
             )
     elif Path(name).is_dir():

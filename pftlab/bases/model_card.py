@@ -91,7 +91,7 @@ book uses were removed before (of IMDB's test, thirteen words). The weights are 
 
 ## How it was trained
 
-By `python -m pftlab.bases.pretrain {kind}`:
+By `python -m pftlab.pretraining {kind}`:
 {_objective(last)}
 In all {positions / 1e6:,.0f} million positions, {positions / tokens:.1f} for each token of the
 corpus{padding}, in {seconds / 60:.1f} minutes by the clock; the four models shared two GPUs.

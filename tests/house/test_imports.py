@@ -20,7 +20,7 @@ ORDER = [
     {"registry"},
     {"bases", "tasks"},
     {"training"},
-    {"experiments"},
+    {"experiments", "pretraining"},
     {"plots"},
     {"exercises", "widgets"},
     {"cli"},

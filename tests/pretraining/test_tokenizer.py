@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from pftlab import BadValue, load_task
-from pftlab.bases.tokenizer import (
+from pftlab.pretraining.tokenizer import (
     CAPITALS,
     SPECIAL,
     for_decoder,

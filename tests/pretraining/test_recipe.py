@@ -4,6 +4,7 @@ import json
 import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 import pftlab as pft
-from pftlab.bases import pretrain as recipe
-from pftlab.bases.held_out import HeldOut
 from pftlab.bases.history import learning_curve, read_history
-from pftlab.bases.objectives import DecoderObjective, EncoderObjective, Teacher
-from pftlab.bases.pretrain import learn_vocabulary, learning_rate_factor, prepare, pretrain
-from pftlab.bases.students import DecoderStudent, EncoderStudent, Size, save_model
 from pftlab.core.errors import BadCheckpoint, Unavailable
+from pftlab.pretraining import __main__ as command
+from pftlab.pretraining import preparation, recipe
+from pftlab.pretraining.held_out import HeldOut
+from pftlab.pretraining.objectives import DecoderObjective, EncoderObjective, Teacher
+from pftlab.pretraining.preparation import learn_vocabulary, prepare
+from pftlab.pretraining.recipe import pretrain
+from pftlab.pretraining.students import DecoderStudent, EncoderStudent, Size, save_model
+from pftlab.training.state import STATE, read_state
 
 CPU = torch.device("cpu")
 SMALL = Size(layers=1, width=32, heads=2, encoder_rate=3e-3, decoder_rate=3e-3)
@@ -38,12 +42,12 @@ def texts() -> list[str]:
 @pytest.fixture(scope="module")
 def tokenizer(texts: list[str]) -> Tokenizer:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "train_tokenizer", _small_vocabulary)
+        patch.setattr(preparation, "train_tokenizer", _small_vocabulary)
         return learn_vocabulary(texts)
 
 
 def _small_vocabulary(texts: Any, vocabulary: int = 700) -> Tokenizer:
-    from pftlab.bases.tokenizer import train_tokenizer
+    from pftlab.pretraining.tokenizer import train_tokenizer
 
     return train_tokenizer(texts, min(vocabulary, 700))
 
@@ -158,16 +162,22 @@ def run(
     student = make()
     settings: dict[str, Any] = {"steps": steps, "evaluate_every": 2, "progress": False}
     settings["warm_up"] = warm_up
-    for step in pretrain(
+    for done in pretrain(
         {"small": student}, {"small": 3e-3}, objective, held_out, out, seed=3, **settings
     ):
-        if step == stop_after:
+        if done.steps == stop_after:
             break
     return student
 
 
 def state(student: Any) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in student.state_dict().items()}
+
+
+def log(folder: Path) -> list[dict[str, float]]:
+    found = read_state(folder)
+    assert found is not None
+    return found[0]["history"]
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -193,12 +203,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     resumed = state(run(tmp_path / "parts", make, objective))
     assert same(resumed, whole), "going on after a stop gives another model"
 
-    def log(folder: str) -> list[dict[str, float]]:
-        lines = (tmp_path / folder / "log.jsonl").read_text().splitlines()
-        return [{k: v for k, v in json.loads(li).items() if k != "seconds"} for li in lines]
+    def told(folder: str) -> list[dict[str, float]]:
+        return [{k: v for k, v in e.items() if k != "seconds"} for e in log(tmp_path / folder)]
 
-    assert log("parts") == log("whole")
-    assert [entry["step"] for entry in log("whole")] == [2, 4, 6]
+    assert told("parts") == told("whole")
+    assert [entry["step"] for entry in told("whole")] == [2, 4, 6]
 
 
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
@@ -218,8 +227,7 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
         patch.setattr(objective, "batch", interrupt)
         stopped = state(run(tmp_path / "parts", make, objective))
     assert not same(stopped, whole)
-    last = json.loads((tmp_path / "parts" / "log.jsonl").read_text().splitlines()[-1])
-    assert last["step"] == 3
+    assert log(tmp_path / "parts")[-1]["step"] == 3
     resumed = state(run(tmp_path / "parts", make, objective))
     assert same(resumed, whole), "going on after Ctrl-C gives another model"
 
@@ -271,11 +279,39 @@ def test_bits_per_byte_are_those_of_the_text(texts: list[str], tokenizer: Tokeni
     assert found == pytest.approx(bits / len(texts[0].encode()), rel=1e-5)
 
 
-def test_the_rate_rises_and_falls() -> None:
-    assert learning_rate_factor(0, 0.0, 1000) == pytest.approx(1 / 1000)
-    assert learning_rate_factor(499, 0.01, 1000) == pytest.approx(0.5)
-    assert learning_rate_factor(5000, 0.5, 1000) == 0.5
-    assert learning_rate_factor(9999, 1.0, 1000) == 0.0
+def test_a_state_of_other_sizes_or_a_damaged_one_is_refused(
+    texts: list[str], tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    objective = DecoderObjective(prepare(texts, tokenizer, None), tokenizer, 600, CPU)
+    make: Any = lambda: DecoderStudent(SMALL, tokenizer)  # noqa: E731
+    run(tmp_path, make, objective, 2)
+    wider: Any = lambda: DecoderStudent(replace(SMALL, width=48), tokenizer)  # noqa: E731
+    with pytest.raises(BadCheckpoint, match="models are of other sizes"):
+        run(tmp_path, wider, objective, 4)
+    student = make()
+    before = state(student)
+    (tmp_path / STATE).write_bytes((tmp_path / STATE).read_bytes()[:-9])
+    with pytest.raises(BadCheckpoint, match="cannot be read"):
+        list(pretrain({"small": student}, {"small": 1e-3}, objective, None, tmp_path, steps=4))
+    assert same(state(student), before)
+    assert not list(tmp_path.glob("*.pt")), "no pickles"
+
+
+def test_the_rate_falls_by_the_steps_or_by_the_clock() -> None:
+    assert recipe._planned(1, 1000, 0.5, None) == recipe._planned(900, 1000, 50.0, None) == 1000
+    assert recipe._planned(1, 1000, 0.5, minutes=1) == 1000  # nothing is known of the speed yet
+    assert recipe._planned(101, 1000, 15.0, minutes=1) == 400  # 100 steps in a quarter of the time
+    assert recipe._planned(101, 300, 15.0, minutes=1) == 300  # at most as many as were given
+    assert recipe._planned(101, 1000, 90.0, minutes=1) == 101  # the time is over
+
+
+def test_a_run_by_the_clock_ends(texts: list[str], tokenizer: Tokenizer, tmp_path: Path) -> None:
+    objective = DecoderObjective(prepare(texts, tokenizer, None), tokenizer, 600, CPU)
+    (done,) = pretrain(
+        {"a": DecoderStudent(SMALL, tokenizer)}, {"a": 1e-3}, objective, None, tmp_path,
+        steps=10**6, minutes=0.5 / 60, warm_up=1, evaluate_every=10**6, progress=False,
+    )  # fmt: skip
+    assert 1 < done.steps < 10**6 and done.seconds > 0.25
 
 
 def test_transformers_opens_what_is_saved(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -322,8 +358,8 @@ def test_the_recipe_from_the_command_line(
     texts: list[str], teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """prepare, encoder, decoder: folders that load_base opens, a log, no trace of held-out text."""
-    monkeypatch.setattr(recipe, "train_tokenizer", _small_vocabulary)
-    monkeypatch.setattr(recipe, "SIZES", {"tiny": SMALL})
+    monkeypatch.setattr(preparation, "train_tokenizer", _small_vocabulary)
+    monkeypatch.setattr(command, "SIZES", {"tiny": SMALL})
     (tmp_path / "text").mkdir()
     held = tmp_path / "text" / "held.jsonl"
     (tmp_path / "text" / "a.jsonl").write_text(
@@ -332,14 +368,14 @@ def test_the_recipe_from_the_command_line(
     held.write_text(json.dumps({"text": "Zebra zebra quux.", "source": "zoo"}) + "\n")
     out = tmp_path / "runs"
     common = ["--out", str(out), "--held-out", str(held), "--teacher", str(teacher)]
-    recipe.main(["prepare", *common, "--corpus", str(tmp_path / "text")])
+    command.main(["prepare", *common, "--corpus", str(tmp_path / "text")])
     few = ["--steps", "2", "--evaluate-every", "1", "--tokens-per-step", "600", "--no-compile"]
     few += ["--sizes", "tiny", "--device", "cpu"]
-    recipe.main(["encoder", *common, *few])
-    recipe.main(["decoder", "--out", str(tmp_path / "d"), "--prepared", str(out), *few])
+    command.main(["encoder", *common, *few])
+    command.main(["decoder", "--out", str(tmp_path / "d"), "--prepared", str(out), *few])
     for folder in (out / "tiny-encoder", tmp_path / "d" / "tiny-decoder"):
         assert pft.load_base(str(folder)).num_parameters() > 10_000
-    logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    logged = log(out)
     assert logged[-1]["step"] == 2 and logged[-1]["tiny/held_out/bits_per_byte_masked"] > 0
 
     measured = logged[-1]["tiny/held_out/bits_per_byte_masked"]
@@ -351,24 +387,24 @@ def test_the_recipe_from_the_command_line(
     assert learning_curve(history, "loss")[0] == pytest.approx([600e-6, 1200e-6])
 
     go_on = ["--start", str(out), "--out", str(tmp_path / "on"), "--prepared", str(out)]
-    recipe.main(["encoder", *common, *few, *go_on])
+    command.main(["encoder", *common, *few, *go_on])
     on = read_history(tmp_path / "on" / "tiny-encoder")
     assert on["runs"][0] == first and len(on["runs"]) == 2
     assert learning_curve(on, "loss")[0] == pytest.approx([600e-6, 1200e-6, 1800e-6, 2400e-6])
-    recipe.main(["measure", "--start", str(tmp_path / "on"), "--held-out", str(held), *few])
-    recipe.main(["measure", "--start", str(tmp_path / "d"), "--held-out", str(held), *few])
+    command.main(["measure", "--start", str(tmp_path / "on"), "--held-out", str(held), *few])
+    command.main(["measure", "--start", str(tmp_path / "d"), "--held-out", str(held), *few])
     assert read_history(tmp_path / "on" / "tiny-encoder")["held_out"]["masked_lm"] > 0
     assert read_history(tmp_path / "d" / "tiny-decoder")["held_out"]["bits_per_byte/zoo"] > 0
 
-    table = recipe.Corpus.load(out / "corpus.npz")
+    table = command.Corpus.load(out / "corpus.npz")
     vocabulary = Tokenizer.from_file(str(out / "vocabulary.json"))
     text = vocabulary.decode(table.stream("plain", CPU).tokens.tolist())
     assert "zebra" not in text.lower() and "the" in text
     for incomplete in (["prepare", "--out", str(out)], ["measure"], ["encoder"]):
         with pytest.raises(SystemExit):
-            recipe.main(incomplete)
+            command.main(incomplete)
     with pytest.raises(Unavailable, match="holds no model"):
-        recipe.main(["measure", "--start", str(tmp_path), "--held-out", str(held)])
+        command.main(["measure", "--start", str(tmp_path), "--held-out", str(held)])
 
 
 def test_a_history_that_cannot_be_read(tmp_path: Path) -> None:

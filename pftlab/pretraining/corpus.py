@@ -20,8 +20,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from pftlab.core.errors import BadValue, Unavailable
-from pftlab.core.files import atomic_write
+from ..core.errors import BadValue, Unavailable
+from ..core.files import atomic_write
 
 SEPARATOR = "[SEP]"  # the piece between two documents
 
@@ -219,7 +219,7 @@ class Corpus:
         except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
             raise BadValue(
                 f"{str(path)!r} is not a corpus that this recipe prepared ({error}). Make one "
-                "with: python -m pftlab.bases.pretrain prepare."
+                "with: python -m pftlab.pretraining prepare."
             ) from error
 
 

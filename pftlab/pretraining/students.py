@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadModel
 
-from pftlab.core.errors import BadCheckpoint
-from pftlab.core.files import atomic_write
-
+from ..core.errors import BadCheckpoint
+from ..core.files import atomic_write
 from .tokenizer import for_decoder, for_encoder, token_id
 
 POSITIONS = 256

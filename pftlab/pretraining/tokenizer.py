@@ -24,7 +24,7 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-from pftlab.core.errors import BadValue
+from ..core.errors import BadValue
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[END]")
 # Latin, Greek and Cyrillic capitals whose small letter leads back to them.

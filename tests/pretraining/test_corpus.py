@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 
 from pftlab import BadValue, Unavailable, load_task
-from pftlab.bases.corpus import (
+from pftlab.pretraining.corpus import (
     SEPARATOR,
     Corpus,
     cut_pieces,
@@ -18,8 +18,8 @@ from pftlab.bases.corpus import (
     in_chunks,
     read_documents,
 )
-from pftlab.bases.pretrain import prepare
-from pftlab.bases.tokenizer import train_tokenizer
+from pftlab.pretraining.preparation import prepare
+from pftlab.pretraining.tokenizer import train_tokenizer
 
 CPU = torch.device("cpu")
 
