@@ -126,7 +126,7 @@ def _planned(step: int, steps: int, seconds: float, minutes: float | None) -> in
 
 
 def _measured(held_out: HeldOut, students: Mapping[str, Student]) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for name, student in students.items():
         with torch.compiler.set_stance("force_eager"):  # shapes of its own
             found |= {f"{name}/held_out/{k}": v for k, v in held_out.measure(student).items()}
