@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core import BadCheckpoint, BadValue, Delta, Method, Site, detach, planted
+from ..core import BadCheckpoint, BadValue, Delta, Method, Port, Site, detach, planted
 from ..core.checkpoint import build, contents, fingerprint
-from ..core.sites import NORMED
 from ..facts import FACTS
 from .bottleneck import Bottleneck, check_activation
 from .pfeiffer import Pfeiffer
@@ -89,7 +88,7 @@ class AdapterFusion(Method):
             raise BadValue(f"regularise={self.regularise}: a weight in the loss is at least 0.")
 
     def delta(self, site: Site) -> Fusion:
-        return Fusion(site.d_out, self, site.place.port == NORMED)
+        return Fusion(site.d_out, self, site.place.port is Port.NORMED)
 
     def extra_loss(self, model: nn.Module) -> Tensor | None:
         fusions = [d for *_, d in planted(model, self.attached_as(model)) if isinstance(d, Fusion)]

@@ -25,12 +25,15 @@ def check_activation(name: str) -> None:
 class Bottleneck(Delta):
     """h + U φ(D h + d) + u: down to m numbers, a non-linearity, up again (Section 2.1 of Houlsby).
 
-    D (m, width), U (width, m); h (..., width)
+    D (m, d_in), U (width, m); h (..., width). d_in is the width of what the adapter reads: that of
+    h, if it is not given.
     """
 
-    def __init__(self, width: int, bottleneck: int, activation: str, std: float):
+    def __init__(
+        self, width: int, bottleneck: int, activation: str, std: float, d_in: int | None = None
+    ):
         super().__init__()
-        self.down = nn.Linear(width, bottleneck)
+        self.down = nn.Linear(width if d_in is None else d_in, bottleneck)
         self.up = nn.Linear(bottleneck, width)
         self.activation = activation
         for layer in (self.down, self.up):
@@ -49,11 +52,11 @@ class Bottleneck(Delta):
 class ParallelBottleneck(Bottleneck):
     """h + s · (U φ(D x + d) + u): beside the sub-layer, reading what it reads (He et al., Table 1).
 
-    U = 0 at first, as in LoRA: training starts at the base. x, h (..., width)
+    U = 0 at first, as in LoRA: training starts at the base. x (..., d_in), h (..., d_out)
     """
 
-    def __init__(self, width: int, bottleneck: int, activation: str, scale: float):
-        super().__init__(width, bottleneck, activation, std=0.01)
+    def __init__(self, d_in: int, d_out: int, bottleneck: int, activation: str, scale: float):
+        super().__init__(d_out, bottleneck, activation, std=0.01, d_in=d_in)
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         nn.init.zeros_(self.up.weight)
         self.scale = scale

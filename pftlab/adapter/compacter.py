@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Site
-from ..core.sites import NORMED, norm_parameters
+from ..core import BadValue, Delta, Method, Port, Site, norm_parameters
 from ..facts import FACTS
 
 
@@ -82,18 +81,18 @@ class Compacter(Method):
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         n, chosen = self.terms, self.sites(model)
-        width = chosen[0].d_out
-        if n < 1 or width % n or self.bottleneck % n:
-            raise BadValue(
-                f"terms={n} must divide the model's width {width} and bottleneck="
-                f"{self.bottleneck}: the matrices are made of n × n blocks."
-            )
-        rule = nn.Parameter(self.std * torch.randn(n, n, n, device=next(model.parameters()).device))
+        for width in {site.d_out for site in chosen}:
+            if n < 1 or width % n or self.bottleneck % n:
+                raise BadValue(
+                    f"terms={n} must divide the model's width {width} and bottleneck="
+                    f"{self.bottleneck}: the matrices are made of n × n blocks."
+                )
+        rule = nn.Parameter(self.std * torch.randn(n, n, n, device=chosen[0].device))
         return [
             (
                 site,
                 HypercomplexBottleneck(
-                    site.d_out, self.bottleneck, rule, self.rank, site.place.port == NORMED
+                    site.d_out, self.bottleneck, rule, self.rank, site.place.port is Port.NORMED
                 ),
             )
             for site in chosen

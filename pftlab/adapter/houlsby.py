@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..core import Delta, Method, Site
-from ..core.sites import norm_parameters
+from ..core import Delta, Method, Site, norm_parameters
 from ..facts import FACTS
 from .bottleneck import Bottleneck, check_activation
 

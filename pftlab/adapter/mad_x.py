@@ -6,13 +6,15 @@ behind position embeddings and layer norm, and leaves its inverse out in most mo
 on the word embeddings themselves, and its inverse on what is compared with them, as in the paper.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Site
-from ..core.sites import sites, word_scores
+from ..core import BadValue, Delta, Method, Port, Site, config_of
+from ..core.places import Place
+from ..core.sites import sites
 from ..facts import FACTS
 from .pfeiffer import Pfeiffer
 
@@ -81,13 +83,43 @@ class MADX(Method):
     layers: tuple[int, ...] | None = None
 
     def sites(self, model: nn.Module) -> list[Site]:
-        return [site for site, _ in self.plan(model)]
+        in_layers = Pfeiffer(self.bottleneck, std=self.std, layers=self.layers).sites(model)
+        scores = word_scores(model)
+        return in_layers + word_tables(model) + ([] if scores is None else [scores])
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
-        planned = Pfeiffer(self.bottleneck, std=self.std, layers=self.layers).plan(model)
-        embeddings, scores = sites(model, ("embedding",)), word_scores(model)
-        coupling = Coupling(embeddings[0].d_out, self.std)
-        planned += [(site, Invertible(coupling)) for site in embeddings]
-        if scores is not None and scores.d_in == embeddings[0].d_out:
+        adapters = Pfeiffer(self.bottleneck, std=self.std, layers=self.layers)
+        tables, scores = word_tables(model), word_scores(model)
+        coupling = Coupling(tables[0].d_out, self.std)
+        planned = adapters.plan(model)
+        planned += [(site, Invertible(coupling)) for site in tables]
+        if scores is not None:
             planned.append((scores, Invertible(coupling, inverse=True)))
         return planned
+
+
+def word_tables(model: nn.Module) -> list[Site]:
+    """The tables of word embeddings: those that the stacks read, and the one that the model shows.
+
+    T5 has a table of its own, which it shows to those who embed words themselves and does not read.
+    """
+    found = sites(model, ("embedding",))
+    shown: Any = model.get_input_embeddings()  # type: ignore[operator]
+    if all(site.host is not shown for site in found):
+        path = next(path for path, module in model.named_modules() if module is shown)
+        found.append(replace(found[0], stack=None, path=path, host=shown, place=Place(path)))
+    return found
+
+
+def word_scores(model: nn.Module) -> Site | None:
+    """The input of the layer that scores every word, "word_scores"; None: the model has none.
+
+    It is no part of the base model, and so in no table. Its input must be as wide as the word
+    embeddings, else no inverse fits there.
+    """
+    host: Any = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if host is None or host.in_features != sites(model, ("embedding",))[0].d_out:
+        return None
+    path = next(path for path, module in model.named_modules() if module is host)
+    width, place = host.in_features, Place(path, Port.INPUT)
+    return Site("word_scores", None, None, path, host, place, width, width, config_of(model), model)

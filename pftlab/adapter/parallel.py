@@ -42,4 +42,6 @@ class ParallelAdapter(Method):
             raise BadValue("scale=0 switches the adapter off. Give another factor, such as 4.")
 
     def delta(self, site: Site) -> Delta:
-        return ParallelBottleneck(site.d_out, self.bottleneck, self.activation, self.scale)
+        return ParallelBottleneck(
+            site.d_in, site.d_out, self.bottleneck, self.activation, self.scale
+        )

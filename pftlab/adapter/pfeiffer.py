@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..core import Delta, Method, Site
-from ..core.sites import NORMED
+from ..core import Delta, Method, Port, Site
 from ..facts import FACTS
 from .bottleneck import Bottleneck, check_activation
 
@@ -52,5 +51,5 @@ class Pfeiffer(Method):
         check_activation(self.activation)
 
     def delta(self, site: Site) -> Delta:
-        kind = NormedBottleneck if site.place.port == NORMED else Bottleneck
+        kind = NormedBottleneck if site.place.port is Port.NORMED else Bottleneck
         return kind(site.d_out, self.bottleneck, self.activation, self.std)

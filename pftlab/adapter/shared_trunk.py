@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core import BadValue, Refused, planted
-from ..core.sites import config_of, sites
+from ..core import BadValue, Refused, config_of, is_planted, planted
+from ..core.sites import sites
 
 
 class SharedTrunk:
@@ -87,7 +87,7 @@ class SharedTrunk:
         for parameter in ours:  # in the order of the network: embeddings first
             if parameter.startswith(f"{blocks[self.n]}."):
                 break
-            if ".pft_" in f".{parameter}":
+            if is_planted(parameter):
                 continue
             mine, other = ours[parameter], theirs.get(parameter)
             if other is None or not (other is mine or torch.equal(other, mine)):

@@ -331,6 +331,8 @@ def _refuse_planted(files: list[Path]) -> None:
     """Refuse weights that were saved with something attached: it would be lost without a word."""
     from safetensors import SafetensorError, safe_open
 
+    from ..core.delta import is_planted
+
     for file in files:
         try:
             with safe_open(file, framework="pt") as tensors:
@@ -340,7 +342,7 @@ def _refuse_planted(files: list[Path]) -> None:
                 f"The weight file {str(file)!r} cannot be read ({error}). Fetch it again."
             ) from error
         for name in names:
-            if ".pft_" in f".{name}":
+            if is_planted(name):
                 raise BadCheckpoint(
                     f"{file.name} in {str(file.parent)!r} holds {name!r}: it was saved by "
                     "model.save_pretrained while a method was attached, and a plain model has no "

@@ -1,7 +1,8 @@
 """The one mechanism that every method shares. It knows no method, no task and no book.
 
-What a method file needs is here by name; the functions `sites`, `count` and `merge` are in the
-modules of the same names.
+What method files share is here by name; beside it they use the functions `sites`, `count` and
+`merge`, from the modules of the same names. README.md in this folder follows one hidden state
+through all of it.
 """
 
 from importlib import import_module
@@ -10,25 +11,51 @@ from typing import TYPE_CHECKING, Any
 from .errors import BadCheckpoint, BadValue, PftError, Refused, Unavailable, UnknownName
 
 if TYPE_CHECKING:
+    from .architectures import architecture
     from .attachment import detach, disabled
     from .count import Count
-    from .delta import Delta, planted
+    from .delta import Delta, is_planted, planted
     from .method import Method
-    from .record import attached
-    from .sites import Site
+    from .places import Port, Site, Slice, base_prefix, config_of, is_conv1d, is_linear, widths
+    from .planting import plant, uproot
+    from .ports.attention import KeysValues
+    from .ports.sequence import PositionShift, Prompt, TextMask
+    from .ports.weight import WeightDelta, parameter_sites
+    from .record import attached, record_of
+    from .sites import norm_parameters, with_cross_attention
     from .trained import load_trainable_state, trainable_state
 
 _WHERE = {
-    "Count": "count",
-    "Delta": "delta",
-    "planted": "delta",
-    "Method": "method",
-    "attached": "record",
+    "architecture": "architectures",
     "detach": "attachment",
     "disabled": "attachment",
+    "Count": "count",
+    "Delta": "delta",
+    "is_planted": "delta",
+    "planted": "delta",
+    "Method": "method",
+    "Port": "places",
+    "Site": "places",
+    "Slice": "places",
+    "base_prefix": "places",
+    "config_of": "places",
+    "is_conv1d": "places",
+    "is_linear": "places",
+    "widths": "places",
+    "plant": "planting",
+    "uproot": "planting",
+    "KeysValues": "ports.attention",
+    "PositionShift": "ports.sequence",
+    "Prompt": "ports.sequence",
+    "TextMask": "ports.sequence",
+    "WeightDelta": "ports.weight",
+    "parameter_sites": "ports.weight",
+    "attached": "record",
+    "record_of": "record",
+    "norm_parameters": "sites",
+    "with_cross_attention": "sites",
     "load_trainable_state": "trained",
     "trainable_state": "trained",
-    "Site": "sites",
 }
 
 
@@ -43,16 +70,36 @@ __all__ = [
     "BadValue",
     "Count",
     "Delta",
+    "KeysValues",
     "Method",
     "PftError",
+    "Port",
+    "PositionShift",
+    "Prompt",
     "Refused",
     "Site",
+    "Slice",
+    "TextMask",
     "Unavailable",
     "UnknownName",
+    "WeightDelta",
+    "architecture",
     "attached",
+    "base_prefix",
+    "config_of",
     "detach",
     "disabled",
+    "is_conv1d",
+    "is_linear",
+    "is_planted",
     "load_trainable_state",
+    "norm_parameters",
+    "parameter_sites",
+    "plant",
     "planted",
+    "record_of",
     "trainable_state",
+    "uproot",
+    "widths",
+    "with_cross_attention",
 ]

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from .delta import Delta, plant, planted, uproot
+from .delta import Delta, planted
 from .errors import BadValue, Refused
 from .heads import Head, check_trainable, chosen_head, put, write_labels
+from .places import config_of
+from .planting import plant, uproot
+from .ports.attention import KeysValues
 from .ports.steps import guard, own_callbacks
 from .record import Record, check_enabled, enabled_record, new_record, record_of
 from .seeding import seeded
-from .sites import config_of
 
 if TYPE_CHECKING:
     from .method import Method
@@ -178,8 +180,6 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
 
 def is_listening(delta: Delta) -> bool:
     """Whether this delta acts through the attention interface."""
-    from .attention import KeysValues
-
     return isinstance(delta, KeysValues)
 
 

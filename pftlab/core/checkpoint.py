@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .attachment import attach_saved, detach
+from .delta import is_planted
 from .errors import BadCheckpoint, BadValue, PftError, Refused
 from .files import atomic_write, check_writable
 from .foreign import Foreign, Writable
@@ -235,7 +236,7 @@ def fingerprint(model: nn.Module, head: Collection[str] | None = None) -> str:
     originals = record.originals if record else {}
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
-        if name in head or ".pft_" in f".{name}":
+        if name in head or is_planted(name):
             continue
         values = originals.get(name, parameter).detach().flatten()
         step = max(1, values.numel() // 64)

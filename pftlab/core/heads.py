@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import BadValue, Refused, UnknownName
-from .sites import base_prefix
+from .places import base_prefix
 
 
 @dataclass

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from .attachment import release
 from .delta import Delta, planted
 from .errors import Refused
-from .record import record_of
-from .sites import is_conv1d, widths
-from .weights import WeightDelta, rewrite
+from .places import is_conv1d, is_linear, widths
+from .ports.weight import WeightDelta, rewrite
+from .record import Record, record_of
 
 
 @torch.no_grad()
@@ -27,14 +27,16 @@ def merge(model: nn.Module) -> nn.Module:
     model stays as it was.
 
     Raises:
-        Refused: nothing is attached, or a delta cannot be merged; the reason is given.
+        Refused: nothing is attached, a delta cannot be merged, or what it makes of the base holds
+            NaN or infinite numbers; the reason is given.
     """
-    record_of(model)
+    record = record_of(model)
     hosts: dict[str, nn.Module] = {}
     for path, host, _, delta in planted(model):
         if not isinstance(delta, WeightDelta):
             _check_host(path, host, delta)
             hosts[path] = host
+    _check_trained(model, record)
     changed = _changed_weights(model)
     folded = [(host, *_affine(path, host)) for path, host in hosts.items()]
     release(model)
@@ -51,42 +53,66 @@ def _changed_weights(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
     """What the weight deltas make of their parameters, each delta once, in order of planting."""
     values: dict[int, tuple[nn.Parameter, Tensor]] = {}
     seen: set[int] = set()
-    for _, host, _, delta in planted(model):
+    for path, host, _, delta in planted(model):
         if isinstance(delta, WeightDelta) and id(delta) not in seen:
             seen.add(id(delta))
             parameter = host.get_parameter(delta.leaf)
             value = values.get(id(parameter), (parameter, parameter.detach()))[1]
-            values[id(parameter)] = (parameter, rewrite(delta, value))
+            changed = rewrite(delta, value)
+            _check_finite(changed, f"{delta.method_name!r} at {path}.{delta.leaf}")
+            values[id(parameter)] = (parameter, changed)
     return list(values.values())
 
 
 def _check_host(path: str, host: nn.Module, delta: Delta) -> None:
     reason = ""
-    if widths(host) is None or isinstance(host, nn.Embedding):
+    if not is_linear(host):
         reason = f"it acts on a {type(host).__name__}, which has no weight matrix to take it up"
-    elif getattr(delta, "tapped", None):
+    elif delta.reads_elsewhere:
         reason = "it reads its input at another place than it writes"
     elif not host.weight.is_floating_point():  # type: ignore[union-attr]
         reason = "its host is quantised; load the base in 16 bits to merge"
+    elif host.weight.is_meta:
+        reason = "its host has no values (device 'meta'); load the base to merge"
     if reason:
         raise Refused(f"{delta.method_name!r} at {path} cannot be merged: {reason}.")
+    for name, tensor in delta.state_dict().items():
+        _check_finite(tensor, f"{delta.method_name!r} at {path} ({name})")
+
+
+def _check_trained(model: nn.Module, record: Record) -> None:
+    for name in record.originals:
+        who = ", ".join(map(repr, record.trained_by.get(name, ["the head"])))
+        _check_finite(model.get_parameter(name), f"{who} at {name}")
+
+
+def _check_finite(tensor: Tensor, what: str) -> None:
+    if tensor.is_meta or not tensor.is_floating_point() or bool(tensor.isfinite().all()):
+        return
+    raise Refused(
+        f"{what} cannot be merged: it holds NaN or infinite numbers. Go back to a checkpoint from "
+        "before the training diverged, or train again at a lower learning rate."
+    )
 
 
 def _affine(path: str, host: nn.Module) -> tuple[Tensor, Tensor]:
     """(W, b) with f(x) = x W + b in float64, W (d_in, d_out)."""
     f = copy.deepcopy(host).double().eval()
-    d_in = widths(host)[0]  # type: ignore[index]
+    d_in, _ = widths(host)  # type: ignore[misc]
+    assert d_in is not None, "the host is a linear map"
     device = next(host.parameters()).device
     identity = torch.eye(d_in, dtype=torch.float64, device=device)
     bias = f(torch.zeros_like(identity[:1]))[0]
     weight = f(identity) - bias
+    names = ", ".join(sorted({c.method_name for c in host.children() if isinstance(c, Delta)}))
+    for tensor in (weight, bias):
+        _check_finite(tensor, f"{names} at {path}")
     generator = torch.Generator().manual_seed(0)  # the caller's random numbers stay untouched
     x = torch.randn(8, d_in, dtype=torch.float64, generator=generator).to(identity.device)
     if not torch.allclose(f(x), x @ weight + bias, rtol=1e-7, atol=1e-9):
-        names = {c.method_name for c in host.children() if isinstance(c, Delta)}
         raise Refused(
-            f"{', '.join(sorted(names))} at {path} cannot be merged: with it, the "
-            f"{type(host).__name__} is no affine map. Keep it attached."
+            f"{names} at {path} cannot be merged: with it, the {type(host).__name__} is no affine "
+            "map. Keep it attached."
         )
     if host.bias is None and bias.abs().max() > 0:  # type: ignore[union-attr]
         raise Refused(f"The delta at {path} adds a bias, and its {type(host).__name__} has none.")

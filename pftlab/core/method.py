@@ -10,9 +10,10 @@ from ..facts import MODEL_TASKS, Facts
 from . import attachment
 from .delta import Delta
 from .errors import BadValue, Refused
+from .places import Site
 from .ports.steps import StepCallbacks
 from .record import record_of
-from .sites import Site, sites
+from .sites import sites
 
 
 class Method(StepCallbacks):

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .errors import Refused
 from .heads import Head, label_names, put, taken, write_labels
-from .sites import config_of
+from .places import config_of
 
 if TYPE_CHECKING:
     from .method import Method

@@ -243,7 +243,9 @@ def _lora(
         path, _, leaf = key.partition(".loras.")
         own = {"lora_A": "A", "lora_B": "l" if scales else "B"}.get(leaf, leaf)
         found.setdefault(path, {})[own] = tensor
-    fused = {site.path for site in sites(model, tuple(MATRICES.values())) if site.place.parts > 1}
+    fused = {
+        site.path for site in sites(model, tuple(MATRICES.values())) if not site.slice.is_whole
+    }
     slices = [MATRICES[letter] for letter in MATRICES if letter in config["attn_matrices"]]
     whole = set(found) - fused
     names, layers = where(model, whole, set()) if whole else ((), None)

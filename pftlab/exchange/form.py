@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.delta import Delta, child_name
+from ..core.delta import Delta
 from ..core.errors import BadCheckpoint
 from ..core.method import Method
-from ..core.sites import INPUT, OUTPUT, Site, is_conv1d, sites
+from ..core.places import Port, Site, is_conv1d
+from ..core.planting import child_name
+from ..core.sites import sites
 from .options import foreign_option
 
 ROOT = "base_model.model."
@@ -98,7 +100,7 @@ class PeftForm:
         if (slices != {1} and not self.fused) or (len(slices) > 1 and self.per_slice):
             return None
         for path, parts in hosts.items():
-            is_input = parts[0][0].place.port == INPUT
+            is_input = parts[0][0].place.port is Port.INPUT
             for ours, suffix in self._of(parts).items():
                 tensor = self._join(ours, parts)
                 if ours in self.columns:
@@ -110,7 +112,9 @@ class PeftForm:
         for ours in self.per_slice_root:
             config[self.fields[ours]] = max(slices) ** 0.5 * getattr(method, ours)
         if self.inputs:
-            config[self.inputs] = sorted(p for p, h in hosts.items() if h[0][0].place.port == INPUT)
+            config[self.inputs] = sorted(
+                p for p, h in hosts.items() if h[0][0].place.port is Port.INPUT
+            )
         if any(is_conv1d(parts[0][0].host) for parts in hosts.values()):
             config["fan_in_fan_out"] = True
         return config, tensors
@@ -192,9 +196,9 @@ class PeftForm:
         """The tensor `ours` of the slices of one module, as one."""
         tensors = [delta.pack()[ours] for _, delta in parts]
         site = parts[0][0]
-        if site.place.parts == 1:
+        if site.slice.is_whole:
             return tensors[0]
-        how, width = self.fused[ours], site.d_out * site.place.parts
+        how, width = self.fused[ours], site.slice.total
         if how == "stack":
             return torch.cat(tensors)
         if how == "rows":
@@ -214,9 +218,9 @@ class PeftForm:
     def _slice(self, ours: str, parts: Parts, index: int, joined: Tensor) -> Tensor:
         """What `_join` made of slice number `index`."""
         site, delta = parts[index]
-        if site.place.parts == 1:
+        if site.slice.is_whole:
             return joined
-        how, rows = self.fused[ours], _rows(site, site.d_out * site.place.parts)
+        how, rows = self.fused[ours], _rows(site, site.slice.total)
         if how == "rows":
             return joined.flatten()[rows]
         size = delta.get_parameter(ours).shape[0 if how == "stack" else 1]
@@ -235,8 +239,7 @@ def _by_host(model: nn.Module, name: str, method: Method) -> dict[str, Parts]:
 
 def _rows(site: Site, width: int) -> Tensor:
     """Which rows of the fused module of `width` outputs belong to the slice `site`."""
-    blocks = torch.arange(width).unflatten(0, (site.groups, site.place.parts, -1))
-    return blocks[:, site.place.part].flatten()
+    return site.slice.of(torch.arange(width))
 
 
 def where(
@@ -248,7 +251,9 @@ def where(
         BadCheckpoint: a module is no site of this model, or the modules differ by layer.
     """
     whole = [
-        s for s in sites(model) if s.place == s.place._replace(port=OUTPUT, x="", part=0, parts=1)
+        site
+        for site in sites(model)
+        if site.place.port is Port.OUTPUT and not site.place.x and site.slice.is_whole
     ]
     if unknown := sorted(paths - {site.path for site in whole}):
         raise BadCheckpoint(
@@ -265,7 +270,7 @@ def where(
     layers = {layer for found in wanted.values() for layer in found if layer is not None}
     everywhere = {site.layer for site in whole if site.layer is not None}
     chosen = None if layers == everywhere else tuple(sorted(layers))
-    covered = {(site.path, site.place.port == INPUT) for site in sites(model, at, chosen)}
+    covered = {(site.path, site.place.port is Port.INPUT) for site in sites(model, at, chosen)}
     if covered != {(path, path in inputs) for path in paths}:
         raise BadCheckpoint(
             "The checkpoint adapts different modules in different layers, which one method with "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core.delta import planted
 from ..core.errors import BadCheckpoint
 from ..core.method import Method
-from ..core.sites import Slice
+from ..core.places import WHOLE
 from ..low_rank.dora import lengths
 from .form import PeftForm, Written
 
@@ -49,7 +49,7 @@ DORA = replace(
     tensors=LORA.tensors | {"m": "lora_magnitude_vector"},
     options=LORA.options | {"use_dora": (True,)},
     fused=LORA.fused | {"m": "rows"},
-    neutral={"m": lambda host: lengths(Slice().weight(host).detach())},
+    neutral={"m": lambda host: lengths(WHOLE.weight(host).detach())},
 )
 # PEFT decomposes a fused projection as a whole, so that slices have no such form.
 PISSA = replace(LORA, options=LORA.options | {"init_lora_weights": ("pissa",)}, fused={})

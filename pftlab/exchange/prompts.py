@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..core.errors import BadCheckpoint
 from ..core.method import Method
-from ..core.sites import config_of, sites
+from ..core.places import config_of
+from ..core.sites import sites
 from ..prompt.prefix import prefixes_of
 from ..prompt.soft_prompt import SoftPrompt, prompt_of
 from .form import PeftForm, Written

@@ -31,9 +31,10 @@ from ..core import Method
 from ..core.count import count
 from ..core.errors import PftError, Unavailable
 from ..core.files import atomic_write
-from ..core.sites import is_conv1d, sites, widths
+from ..core.places import is_conv1d, widths
+from ..core.ports.weight import WeightDelta
+from ..core.sites import sites
 from ..core.trained import trainable_state
-from ..core.weights import WeightDelta
 from ..registry import METHODS
 from .results import STORED
 from .sizes import SIZES, blank

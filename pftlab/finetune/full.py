@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..core import Method
+from ..core import Method, is_planted
 from ..facts import FACTS
 
 
@@ -23,4 +23,4 @@ class FullFineTuning(Method):
     facts = FACTS["full"]
 
     def trains(self, model: nn.Module) -> Iterable[str]:
-        return [name for name, _ in model.named_parameters() if ".pft_" not in f".{name}"]
+        return [name for name, _ in model.named_parameters() if not is_planted(name)]

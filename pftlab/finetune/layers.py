@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ..core import BadValue
+from ..core import BadValue, is_planted
 from ..core.sites import sites
 
 
@@ -29,7 +29,7 @@ def above(model: nn.Module, first: int) -> list[str]:
         name
         for name, parameter in model.named_parameters()
         if id(parameter) in inside
-        and ".pft_" not in f".{name}"
+        and not is_planted(name)
         and not any(name.startswith(prefix) for prefix in below)
     ]
 
@@ -43,7 +43,7 @@ def from_the_top(model: nn.Module) -> list[list[str]]:
     depth = 1 + max(site.layer or 0 for site in sites(model, ("block",)))
     base = model.base_model  # type: ignore[attr-defined]
     inside = {id(p) for p in base.parameters()}
-    ours = {n: p for n, p in model.named_parameters() if ".pft_" not in f".{n}"}
+    ours = {n: p for n, p in model.named_parameters() if not is_planted(n)}
     groups = [[n for n, p in ours.items() if id(p) not in inside]]
     for layer in range(depth - 1, -1, -1):
         seen = {n for group in groups for n in group}

@@ -10,9 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Site, planted
-from ..core.sites import OUTPUT, sites, widths
-from ..core.weights import WeightDelta, parameter_sites
+from ..core import (
+    BadValue,
+    Delta,
+    Method,
+    Site,
+    WeightDelta,
+    is_planted,
+    parameter_sites,
+    planted,
+)
+from ..core.sites import sites
 from ..facts import FACTS
 
 
@@ -55,7 +63,7 @@ class Projected(WeightDelta):
         """P R, or R Pᵀ: (m, n)."""
         return self.P @ self.R if self.left else self.R @ self.P.T
 
-    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, weight: Tensor) -> Tensor:
         step = self.step_so_far()
         constant = (self.scale - 1) * step.detach()  # so that α is no factor of the gradient
         return self.s * (weight + self.C) + step + constant
@@ -113,9 +121,7 @@ class GaLore(Method):
         chosen = {
             f"{site.path}.weight"
             for site in sites(model, self.at, self.layers)
-            if site.place == site.place._replace(port=OUTPUT, x="")
-            and widths(site.host) is not None
-            and not isinstance(site.host, nn.Embedding)
+            if site.is_projection
         }
         return parameter_sites(model, lambda name, _: name in chosen)
 
@@ -127,7 +133,7 @@ class GaLore(Method):
         return [
             name
             for name, _ in model.named_parameters()
-            if name not in projected and ".pft_" not in f".{name}"
+            if name not in projected and not is_planted(name)
         ]
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:

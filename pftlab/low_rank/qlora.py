@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..core import Delta, Refused, Site
-from ..core.sites import OUTPUT, is_conv1d, sites, widths
-from ..core.weights import WeightDelta, parameter_sites
+from ..core import Delta, Refused, Site, WeightDelta, is_conv1d, parameter_sites
+from ..core.sites import sites
 from ..facts import FACTS
 from .lora import LoRA, LowRank
 from .nf4 import FourBits, Product, dequantise, quantise
@@ -47,7 +46,7 @@ class FourBitWeight(WeightDelta):
         """Memory of all four tensors, in bits for each entry of W."""
         return sum(8 * t.nbytes for t in self.bits) / torch.Size(self.shape).numel()
 
-    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, weight: Tensor) -> Tensor:
         made = dequantise(self.bits, self.shape, weight.dtype)
         return made.T if self.transposed else made
 
@@ -77,6 +76,9 @@ class StandIn:
         else:
             raise Refused(f"{function.__name__} cannot compute with a weight in four bits.")
         delta: FourBitWeight = weight.delta
+        if torch.is_autocast_enabled(x.device.type):  # which does not see what replaces `function`
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+            bias = None if bias is None else bias.to(x.dtype)
         product = Product.apply(x, *delta.bits, delta.shape)  # type: ignore[no-untyped-call]
         return product if bias is None else product + bias
 
@@ -115,7 +117,11 @@ class QLoRA(LoRA):
 
     def sites(self, model: nn.Module) -> list[Site]:
         found = sites(model, self.at, self.layers)
-        return found if self.at else [site for site in found if _is_whole_map(site)]
+        return (
+            found
+            if self.at
+            else [site for site in found if site.is_projection and site.slice.is_whole]
+        )
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         adapted = self.sites(model)
@@ -136,9 +142,3 @@ class QLoRA(LoRA):
 
     def delta(self, site: Site) -> Delta:
         return LowRank(site.d_in, site.d_out, self.rank, self.alpha, self.dropout)
-
-
-def _is_whole_map(site: Site) -> bool:
-    """Whether this is the output of a linear map, and no slice of it."""
-    is_map = widths(site.host) is not None and not isinstance(site.host, nn.Embedding)
-    return is_map and site.place == site.place._replace(port=OUTPUT, x="", part=0, parts=1)

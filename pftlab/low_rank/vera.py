@@ -82,11 +82,10 @@ class VeRA(Method):
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         chosen = self.sites(model)
         widest = max(site.d_in for site in chosen), max(site.d_out for site in chosen)
-        first = next(model.parameters())
         shared: dict[Any, Projections] = {}  # one pair on each device
         planned: list[tuple[Site, Delta]] = []
         for site in chosen:
-            device = next(site.host.parameters(), first).device
+            device = site.device
             if device not in shared:
                 shared[device] = Projections(*widest, self.rank, self.seed).to(device)
             delta = VectorBased(site.d_in, site.d_out, shared[device], self.initial, self.dropout)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import Delta, Method, Site
-from ..core.sites import sites, with_cross_attention
+from ..core import Delta, Method, Site, with_cross_attention
+from ..core.sites import sites
 from ..facts import FACTS
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Site
-from ..core.sequence import TextMask
-from ..core.sites import architecture, sites
+from ..core import BadValue, Delta, Method, Site, TextMask, architecture
+from ..core.sites import sites
 from ..facts import FACTS
 
 
@@ -67,10 +66,11 @@ class Edit(Delta):
         return [at_first | at_last]
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        if not self.text.begins:  # words that are generated one by one are no prompt
+        text = self.text.of(h)
+        if not text.begins:  # words that are generated one by one are no prompt
             return h
         edited = h
-        for place, change in zip(self.places(self.text.of(h)), self.interventions, strict=True):
+        for place, change in zip(self.places(text.real), self.interventions, strict=True):
             edited = edited + place[..., None] * self.dropout(change(h))
         return edited
 

@@ -13,10 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..adapter.pfeiffer import Pfeiffer
-from ..core import BadValue, Delta, Method, Refused, Site
-from ..core.attention import KeysValues
-from ..core.sequence import TextMask
-from ..core.sites import NORMED, sites
+from ..core import BadValue, Delta, KeysValues, Method, Port, Refused, Site, TextMask
+from ..core.sites import sites
 from ..facts import FACTS
 from ..low_rank.lora import LoRA
 from ..prompt.prefix_tuning import PrefixTuning
@@ -35,7 +33,7 @@ class Gate(nn.Module):
         self.score, self.text = nn.Linear(width, 1), text
 
     def forward(self, z: Tensor) -> Tensor:
-        words = self.text.of(z)[..., None]
+        words = self.text.of(z).real[..., None]
         total = (torch.sigmoid(self.score(z)) * words).sum(1, keepdim=True)
         return total / words.sum(1, keepdim=True).clamp(min=1)
 
@@ -57,15 +55,13 @@ class Gated(Delta):
 class GatedPrefix(KeysValues):
     """[G P_K; K] and [G P_V; V]: the prefix, times a gate that reads the layer's input."""
 
-    reads_input = True
-
     def __init__(self, inner: KeysValues, gate: Gate):
         super().__init__()
         self.inner, self.gate = inner, gate
 
-    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        gate = self.gate(self.read().to(self.gate.score.weight.dtype))[..., None]
-        both = zip(self.inner(keys, values), (keys, values), strict=True)
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        gate = self.gate(x.to(self.gate.score.weight.dtype))[..., None]
+        both = zip(self.inner(x, keys, values), (keys, values), strict=True)
         new_keys, new_values = (
             torch.cat([gate.to(own) * longer[:, :, : -own.shape[2]], own], 2)
             for longer, own in both
@@ -135,5 +131,5 @@ class UniPELT(Method):
     def _behind(self, gate: Gate, site: Site, inner: Any) -> Delta:
         if isinstance(inner, KeysValues):
             return GatedPrefix(inner, gate)
-        reads_h = site.name == "stream" and site.place.port != NORMED
+        reads_h = site.name == "stream" and site.place.port is not Port.NORMED
         return Gated(inner, gate, reads_h)

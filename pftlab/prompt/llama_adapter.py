@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Refused, Site
-from ..core.attention import KeysValues
+from ..core import BadValue, Delta, KeysValues, Method, Refused, Site, Slice
 from ..core.sites import sites
 from ..facts import FACTS
 
@@ -31,11 +30,13 @@ class ZeroInitAttention(KeysValues):
         self.gate = nn.Parameter(torch.zeros(config.num_attention_heads if gate == "tanh" else 1))
         self.kind = gate
         self.key_value_heads = key.key_value_heads
-        # Tuples hide the frozen projections from nn.Module, so that they stay the base's alone.
-        self.projections: tuple[Any, Any] = (key, value)
+        # where the frozen projections of keys and values are in the attention module
+        self.projections = tuple(
+            (each.path.removeprefix(f"{site.path}."), each.slice) for each in (key, value)
+        )
 
     def finish(self, query: Tensor, output: Tensor, scaling: float | None) -> Tensor:
-        keys, values = (self._project(site) for site in self.projections)
+        keys, values = (self._project(path, ours) for path, ours in self.projections)
         repeat = query.shape[1] // self.key_value_heads  # grouped queries share keys
         keys, values = (t.repeat_interleave(repeat, 0) for t in (keys, values))
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -44,14 +45,10 @@ class ZeroInitAttention(KeysValues):
         gate = torch.tanh(self.gate) if self.kind == "tanh" else self.gate
         return output + gate[:, None] * prompted
 
-    def _project(self, site: Site) -> Tensor:
+    def _project(self, path: str, ours: Slice) -> Tensor:
         """The prompt's keys or values, (key-value heads, n, width)."""
-        bias = getattr(site.host, "bias", None)
-        if bias is not None and site.place.parts > 1:
-            bias = bias.unflatten(0, (site.groups, site.place.parts, -1))[
-                :, site.place.part
-            ].flatten()
-        weight = site.weight.to(self.P.dtype)
+        host = self.host.get_submodule(path)
+        weight, bias = ours.weight(host).to(self.P.dtype), ours.bias(host)
         projected = nn.functional.linear(self.P, weight, None if bias is None else bias.to(weight))
         return projected.unflatten(-1, (self.key_value_heads, -1)).transpose(0, 1)
 
@@ -83,8 +80,17 @@ class LLaMAAdapter(Method):
 
     def delta(self, site: Site) -> Delta:
         kind = site.name.rpartition(".")[0]
-        both = sites(site.model, (f"{kind}.key", f"{kind}.value"))
-        mine = [s for s in both if s.path.startswith(f"{site.path}.")]
+        mine = [
+            each
+            for each in sites(site.model)
+            if each.name in (f"{kind}.key", f"{kind}.value")
+            and each.path.startswith(f"{site.path}.")
+        ]
         if len(mine) != 2:
-            raise Refused(f"{site.path} has no key and value projection of its own.")
+            raise Refused(
+                f"{site.name!r} at {site.path} has no key and value projection of its own, and "
+                "the prompt needs both. Choose attention.keys_values."
+            )
+        for each in mine:
+            each.weight  # noqa: B018  # refused at once where it is quantised
         return ZeroInitAttention(site, self.length, self.gate, mine[0], mine[1])

@@ -47,7 +47,7 @@ class MultitaskPrompt(SoftPrompt):
         scales = torch.stack([self.u[k] @ self.v[k] for k in tasks])  # (B, n, d)
         return self.P * (scales.mean(0) if self.chosen is None else scales)
 
-    def forward(self, embedded: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, embedded: Tensor) -> Tensor:
         if isinstance(self.chosen, tuple) and len(self.chosen) != len(embedded):
             raise BadValue(
                 f"{len(self.chosen)} tasks are chosen for {len(embedded)} rows. Choose one for "
@@ -82,8 +82,7 @@ class MultitaskPromptTuning(PromptTuning):
             raise BadValue(f"tasks={self.tasks}: at least 1 task has the prompt.")
 
     def delta(self, site: Site) -> MultitaskPrompt:
-        words: Tensor = site.host.get_input_embeddings().weight.detach()  # type: ignore[operator]
-        return MultitaskPrompt(self._start(words.float()), self)
+        return MultitaskPrompt(self._start(site), self)
 
 
 def choose_task(model: nn.Module, task: int | Sequence[int] | None) -> None:

@@ -27,14 +27,13 @@ class EncodedPrompt(SoftPrompt):
     """
 
     def __init__(self, site: Site, method: "PTuning"):
-        words: Any = site.host.get_input_embeddings()  # type: ignore[operator]
-        d = words.weight.shape[1]
+        words = site.words
+        d = words.shape[1]
         super().__init__(torch.randn(method.length, d), method.position)
         self.length = method.length + len(method.anchor_ids)
-        if any(id_ >= len(words.weight) for id_ in method.anchor_ids):
+        if any(id_ >= len(words) for id_ in method.anchor_ids):
             raise BadValue("`anchors` holds ids beyond this model's vocabulary. Use its tokenizer.")
         self.anchors = method.anchors
-        self.words = (words,)  # a tuple hides it from nn.Module: it stays the base's alone
         self.recurrent: nn.Module = nn.Identity()
         self.mlp = nn.Sequential()
         if method.encoder == "lstm":
@@ -57,6 +56,7 @@ class EncodedPrompt(SoftPrompt):
             trained = self.mlp(encoded)[0]
         if not self.anchors:
             return trained
+        words: Any = self.host.get_input_embeddings()  # type: ignore[operator]
         rows: list[Tensor] = []
         slot = iter(trained)
         for anchor in self.anchors:
@@ -64,7 +64,7 @@ class EncodedPrompt(SoftPrompt):
                 rows.append(next(slot))
             else:
                 word = torch.tensor([anchor], device=trained.device)
-                rows.append(self.words[0](word)[0].to(trained.dtype))
+                rows.append(words(word)[0].to(trained.dtype))
         return torch.stack(rows)
 
 

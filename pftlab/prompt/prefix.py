@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import Site, planted
-from ..core.attention import KeysValues
+from ..core import KeysValues, Site, planted
 
 
 class Prefix(KeysValues):
@@ -23,7 +22,7 @@ class Prefix(KeysValues):
         """P_K and P_V."""
         return self.keys, self.values
 
-    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         p_k, p_v = (
             p.to(keys.dtype).expand(len(keys), -1, -1, -1) for p in (self.keys, self.values)
         )
@@ -67,7 +66,7 @@ class ReparametrisedPrefix(KeysValues):
         """P_K and P_V."""
         return self.shared.prefix(self.layer)
 
-    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         p_k, p_v = (p.to(keys.dtype).expand(len(keys), -1, -1, -1) for p in self.prefix())
         return torch.cat([p_k, keys], dim=2), torch.cat([p_v, values], dim=2)
 
@@ -77,7 +76,7 @@ class Recorder(KeysValues):
 
     seen: tuple[Tensor, Tensor]
 
-    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         self.seen = keys[0].detach().clone(), values[0].detach().clone()
         return keys, values
 

@@ -9,10 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Refused, Site
-from ..core.delta import plant, planted, uproot
-from ..core.sequence import PositionShift
-from ..core.sites import sites, with_cross_attention
+from ..core import (
+    BadValue,
+    Delta,
+    Method,
+    PositionShift,
+    Refused,
+    Site,
+    plant,
+    planted,
+    uproot,
+    with_cross_attention,
+)
+from ..core.sites import sites
 from ..facts import FACTS
 from .prefix import Prefix, Recorder, Reparametrisation, ReparametrisedPrefix, shape
 
@@ -51,14 +60,13 @@ class PrefixTuning(Method):
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         chosen = self.sites(model)
-        device = next(model.parameters()).device
         planned: list[tuple[Site, Delta]] = []
         if self.hidden is None:
             planned = [(site, self.delta(site)) for site in chosen]
         else:
             width = int(model.config.hidden_size)  # type: ignore[arg-type]
             shapes = [shape(site) for site in chosen]
-            with device:
+            with chosen[0].device or torch.device("cpu"):
                 shared = Reparametrisation(self.length, width, self.hidden, shapes)
             planned = [(s, ReparametrisedPrefix(shared, i)) for i, s in enumerate(chosen)]
         if self.shift_positions:

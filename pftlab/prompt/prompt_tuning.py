@@ -91,15 +91,15 @@ class PromptTuning(Method):
         )
 
     def delta(self, site: Site) -> SoftPrompt:
-        words: Tensor = site.host.get_input_embeddings().weight.detach()  # type: ignore[operator]
-        return SoftPrompt(self._start(words.float()), self.position)
+        return SoftPrompt(self._start(site), self.position)
 
-    def _start(self, words: Tensor) -> Tensor:
-        n, d = self.length, words.shape[1]
+    def _start(self, site: Site) -> Tensor:
+        (n, d), device = (self.length, site.words.shape[1]), site.device
         if self.start == "uniform":
-            return torch.empty(n, d, device=words.device).uniform_(-0.5, 0.5)
+            return torch.empty(n, d, device=device).uniform_(-0.5, 0.5)
         if self.start == "normal":
-            return torch.randn(n, d, device=words.device)
+            return torch.randn(n, d, device=device)
+        words = site.words.detach().float()
         if self.start == "vocabulary":
             population = min(self.population, len(words))
             chosen = (

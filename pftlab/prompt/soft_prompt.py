@@ -2,8 +2,7 @@
 
 from torch import Tensor, nn
 
-from ..core import BadValue, planted
-from ..core.sequence import Prompt
+from ..core import BadValue, Prompt, planted
 
 
 class SoftPrompt(Prompt):
@@ -21,7 +20,7 @@ class SoftPrompt(Prompt):
         """The prompt (n, d) as the model reads it."""
         return self.P
 
-    def forward(self, embedded: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, embedded: Tensor) -> Tensor:
         return self.vectors().expand(len(embedded), -1, -1)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..core import Method, Refused
-from ..core.sites import base_prefix, sites
+from ..core import Method, Refused, base_prefix, is_planted
+from ..core.sites import sites
 from ..facts import FACTS
 
 
@@ -44,7 +44,7 @@ class BitFit(Method):
         biases = [
             name
             for name, _ in model.named_parameters()
-            if name.startswith(prefix) and name.split(".")[-1] == "bias" and ".pft_" not in name
+            if name.startswith(prefix) and name.split(".")[-1] == "bias" and not is_planted(name)
         ]
         if self.at is None and self.layers is None:
             return biases
@@ -52,7 +52,7 @@ class BitFit(Method):
             blocks = tuple(f"{site.path}." for site in sites(model, ("block",), self.layers))
             return [name for name in biases if name.startswith(blocks)]
         chosen = sites(model, self.at, self.layers)
-        if fused := [site for site in chosen if site.place.parts > 1]:
+        if fused := [site for site in chosen if not site.slice.is_whole]:
             raise Refused(
                 f"{fused[0].name} is a slice of a fused projection in this {type(model).__name__}, "
                 "and a parameter can only be trained as a whole. Use "

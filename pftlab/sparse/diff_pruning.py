@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from ..core import BadValue, Delta, Method, Site, planted
-from ..core.weights import WeightDelta
+from ..core import BadValue, Delta, Method, Site, WeightDelta, planted
 from ..facts import FACTS
 from .mask import every_weight
 
@@ -90,7 +89,7 @@ class Diff(WeightDelta):
         with torch.no_grad():
             self.w[self.mask] = packed["values"].to(self.w)
 
-    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, weight: Tensor) -> Tensor:
         gates = self.gates() if self.mask is None else self.mask
         return weight + gates * self.w
 

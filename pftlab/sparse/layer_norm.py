@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..core import Method, UnknownName
-from ..core.sites import norm_parameters
+from ..core import Method, UnknownName, norm_parameters
 from ..facts import FACTS
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Refused, Site, planted
-from ..core.weights import WeightDelta, parameter_sites
+from ..core import BadValue, Delta, Method, Refused, Site, WeightDelta, parameter_sites, planted
 from ..facts import FACTS
 
 
@@ -31,7 +30,7 @@ class SparseValues(WeightDelta):
         if "places" in packed and packed["places"].shape != self.places.shape:
             self.move_to(packed["places"].to(self.places.device))
 
-    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, weight: Tensor) -> Tensor:
         return weight.flatten().index_add(0, self.places, self.values).view_as(weight)
 
 

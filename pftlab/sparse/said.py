@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Site
-from ..core.weights import WeightDelta
+from ..core import BadValue, Delta, Method, Site, WeightDelta
 from ..facts import FACTS
 from .fastfood import Fastfood
 from .mask import every_weight
@@ -31,7 +30,7 @@ class Projected(WeightDelta):
         self.scale = nn.Parameter(torch.ones(())) if scaled else 1.0
         self.project = Fastfood(shape.numel(), seed)
 
-    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, weight: Tensor) -> Tensor:
         return weight + self.scale * self.project(self.theta).view_as(weight)
 
 
@@ -63,7 +62,7 @@ class IntrinsicDID(Method):
                 f"dimension={self.dimension}: this model has {len(sites)} parameter tensors, and "
                 f"{scales} of the dimensions are their scales. Give more than {scales}."
             )
-        device = next(model.parameters()).device
+        device = sites[0].device
         theta = nn.Parameter(torch.zeros(self.dimension - scales, device=device))
         return [
             (

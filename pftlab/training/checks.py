@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..core.architectures import architecture
 from ..core.errors import BadValue, UnknownName
 from ..core.record import attached
-from ..core.sites import architecture
 from ..tasks import Task
 from ..tasks.encoding import IGNORED, Example
 from ..tasks.metrics import check_libraries

@@ -12,7 +12,7 @@ import numpy as np
 import traitlets
 from torch import Tensor, nn
 
-from ..core.delta import planted
+from ..core import planted
 from ..core.errors import BadValue
 from ..low_rank.adalora import AdaLoRA, SVDUpdate
 from ..plots import GREY, canvas, style

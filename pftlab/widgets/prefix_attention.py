@@ -14,10 +14,9 @@ import traitlets
 from torch import Tensor, nn
 
 from ..bases import load_tokenizer
-from ..core.attention import KeysValues
-from ..core.delta import plant, planted, uproot
+from ..core import KeysValues, config_of, plant, planted, uproot
 from ..core.errors import BadValue, Refused
-from ..core.sites import config_of, sites
+from ..core.sites import sites
 from ..plots import FAMILIES, GREY, canvas, style
 from .figure import InteractiveFigure, packed, unpacked
 
@@ -41,7 +40,7 @@ class Watcher(KeysValues):
         super().__init__()
         self.causal = causal
 
-    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         self.keys = keys  # the prefix was planted before, and stands in front
         return keys, values
 

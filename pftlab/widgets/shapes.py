@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from math import isqrt
 from typing import Any
 
+from ..core import norm_parameters
 from ..core.count import count
 from ..core.errors import Refused
-from ..core.sites import norm_parameters, sites
+from ..core.sites import sites
 from ..experiments.sizes import SIZES, blank
 from ..finetune.layers import above
 

@@ -6,9 +6,8 @@ from oracle import delta_at, states
 from tiny import batch, perturb, tiny
 
 import pftlab as pft
-from pftlab.adapter.mad_x import Coupling, Invertible
+from pftlab.adapter.mad_x import Coupling, Invertible, word_scores
 from pftlab.core import planted
-from pftlab.core.sites import word_scores
 from pftlab.experiments.sizes import blank
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import pftlab as pft
 from pftlab.core import checkpoint, trainable_state
 from pftlab.core.ports.steps import announced
-from pftlab.core.weights import WeightDelta
+from pftlab.core.ports.weight import WeightDelta
 from pftlab.exchange import peft
 from pftlab.training import Lifecycle
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import pftlab as pft
 from pftlab.core import Delta, Method, Site
-from pftlab.core.attention import KeysValues
+from pftlab.core.ports.attention import KeysValues
 from pftlab.low_rank.lora import LoRA, LowRank
 from pftlab.prompt.prefix import Prefix
 
@@ -137,8 +137,8 @@ class Cached(KeysValues):
         super().__init__()
         self.inner = Prefix(torch.randn(2, 3, 8), torch.randn(2, 3, 8))
 
-    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        keys, values = self.inner(keys, values)
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self.inner(x, keys, values)
         return keys.roll(-3, 2), values.roll(-3, 2)
 
 

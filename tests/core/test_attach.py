@@ -12,6 +12,7 @@ from torch import nn
 
 import pftlab as pft
 from pftlab.core import Delta, Method, Site, trainable_state
+from pftlab.core.handover import Handover
 from pftlab.core.heads import head_parameters
 from pftlab.core.record import record_of
 from pftlab.core.trained import load_trainable_state
@@ -143,7 +144,7 @@ def test_two_sites_of_one_module_are_two_attachments() -> None:
 
 
 def test_a_kill_while_planting_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pftlab.core import attention
+    from pftlab.core.ports import attention
 
     def interrupted(model: nn.Module) -> None:
         raise KeyboardInterrupt
@@ -258,10 +259,12 @@ def test_tapped_inputs_do_not_linger() -> None:
     model.train()
     with pft.disabled(model):
         model(**batch("bert"))
-    taps = [m for n, m in model.named_modules() if n.endswith("_tap")]
-    assert taps and all(tap.x is None for tap in taps)
-    taps[0].x = torch.ones(1, requires_grad=True) * 2  # as an interrupted pass would leave it
-    assert next(m for n, m in copy.deepcopy(model).named_modules() if n.endswith("_tap")).x is None
+    hooks = [h for m in model.modules() for h in m._forward_hooks.values()]
+    passed_on = [a for h in hooks for a in getattr(h, "args", ()) if isinstance(a, Handover)]
+    assert passed_on and not any(each._left for each in passed_on)
+    passed_on[0].leave(torch.ones(1, requires_grad=True) * 2)  # as an interrupted pass would
+    assert copy.deepcopy(passed_on[0]).look() is None
+    copy.deepcopy(model)
 
 
 def test_the_record_survives_copies() -> None:

@@ -7,8 +7,8 @@ import torch
 from tiny import tiny
 
 import pftlab as pft
-from pftlab.core.delta import plant, planted, uproot
-from pftlab.core.sequence import Prompt
+from pftlab.core import plant, planted, uproot
+from pftlab.core.ports.sequence import Prompt
 
 
 class Numbers(Prompt):
@@ -18,7 +18,7 @@ class Numbers(Prompt):
         super().__init__()
         self.position, self.length = position, length
 
-    def forward(self, embedded: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, embedded: torch.Tensor) -> torch.Tensor:
         numbers = torch.arange(100, 100 + self.length).to(embedded.dtype)
         return numbers[None, :, None].expand(len(embedded), -1, embedded.shape[2])
 

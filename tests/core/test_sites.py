@@ -9,14 +9,9 @@ from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration
 
 import pftlab as pft
-from pftlab.core import Delta
-from pftlab.core.delta import plant
-from pftlab.core.sites import (
-    ARCHITECTURES,
-    norm_parameters,
-    with_cross_attention,
-    word_scores,
-)
+from pftlab.adapter.mad_x import word_scores
+from pftlab.core import Delta, norm_parameters, plant, with_cross_attention
+from pftlab.core.architectures import ARCHITECTURES
 
 BASES = ("bert", "roberta", "distilbert", "electra", *("gpt2", "opt", "gpt_neox"), "llama", "t5")
 
@@ -87,7 +82,7 @@ def test_widths_fit_what_passes_through(name: str) -> None:
     for site in chosen:
         x, h = seen[site.name]
         assert h == site.d_out, site.name
-        assert x in (site.d_in, -1), site.name
+        assert x == (-1 if site.x_width is None else site.x_width), site.name
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama", "bert"])
@@ -143,7 +138,7 @@ def test_an_unknown_architecture_is_told_how_to_become_known() -> None:
 
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = ViTModel(ViTConfig(**shape, intermediate_size=16, image_size=16, patch_size=8))
-    with pytest.raises(pft.UnknownName, match=r"'vit'.*bert.*pftlab/core/sites.py"):
+    with pytest.raises(pft.UnknownName, match=r"'vit'.*bert.*pftlab/core/architectures.py"):
         pft.LoRA().attach(model)
     with pytest.raises(pft.BadValue, match="no transformers model"):
         pft.LoRA().attach(nn.Linear(3, 3))

@@ -10,9 +10,9 @@ from tiny import batch, padded, tiny
 from torch import Tensor
 
 import pftlab as pft
-from pftlab.core.attention import KeysValues
-from pftlab.core.delta import plant, planted, uproot
-from pftlab.core.sequence import TextMask
+from pftlab.core import plant, planted, uproot
+from pftlab.core.ports.attention import KeysValues
+from pftlab.core.ports.sequence import TextMask
 
 
 def watched(name: str) -> tuple[Any, TextMask]:
@@ -27,10 +27,11 @@ def test_words_are_told_from_padding(name: str) -> None:
     plain, inputs = batch(name), padded(name, batch(name))
     with torch.no_grad():
         model(**inputs)
-        assert torch.equal(text.of(torch.zeros(2, 10, 4)), inputs["attention_mask"].bool())
+        assert torch.equal(text.of(torch.zeros(2, 10, 4)).real, inputs["attention_mask"].bool())
         plain.pop("attention_mask")
         model(**plain)
-    assert text.of(torch.zeros(2, 7, 4)).all() and text.begins
+    now = text.of(torch.zeros(2, 7, 4))
+    assert now.real.all() and now.begins
     with pytest.raises(pft.Refused, match="7 positions and the hidden states have 9"):
         text.of(torch.zeros(2, 9, 4))
 
@@ -40,12 +41,12 @@ def test_a_cache_says_that_the_text_has_begun() -> None:
     inputs = batch("gpt2")
     with torch.no_grad():
         cache = model(**inputs, use_cache=True).past_key_values
-        assert text.begins
+        assert text.of(torch.zeros(2, 7, 4)).begins
         mask = torch.cat([inputs["attention_mask"], torch.tensor([[1], [0]])], 1)
         word = torch.tensor([[5], [6]])
         model(input_ids=word, attention_mask=mask, past_key_values=cache)
-    assert not text.begins
-    assert text.of(word[..., None]).tolist() == [[True], [False]]
+    assert not text.of(word[..., None]).begins
+    assert text.of(word[..., None]).real.tolist() == [[True], [False]]
 
 
 def test_embedded_words_and_masks_of_other_shapes() -> None:
@@ -53,8 +54,8 @@ def test_embedded_words_and_masks_of_other_shapes() -> None:
     ids = batch("bert")["input_ids"]
     with torch.no_grad():
         model(inputs_embeds=model.bert.embeddings.word_embeddings(ids))
-        assert text.real is not None and text.real.shape == (2, 7)
-        assert copy.deepcopy(text).real is None
+        assert text.of(torch.zeros(2, 7, 4)).real.shape == (2, 7)
+        assert text.latest and not copy.deepcopy(text).latest
         with pytest.raises(pft.Refused, match="not of 3 dimensions"):
             model(input_ids=ids, attention_mask=torch.ones(2, 7, 7))
 
@@ -62,11 +63,10 @@ def test_embedded_words_and_masks_of_other_shapes() -> None:
 class Reader(KeysValues):
     """Looks at what its attention module reads."""
 
-    reads_input = True
     seen: Tensor
 
-    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        self.seen = self.read()
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        self.seen = x
         return keys, values
 
 
@@ -78,7 +78,7 @@ def test_keys_and_values_may_know_what_attention_reads(name: str) -> None:
     plant(site, "reader", reader)
     seen = states(model, batch(name), site.path)[site.path][0]
     assert torch.equal(reader.seen, seen)
-    assert getattr(*reader.tapped).x is None  # type: ignore[misc]
+    assert reader.reading.look() is None
     uproot(site.host, "pft_reader")
     assert not list(planted(model)) and not site.host._forward_pre_hooks
     assert not any("reader" in path for path, _ in model.named_modules())

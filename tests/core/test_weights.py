@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import pftlab as pft
 from pftlab.core import Delta, Method, Site
-from pftlab.core.weights import WeightDelta, parameter_sites
+from pftlab.core.ports.weight import WeightDelta, parameter_sites
 
 UP = "bert.encoder.layer.0.intermediate.dense"
 
@@ -35,7 +35,7 @@ class Negate(WeightDelta):
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(1))
 
-    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, weight: Tensor) -> Tensor:
         return -weight
 
     def shown(self, weight: Tensor) -> Any:
@@ -47,7 +47,7 @@ class Shift(WeightDelta):
         super().__init__()
         self.by = nn.Parameter(torch.ones(1))
 
-    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, weight: Tensor) -> Tensor:
         return weight + self.by
 
 

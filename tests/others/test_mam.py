@@ -6,7 +6,7 @@ from tiny import batch, perturb, tiny
 
 import pftlab as pft
 from pftlab.core import planted
-from pftlab.core.sequence import PositionShift
+from pftlab.core.ports.sequence import PositionShift
 from pftlab.experiments.sizes import blank
 
 

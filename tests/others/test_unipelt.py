@@ -137,7 +137,7 @@ def test_what_the_prefix_read_does_not_linger_when_disabled() -> None:
     model = small(pieces=("prefix",)).attach(tiny("bert"))
     with pft.disabled(model):
         model(**batch("bert"))
-    taps = [m for n, m in model.named_modules() if n.endswith("_tap")]
-    assert taps and all(tap.x is None for tap in taps)
+    prefixes = [delta for *_, delta in planted(model) if isinstance(delta, GatedPrefix)]
+    assert prefixes and all(prefix.reading.look() is None for prefix in prefixes)
     pft.detach(model)
     assert not any("pft_" in n for n, _ in model.named_modules())

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tiny import batch, method, perturb, tiny
 
 import pftlab as pft
-from pftlab.core.sites import config_of
+from pftlab.core import config_of
 from pftlab.exchange.peft import FORMS
 
 TOLERANCE = 1e-5

@@ -8,7 +8,7 @@ from tiny import batch, tiny
 
 import pftlab as pft
 from pftlab.core import planted
-from pftlab.core.attention import KeysValues
+from pftlab.core.ports.attention import KeysValues
 from pftlab.experiments.sizes import blank
 from pftlab.prompt.llama_adapter import ZeroInitAttention
 
@@ -33,7 +33,7 @@ def test_adds_a_gated_second_softmax(name: str) -> None:
             model(**batch(name))
     finally:
         ZeroInitAttention.finish = real  # type: ignore[method-assign]
-    key, value = delta.projections
+    key, value = (s for s in pft.sites(model, ("attention.key", "attention.value")) if s.layer == 0)
     query, heads = seen["query"], seen["query"].shape[1]
     width = query.shape[-1]
     bias = [0.0, 0.0]
@@ -61,4 +61,4 @@ def test_is_not_a_prefix() -> None:
     delta = next(d for *_, d in planted(pft.LLaMAAdapter(length=3).attach(tiny("llama"))))
     assert isinstance(delta, KeysValues)
     keys = torch.randn(1, 2, 5, 8)
-    assert delta(keys, keys)[0] is keys
+    assert delta(torch.randn(1, 5, 32), keys, keys)[0] is keys

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 import pftlab as pft
-from pftlab.core.delta import planted
+from pftlab.core import planted
 from pftlab.core.trained import trainable_state
 from pftlab.experiments import summarise
 from pftlab.experiments.memory import step_memory

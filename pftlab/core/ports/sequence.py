@@ -1,4 +1,6 @@
-"""Extra positions in the sequence of embedded tokens: the mechanism of soft prompts.
+"""The sequence of embedded words: a delta puts vectors among them, or only looks at it.
+
+    X  ←  X with delta(X) among its words
 
 The prompt lives wholly inside the stack of layers: one hook inserts it before the first layer,
 with its attention mask, token types and positions, another takes its positions out of what the
@@ -7,19 +9,52 @@ classifies by, the logits of every token. During generation only the first call,
 cache, inserts; later calls make room for what the cache already holds.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from .delta import Delta
-from .errors import BadValue, Refused
-from .sites import Site, architecture
+from ..architectures import architecture
+from ..delta import Delta, delta_in
+from ..errors import BadValue, Refused
+from ..handover import Handover
+from ..places import Port, Site
 
 
-class Prompt(Delta):
+class MakesVectors(Protocol):
+    """The call of a prompt."""
+
+    def __call__(self, embedded: Tensor) -> Tensor:
+        """Embedded tokens (B, T, d) → vectors (B, n, d)."""
+
+
+class OnSequence(Delta):
+    """What is planted at a stack of layers and sees the words that it is called with.
+
+    Attributes:
+        names: of the arguments of the stack, in their order; set when planted.
+    """
+
+    ports: ClassVar[tuple[Port, ...]] = (Port.SEQUENCE,)
+    names: tuple[str, ...] = ()
+
+    def connect(self, site: Site, name: str) -> Iterator[RemovableHandle]:
+        """Register the hooks with which this delta, `name` in its host, acts."""
+        raise NotImplementedError
+
+
+def plant(site: Site, name: str, delta: Delta) -> Iterator[RemovableHandle]:
+    """Connect the delta `name` with the stack of `site`."""
+    assert isinstance(delta, OnSequence)
+    delta.names = tuple(signature(site.host.forward).parameters)
+    yield from delta.connect(site, name)
+
+
+class Prompt(OnSequence):
     """Trainable vectors that are inserted into the sequence of embedded tokens.
 
     forward: embedded tokens (B, T, d) → prompt (B, n, d)
@@ -35,17 +70,56 @@ class Prompt(Delta):
     length: int
     position: int | tuple[int, ...] | None = None
     places: tuple[int, ...] | None = None  # of each vector, unless they stand in one block
-    tokens_at: Tensor | None = None  # (B, T): where the tokens are in the sequence with prompt
     limit: int | None
     offset: int
-    names: tuple[str, ...]
-    inserted: bool
 
-    def forward(self, embedded: Tensor) -> Tensor:  # type: ignore[override]
-        raise NotImplementedError
+    def __init__(self) -> None:
+        super().__init__()
+        self.inserted = Handover()  # where, from the beginning of the stack to its end
+
+    def connect(self, site: Site, name: str) -> Iterator[RemovableHandle]:
+        """Register the hooks that insert the prompt and take it out again.
+
+        Raises:
+            BadValue: the prompt leaves no room for text, or a vector has no place.
+            Refused: a place is counted from an end that moves.
+        """
+        table, model, stack = architecture(site.model), site.model, site.host
+        encodes = site.path.endswith("encoder")
+        decoder = getattr(model.base_model, "decoder", None) if encodes else None
+        reads_first = table.first_token_is_read
+        if self.position is None:
+            self.position = int(reads_first)
+        if isinstance(self.position, tuple):
+            if len(self.position) != self.length:
+                raise BadValue(
+                    f"position has {len(self.position)} places for {self.length} vectors. "
+                    "Give each vector its place."
+                )
+            if min(self.position) < 0 and not reads_first and decoder is None:
+                raise Refused(
+                    f"A {type(model).__name__} reads from left to right and adds words at the "
+                    "end: a place counted from there would move with each. Count all places from "
+                    "the front."
+                )
+            self.places = self.position
+        elif self.position and not reads_first:  # such models are padded on the left
+            self.places = (self.position,) * self.length
+        # A prompt in front of [CLS] is kept for a head that reads position 0: this is what Hugging
+        # Face PEFT's checkpoints were trained with.
+        classifies = "ForSequenceClassification" in type(model).__name__
+        keeps = decoder is not None or (reads_first and classifies and self.position == 0)
+        self.limit, self.offset = _limit(site, self.length), table.position_offset
+        yield stack.register_forward_pre_hook(partial(_insert, name), with_kwargs=True)
+        if not keeps:
+            # the prompt inserted last leaves first
+            yield stack.register_forward_hook(partial(_remove, name), prepend=True)
+        if decoder is not None:
+            widen = partial(_widen_encoder_mask, self.length, self.places)
+            yield decoder.register_forward_pre_hook(widen, with_kwargs=True)
 
 
-class PositionShift(Delta):
+class PositionShift(OnSequence):
     """Moves every token `length` positions on, as if a prompt of that length stood in front.
 
     A prefix of keys and values takes no positions by itself. The original code of prefix tuning
@@ -53,99 +127,68 @@ class PositionShift(Delta):
     """
 
     limit: int | None
-    names: tuple[str, ...]
     offset: int
 
     def __init__(self, length: int):
         super().__init__()
         self.length = length
 
+    def connect(self, site: Site, name: str) -> Iterator[RemovableHandle]:
+        """Register the hook that moves the positions, where the stack has any."""
+        if "position_ids" in self.names:  # else they are relative, and a shift changes nothing
+            self.limit = _limit(site, self.length)
+            self.offset = architecture(site.model).position_offset
+            yield site.host.register_forward_pre_hook(partial(_shift, name), with_kwargs=True)
 
-class TextMask(Delta):
+
+class Text(NamedTuple):
+    """The words that one pass reads.
+
+    Attributes:
+        real: True where a position holds a word and no padding, (B, T).
+        begins: whether the pass reads the beginning of the text; False: a cache holds it.
+    """
+
+    real: Tensor
+    begins: bool
+
+
+class TextMask(OnSequence):
     """Knows which positions hold text; rewrites nothing.
 
     A method plants one at the site "sequence" and gives it to those of its deltas that must tell
     text from padding, or the prompt from what is generated behind it.
-
-    Attributes:
-        begins: whether this pass reads the beginning of the text; False: a cache holds it.
     """
-
-    names: tuple[str, ...]
 
     def __init__(self) -> None:
         super().__init__()
-        self.real: Tensor | None = None
-        self.begins = True
+        self.reading = Handover()
+        # Gradient checkpointing computes layers once more when the pass is over, on a GPU in a
+        # thread of PyTorch's own. They find here what the last pass on their device has read.
+        self.latest: dict[torch.device, Text] = {}
 
-    def of(self, h: Tensor) -> Tensor:
-        """True where `h` (B, T, d) stands for a word and not for padding: (B, T).
+    def connect(self, site: Site, name: str) -> Iterator[RemovableHandle]:
+        """Register the hooks that look at the words, and forget them behind the last layer."""
+        yield site.host.register_forward_pre_hook(partial(_watch, name), with_kwargs=True)
+        yield site.host.register_forward_hook(partial(_forget, name), always_call=True)
+
+    def of(self, h: Tensor) -> Text:
+        """The text of which `h` (B, T, d) holds the hidden states.
 
         Raises:
             Refused: h has other positions than the text.
         """
-        assert self.real is not None, "the stack has not been called"
-        if self.real.shape[1] != h.shape[1]:
+        text: Text | None = self.reading.look() or self.latest.get(h.device)
+        assert text is not None, "the stack has not been called"
+        if text.real.shape[1] != h.shape[1]:
             raise Refused(
-                f"The text has {self.real.shape[1]} positions and the hidden states have "
+                f"The text has {text.real.shape[1]} positions and the hidden states have "
                 f"{h.shape[1]}. Attach what inserts a prompt first, and this method behind it."
             )
-        return self.real
+        return text
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"real": None}  # copies start empty
-
-
-def hook(site: Site, name: str, delta: Delta) -> list[Any]:
-    """Register the hooks that insert the prompt `name` of the stack and take it out again.
-
-    Raises:
-        BadValue: the prompt leaves no room for text, or a vector has no place.
-        Refused: a place is counted from an end that moves.
-    """
-    if isinstance(delta, PositionShift):
-        return _hook_shift(site, name, delta)
-    if isinstance(delta, TextMask):
-        delta.names = tuple(signature(site.host.forward).parameters)
-        return [site.host.register_forward_pre_hook(partial(_watch, name), with_kwargs=True)]
-    if not isinstance(delta, Prompt):
-        raise BadValue(
-            f"The site 'sequence' takes a Prompt, not a {type(delta).__name__}. "
-            "Plant this delta at another site."
-        )
-    table, model, stack = architecture(site.model), site.model, site.host
-    decoder = getattr(model.base_model, "decoder", None) if site.path.endswith("encoder") else None
-    reads_first = table.first_token_is_read
-    if delta.position is None:
-        delta.position = int(reads_first)
-    if isinstance(delta.position, tuple):
-        if len(delta.position) != delta.length:
-            raise BadValue(
-                f"position has {len(delta.position)} places for {delta.length} vectors. "
-                "Give each vector its place."
-            )
-        if min(delta.position) < 0 and not reads_first and decoder is None:
-            raise Refused(
-                f"A {type(model).__name__} reads from left to right and adds words at the end: a "
-                "place counted from there would move with each. Count all places from the front."
-            )
-        delta.places = delta.position
-    elif delta.position and not reads_first:  # such models are padded on the left
-        delta.places = (delta.position,) * delta.length
-    # A prompt in front of [CLS] is kept for a head that reads position 0: this is what Hugging
-    # Face PEFT's checkpoints were trained with.
-    classifies = "ForSequenceClassification" in type(model).__name__
-    keeps = decoder is not None or (reads_first and classifies and delta.position == 0)
-    delta.limit, delta.offset = _limit(site, delta.length), table.position_offset
-    delta.names = tuple(signature(stack.forward).parameters)
-    hooks = [stack.register_forward_pre_hook(partial(_insert, name), with_kwargs=True)]
-    if not keeps:
-        # the prompt inserted last leaves first
-        hooks.append(stack.register_forward_hook(partial(_remove, name), prepend=True))
-    if decoder is not None:
-        widen = partial(_widen_encoder_mask, delta.length, delta.places)
-        hooks.append(decoder.register_forward_pre_hook(widen, with_kwargs=True))
-    return hooks
+        return self.__dict__ | {"latest": {}}  # copies start empty
 
 
 def _limit(site: Site, length: int) -> int | None:
@@ -163,17 +206,9 @@ def _limit(site: Site, length: int) -> int | None:
     return limit if table.learned_positions else None
 
 
-def _hook_shift(site: Site, name: str, delta: PositionShift) -> list[Any]:
-    names = tuple(signature(site.host.forward).parameters)
-    if "position_ids" not in names:
-        return []  # relative positions: a shift of all tokens changes nothing
-    delta.names, delta.limit = names, _limit(site, delta.length)
-    delta.offset = architecture(site.model).position_offset
-    return [site.host.register_forward_pre_hook(partial(_shift, name), with_kwargs=True)]
-
-
 def _shift(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-    shift: Any = getattr(stack, name)
+    shift = delta_in(stack, name)
+    assert isinstance(shift, PositionShift)
     if not shift.active:
         return None
     kwargs = dict(zip(shift.names, args, strict=False)) | kwargs
@@ -188,22 +223,36 @@ def _shift(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tupl
 
 
 def _watch(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> None:
-    text: Any = getattr(stack, name)
+    text = delta_in(stack, name)
+    assert isinstance(text, TextMask)
     if not text.active:
         return
     kwargs = dict(zip(text.names, args, strict=False)) | kwargs
     words = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
     mask, cache = kwargs.get("attention_mask"), kwargs.get("past_key_values")
+    _check_mask(mask, "Telling text from padding")
+    begins = cache is None or int(cache.get_seq_length()) == 0
+    if mask is None:
+        real = torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
+    else:
+        real = mask[:, -words.shape[1] :].bool()
+    text.reading.leave(Text(real, begins))
+    text.latest[words.device] = Text(real, begins)
+
+
+def _forget(name: str, stack: nn.Module, args: tuple, output: Any) -> None:
+    text = delta_in(stack, name)
+    assert isinstance(text, TextMask)
+    text.reading.take()
+
+
+def _check_mask(mask: Tensor | None, who: str) -> None:
     if mask is not None and mask.dim() != 2:
         raise Refused(
-            f"Telling text from padding needs an attention mask of shape (batch, length), not of "
-            f"{mask.dim()} dimensions. Pass the tokenizer's mask."
+            f"{who} needs an attention mask of shape (batch, length), not of {mask.dim()} "
+            "dimensions. Pass the tokenizer's mask; a static cache makes such a mask of it when a "
+            "model generates, so use the dynamic one there."
         )
-    text.begins = cache is None or int(cache.get_seq_length()) == 0
-    if mask is None:
-        text.real = torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
-    else:
-        text.real = mask[:, -words.shape[1] :].bool()
 
 
 def _positions(kwargs: dict) -> Tensor:
@@ -217,20 +266,22 @@ def _positions(kwargs: dict) -> Tensor:
 
 
 def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-    prompt: Any = getattr(stack, name)
+    prompt = delta_in(stack, name)
+    assert isinstance(prompt, Prompt)
+    prompt.inserted.take()  # of a pass that an error has ended
     if not prompt.active:
         return None
     kwargs = dict(zip(prompt.names, args, strict=False)) | kwargs
-    n, at = prompt.length, prompt.position
+    n, at = prompt.length, prompt.position if isinstance(prompt.position, int) else 0
     mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
-    if mask is not None and mask.dim() != 2:
-        raise Refused(
-            f"A soft prompt needs an attention mask of shape (batch, length), not of "
-            f"{mask.dim()} dimensions. Pass the tokenizer's mask."
-        )
+    _check_mask(mask, "A soft prompt")
     cache = kwargs.get("past_key_values")
-    prompt.inserted = cache is None or int(cache.get_seq_length()) == 0
-    if prompt.inserted:
+    if getattr(cache, "is_compileable", False):
+        raise Refused(
+            "A static cache has room for the words alone, and a soft prompt stands among them. Use "
+            "the dynamic cache, which grows: leave cache_implementation out."
+        )
+    if cache is None or int(cache.get_seq_length()) == 0:
         embedded = kwargs.pop("inputs_embeds", None)
         ids = kwargs.pop("input_ids", None)
         if embedded is None:
@@ -240,12 +291,14 @@ def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
                 f"{embedded.shape[1]} tokens and a prompt of {n} do not fit into the "
                 f"{prompt.limit} positions of this model. Shorten the text or the prompt."
             )
-        vectors = prompt(embedded).to(embedded.dtype)
+        make: MakesVectors = prompt
+        vectors = make(embedded).to(embedded.dtype)
         order = None
         if prompt.places is not None:
             tokens = embedded.new_ones(embedded.shape[:2]) if mask is None else mask
             order = _order(prompt.places, tokens)
-            prompt.tokens_at = order.argsort(1)[:, : embedded.shape[1]]
+        where = None if order is None else order.argsort(1)[:, : embedded.shape[1]]
+        prompt.inserted.leave((at, where))
         kwargs["inputs_embeds"] = _join(embedded, vectors, at, order)
         if (types := kwargs.get("token_type_ids")) is not None:
             kwargs["token_type_ids"] = _join(types, types[:, :1].expand(-1, n), at, order)
@@ -324,10 +377,12 @@ def _widened(mask: Tensor, n: int, places: tuple[int, ...] | None) -> Tensor:
 
 
 def _remove(name: str, stack: nn.Module, args: tuple, output: Any) -> Any:
-    prompt: Any = getattr(stack, name)
-    if not prompt.active or not prompt.inserted:
+    prompt = delta_in(stack, name)
+    assert isinstance(prompt, Prompt)
+    inserted: tuple[int, Tensor | None] | None = prompt.inserted.take()
+    if inserted is None:
         return None
-    start, tokens_at, prompt.tokens_at = prompt.position, prompt.tokens_at, None
+    start, tokens_at = inserted  # (B, T): where the tokens are in the sequence with prompt
 
     def cut(h: Tensor) -> Tensor:
         if tokens_at is not None:
