@@ -1,6 +1,7 @@
 """The command line: `pftlab --help`."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -98,6 +99,8 @@ Examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 for an error, 130 after Ctrl-C."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a code page of Windows lacks some of our signs
+        sys.stdout.reconfigure(errors="replace")
     try:
         method = _method_in(words)
         parser = _parser(method)

@@ -296,7 +296,8 @@ def _factors(words: str) -> tuple[float, ...]:
 
 
 def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    everything = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(data, indent=2, ensure_ascii=not everything))
 
 
 def classroom(given: argparse.Namespace) -> None:

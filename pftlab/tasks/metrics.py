@@ -127,7 +127,8 @@ def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> flo
     """
     computer = _library("bleu").BLEU(force=True)  # force: no warning about a space before a stop
     streams = [list(stream) for stream in zip_longest(*references)]  # None: no further reference
-    return computer.corpus_score(list(predictions), streams).score / 100
+    score = computer.corpus_score(list(predictions), streams).score
+    return min(1.0, score / 100)  # rounding takes a perfect score above 100
 
 
 def rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
