@@ -16,8 +16,10 @@ from typing import Any
 from ..core.errors import BadValue, Unavailable
 from ..core.files import check_writable
 
-#: The folder of the book's own results, in a checkout.
-STORED = Path(__file__).resolve().parents[2] / "book" / "results"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_CHECKOUT = _PACKAGE.parent / "book" / "results"
+#: The folder of the book's own results: in a checkout, or where a wheel carries them.
+STORED = _CHECKOUT if _CHECKOUT.is_dir() else _PACKAGE / "stored"
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def load_results(
 
     Args:
         paths: a file, a folder of .jsonl files, or several of them; None: the book's own
-            results, `book/results`, in a checkout.
+            results, `STORED`.
         searches: the runs of learning-rate searches, which have no test scores, in place of the
             others.
         **equal: keep the results with these values, such as method="lora", seed=0; `base` and
@@ -138,6 +140,11 @@ def load_results(
     results: list[Result] = []
     for path in map(Path, given):
         if not path.exists():
+            if path.is_relative_to(STORED):
+                raise Unavailable(
+                    f"This installation of pftlab lacks the book's results {path.name!r}. Install "
+                    "it again from its repository, or work in a checkout."
+                )
             raise Unavailable(
                 f"There are no results at {str(path)!r}. Give a .jsonl file or a folder of them; "
                 "`pftlab compare` writes one."

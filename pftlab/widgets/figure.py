@@ -20,7 +20,7 @@ try:
     import anywidget
 except ImportError as error:  # the package works without; the figures of the book do not
     raise Unavailable(
-        "Interactive figures need anywidget. Install it with: pip install 'pftlab[book]'."
+        "Interactive figures need anywidget. Install it with: pip install 'pftlab[notebook]'."
     ) from error
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The matrix that the book shows is the one that the contract keeps.
 
 After a method or a refusal was added, `pytest tests/contract/test_matrix.py --matrix
-book/appendix/matrix.json` writes it anew, and `tools/notebooks run book/appendix` the page.
+book/results/matrix.json` writes it anew, and `tools/notebooks run book/appendix` the page.
 """
 
 import json
@@ -15,7 +15,7 @@ from tiny import MODELS, method, tiny
 import pftlab as pft
 from pftlab import METHODS
 
-STORED = Path(__file__).resolve().parents[2] / "book" / "appendix" / "matrix.json"
+STORED = Path(__file__).resolve().parents[2] / "book" / "results" / "matrix.json"
 
 
 def test_the_book_shows_what_is_refused_and_why(

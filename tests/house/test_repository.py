@@ -1,5 +1,6 @@
 """What needs the address of the repository is there when it is known, and absent when it is not."""
 
+import html
 import importlib
 import re
 import struct
@@ -66,7 +67,8 @@ def test_with_an_address_all_links_have_it(tmp_path: Path) -> None:
         f"{REPOSITORY}/blob/main/book/index.ipynb",
         f"{BASE}book/index.html",
     }
-    assert f"pip install git+{REPOSITORY}@main" in found["index.html"]
+    install = f'%pip install "pftlab[notebook] @ git+{REPOSITORY}@main"'
+    assert f"<code>{html.escape(install)}</code>" in found["index.html"]
     assert f'"og:image" content="{BASE}_static/social-card.png"' in found["index.html"]
     assert f'"og:url" content="{BASE}book/other.html"' in found["other.html"]
     assert '<base href="/peft-book/">' in found["404.html"]

@@ -48,10 +48,10 @@ def ways_to_run(app: Sphinx, page: str, root: str) -> str:
         branch, name = app.config.pft_branch, repository.removeprefix("https://github.com/")
         colab = f"https://colab.research.google.com/github/{name}/blob/{branch}/{page}.ipynb"
         binder = f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/{page}.ipynb"
-        install = f"%pip install git+{repository}@{branch}"
+        install = f'%pip install "pftlab[notebook] @ git+{repository}@{branch}"'
         ways += [
             f'<a href="{colab}">Open it in Colab</a>; it needs a Google account. Add a first cell '
-            f"with <code>{install}</code> and run it.",
+            f"with <code>{html.escape(install)}</code> and run it.",
             f'<a href="{binder}">Open it in Binder</a>; it needs no account, and time to start.',
             f'<a href="{repository}/blob/{branch}/{page}.ipynb">Look at the source</a>.',
         ]
