@@ -23,6 +23,8 @@ from .hyperparameters import (
 from .table import print_table
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from ..core.method import Method
     from ..experiments import Grid, Summary
     from ..tasks import Task
@@ -145,34 +147,33 @@ def train(given: argparse.Namespace) -> None:
     """Train one method and save it."""
     cls, values = _method_of(given)
     check_writable(given.out)
-    from ..bases import load_base
     from ..core.count import count as count_parameters
     from ..registry import save
-    from ..training import evaluate
-    from ..training import train as train_model
-    from ..training.randomness import own_randomness
+    from ..training import fine_tune
 
     method, task = cls(**values), _task_of(given)
-    model = load_base(given.base, num_labels=task.num_labels, task=task.model_task, seed=given.seed)
-    with own_randomness(model.device, given.seed):
-        method.attach(model)
-    if not given.quiet:
-        print(f"{method.title} in {given.base}: {count_parameters(model)}", file=sys.stderr)
-    run = train_model(
-        model,
+
+    def tell(model: "PreTrainedModel") -> None:
+        if not given.quiet:
+            print(f"{method.title} in {given.base}: {count_parameters(model)}", file=sys.stderr)
+
+    done = fine_tune(
+        given.base,
+        method,
         task,
+        seed=given.seed,
+        begin=tell,
         steps=given.steps,
         batch_size=given.batch_size,
         max_length=given.max_length,
         lr=given.lr,
         precision=given.precision,
-        seed=given.seed,
         folder=given.out,
         progress=not given.quiet,
     )
+    model, run, test = done.model, done.run, done.test
     if run.interrupted:
         raise KeyboardInterrupt
-    test = evaluate(model, task, "test", max_length=given.max_length)
     save(model, given.out)
     with atomic_write(given.out / "run.json") as path:
         record = {**run.to_dict(), "test": test}

@@ -20,15 +20,14 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ..bases import load_base, random_weights
+from ..bases import load_base
 from ..core.attachment import detach
 from ..core.count import count
 from ..core.errors import BadValue, Unavailable
 from ..core.files import check_writable
 from ..core.method import Method
 from ..tasks import Task, load_task
-from ..training import evaluate, train
-from ..training.randomness import own_randomness
+from ..training import fine_tune
 from .memory import training_memory
 from .results import Result, append, key_of, load_results
 
@@ -204,24 +203,25 @@ class Grid:
             KeyboardInterrupt: it was stopped before its last step.
         """
         task = self.load_task()
-        model = self._model(task, job.seed)
-        with own_randomness(torch.device("cpu"), job.seed):
-            job.method.attach(model)
-        run = train(
-            model,
+        done = fine_tune(
+            self.base,
+            job.method,
             task,
+            seed=job.seed,
+            pretrained=self.pretrained,
+            test=not job.search,
             steps=self.steps,
             batch_size=self.batch_size,
             max_length=self.max_length,
             precision=self.precision,
             lr=job.lr,
-            seed=job.seed,
             evaluate_every=self.steps,
             progress=False,
         )
+        model: Any = done.model
+        run = done.run
         if run.interrupted:
             raise KeyboardInterrupt
-        test = {} if job.search else evaluate(model, task, "test", max_length=self.max_length)
         sha256 = model.pftlab_base.sha256
         return Result(
             key=self.key(job, sha256, task.fingerprint),
@@ -237,7 +237,7 @@ class Grid:
             training=self.protocol(job.lr),
             seed=job.seed,
             validation=run.metrics,
-            test=test,
+            test=done.test,
             parameters=asdict(count(model)),
             seconds=run.seconds,
             examples_per_second=run.examples_per_second,
@@ -253,21 +253,17 @@ class Grid:
             command=self.command,
         )
 
-    def _model(self, task: Task, seed: int) -> Any:
-        model = load_base(self.base, num_labels=task.num_labels, task=task.model_task, seed=seed)
-        return model if self.pretrained else random_weights(model, seed)
-
     def _try_methods(self, task: Task) -> str | None:
         """Attach every method once, so that one that cannot be is known before hours of work.
 
         Returns:
-            The sha256 of the base's weights.
+            The sha256 of the base's weights; None: they are random.
         """
-        model = self._model(task, self.seeds[0])
+        model: Any = load_base(self.base, num_labels=task.num_labels, task=task.model_task)
         for method in self.methods:
             method.attach(model)
             detach(model)
-        return model.pftlab_base.sha256
+        return model.pftlab_base.sha256 if self.pretrained else None
 
     def _searches(self) -> list[Job]:
         if not self.search:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .evaluation import evaluate
+    from .fine_tuning import FineTuned, fine_tune
     from .lifecycle import Lifecycle
     from .loop import train
     from .run import Run
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "evaluate": "evaluation",
+    "FineTuned": "fine_tuning",
+    "fine_tune": "fine_tuning",
     "train": "loop",
     "Lifecycle": "lifecycle",
     "Run": "run",
@@ -25,4 +28,12 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["Lifecycle", "LifecycleTrainer", "Run", "evaluate", "train"]
+__all__ = [
+    "FineTuned",
+    "Lifecycle",
+    "LifecycleTrainer",
+    "Run",
+    "evaluate",
+    "fine_tune",
+    "train",
+]

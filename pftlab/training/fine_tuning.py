@@ -1,0 +1,73 @@
+"""Fine-tuning in one call: load a base, attach a method, train it, score the test split."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from ..bases import load_base, random_weights
+from ..core.method import Method
+from ..tasks import Task, load_task
+from .evaluation import evaluate
+from .loop import train
+from .run import Run
+
+
+@dataclass
+class FineTuned:
+    """What `fine_tune` leaves.
+
+    Attributes:
+        model: with the method attached, as its best evaluation was.
+        run: the record of the training, with the scores on the validation split.
+        test: scores on the test split; empty if it was not asked for, or training was interrupted.
+    """
+
+    model: PreTrainedModel
+    run: Run
+    test: dict[str, float]
+
+
+def fine_tune(
+    base: str,
+    method: Method,
+    task: str | Task,
+    *,
+    seed: int = 0,
+    pretrained: bool = True,
+    test: bool = True,
+    begin: Callable[[PreTrainedModel], object] | None = None,
+    max_length: int = 128,
+    **arguments: Any,
+) -> FineTuned:
+    """Load `base` with the head that the task needs, attach `method`, train, and test.
+
+    Everything that is drawn at random is drawn with `seed`: the head, the method's parameters, the
+    order of the examples and dropout. The same call gives the same result.
+
+    Args:
+        base: for `load_base`: a name, a hub id or a folder.
+        method: with its hyper-parameters.
+        task: or its name, for `load_task`.
+        seed: of all that is random.
+        pretrained: False: the same architecture with random weights.
+        test: score the test split in the end.
+        begin: called with the model when the method is attached, before training.
+        max_length: in tokens, in training and in the test.
+        **arguments: of `train`: steps, batch_size, lr, folder, …
+
+    Raises:
+        What `load_base`, `load_task`, `attach`, `train` and `evaluate` raise.
+    """
+    task = load_task(task) if isinstance(task, str) else task
+    model = load_base(base, num_labels=task.num_labels, task=task.model_task, seed=seed)
+    if not pretrained:
+        model = random_weights(model, seed)
+    method.attach(model, seed=seed)
+    if begin is not None:
+        begin(model)
+    run = train(model, task, seed=seed, max_length=max_length, **arguments)
+    tests = test and not run.interrupted
+    scores = evaluate(model, task, "test", max_length=max_length) if tests else {}
+    return FineTuned(model, run, scores)
