@@ -84,15 +84,16 @@ Examples:
 CLASSROOM = """\
 Hand out exercises without solutions, and grade what comes back. No server, no account.
 
-Each answer runs in a process of its own, without network, other files and other processes where
-the system allows; what it does not allow is said at the end. One folder for each assignment, one
-notebook for each student. After a kill, the same command goes on.
+Answers run confined by bubblewrap (Linux: apt install bubblewrap), docker or podman, without
+network, other files and other processes; a probe tries that first, and where nothing confines,
+nothing is graded. One folder for each assignment, one notebook for each student. After a kill, the
+same command goes on.
 
 Examples:
   pftlab classroom release low_rank.lora --out handout/
   pftlab classroom rubric low_rank.lora
   pftlab classroom figures --out slides/
-  pftlab classroom grade collected/ --out grades.csv
+  pftlab classroom grade collected/ --chapters low_rank.lora --out grades.csv
 """
 
 
@@ -213,10 +214,13 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     action = actions.add_parser("grade", help="grade a folder", allow_abbrev=False)
     action.add_argument("folder", type=Path, help="notebooks; a student is a file's name")
     action.add_argument("--out", type=Path, default=Path("grades.csv"), metavar="FILE.csv")
-    action.add_argument("--chapters", nargs="+", default=(), metavar="CHAPTER",
-                        help="what was handed out (default: what most are about)")  # fmt: skip
+    action.add_argument("--chapters", nargs="+", required=True, metavar="CHAPTER",
+                        help="what was handed out")  # fmt: skip
     action.add_argument("--seconds", type=float, default=60.0, help="for one submission")
     action.add_argument("--megabytes", type=int, default=2048, help="of memory beside torch's")
+    action.add_argument("--image", default="pftlab", help="of docker or podman (default pftlab)")
+    action.add_argument("--unconfined", action="store_true",
+                        help="run the students' code with your rights")  # fmt: skip
     action.add_argument("--quiet", action="store_true", help="no progress bar")
 
     _json_option(command("progress", commands.progress, "show your own progress"))

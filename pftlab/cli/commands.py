@@ -303,7 +303,8 @@ def _print_json(data: Any) -> None:
 
 def classroom(given: argparse.Namespace) -> None:
     """Release student notebooks, grade them, print the rubric, or copy the figures."""
-    from ..exercises.classroom import grade, release, rubric
+    from ..book.classroom import grade, release, rubric
+    from ..book.classroom.submissions import printable
     from ..exercises.slides import figures
 
     if given.action == "release":
@@ -314,13 +315,14 @@ def classroom(given: argparse.Namespace) -> None:
     elif given.action == "figures":
         print(f"{len(figures(given.out, given.book))} figures: {given.out / 'figures.md'}")
     else:
-        rows = grade(given.folder, given.out, given.chapters, given.seconds, given.megabytes,
-                     quiet=given.quiet)  # fmt: skip
-        print(f"{len(rows)} submissions: {given.out}, {given.out.with_suffix('.html')}, "
-              f"reports in {given.out.with_suffix('')}")  # fmt: skip
-        missing = sorted({name for r in rows for name, on in r["protection"].items() if not on})
-        if missing:
-            print(f"This system did not confine: {', '.join(missing)}. Grade in a container.")
+        grades = grade(
+            given.folder, given.out, given.chapters, given.seconds, given.megabytes,
+            quiet=given.quiet, unconfined=given.unconfined, image=given.image,
+        )  # fmt: skip
+        table, overview, reports = (printable(str(place)) for place in grades.written)
+        print(f"{len(grades.rows)} submissions: {table}, {overview}, reports in {reports}")
+        for name, reason in grades.left_out:
+            print(f"Not taken: {name}: {reason}")
 
 
 def progress(given: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Which chapters have exercises, and where."""
 
 from importlib import import_module
+from types import ModuleType
 
 from ..core.errors import UnknownName
 from .model import Exercise, Question
@@ -27,7 +28,12 @@ def title_of(chapter: str) -> str:
     return CHAPTERS[chapter]
 
 
-def _data(chapter: str) -> object:
+def data_of(chapter: str) -> ModuleType:
+    """The module that holds the exercises of a chapter.
+
+    Raises:
+        UnknownName: the chapter has no exercises.
+    """
     if chapter not in CHAPTERS:
         raise UnknownName("chapter", chapter, CHAPTERS)
     return import_module(f"pftlab.exercises.{chapter}")
@@ -39,7 +45,7 @@ def exercises_of(chapter: str) -> tuple[Exercise, ...]:
     Raises:
         UnknownName: the chapter has no exercises.
     """
-    return _data(chapter).EXERCISES  # type: ignore[attr-defined]
+    return data_of(chapter).EXERCISES
 
 
 def checked(chapter: str) -> tuple[Exercise, ...]:
@@ -57,7 +63,7 @@ def quiz_of(chapter: str) -> tuple[Question, ...]:
     Raises:
         UnknownName: the chapter has no quiz.
     """
-    return _data(chapter).QUIZ  # type: ignore[attr-defined]
+    return data_of(chapter).QUIZ
 
 
 def exercise(name: str) -> Exercise:

@@ -15,6 +15,7 @@ from typing import Any
 from .catalogue import exercise
 from .model import Exercise, Wrong
 from .progress import remember
+from .stream import printable_here
 
 SECONDS = 10.0
 ROUNDS = 3  # each stage with as many draws of the inputs
@@ -53,7 +54,7 @@ class Result:
             lines.append(f"{mark} {self.message}")
             if self.points:
                 lines.append(f"{self.points} of {self.out_of} points so far.")
-        return "\n".join(lines)
+        return printable_here("\n".join(lines))
 
     __repr__ = __str__  # what a notebook shows
 

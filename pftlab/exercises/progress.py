@@ -3,11 +3,13 @@
 import html
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import PftError
 from ..core.files import atomic_write
+from .stream import printable_here
 
 
 def record() -> Path:
@@ -15,17 +17,47 @@ def record() -> Path:
     return Path(os.environ.get("PFTLAB_PROGRESS", Path.home() / ".pftlab" / "progress.json"))
 
 
-def load_progress() -> dict[str, dict[str, Any]]:
-    """{exercise: {"points", "out_of", "tries"}}; empty when there is none or it is unreadable."""
+def load_progress() -> dict[str, dict[str, int]]:
+    """{exercise: {"points", "out_of", "tries"}}; empty when there is none.
+
+    A damaged file is put aside, as progress.json.damaged, with a word; what can be read of it
+    counts.
+    """
+    path = record()
     try:
-        found = json.loads(record().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return {}
-    return found if isinstance(found, dict) else {}
+    except (OSError, ValueError):
+        text = ""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    whole = found if isinstance(found, dict) else {}
+    kept = {name: row for name, row in whole.items() if _is_row(row)}
+    if kept != found:
+        _put_aside(path)
+    return kept
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and all(
+        type(row.get(key)) is int and 0 <= row[key] < 10**9 for key in ("points", "out_of", "tries")
+    )
+
+
+def _put_aside(path: Path) -> None:
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        os.replace(path, aside)
+    except OSError:
+        return
+    print(f"{path} is damaged. It was put aside as {aside.name}.", file=sys.stderr)
 
 
 def remember(result: Any) -> None:
-    """Keep the best score. A check must not fail because a disk is full or read-only."""
+    """Keep the best score. A check must not fail because a disk is full or a file is damaged."""
     if result.state == "not written":
         return
     known = load_progress()
@@ -58,9 +90,11 @@ class Progress:
         ]  # fmt: skip
 
     def __repr__(self) -> str:
-        return "\n".join(
-            f"{name:26} {points:2}/{out_of:<2} {stars:4} {title}"
-            for name, title, stars, points, out_of, _ in self.rows()
+        return printable_here(
+            "\n".join(
+                f"{name:26} {points:2}/{out_of:<2} {stars:4} {title}"
+                for name, title, stars, points, out_of, _ in self.rows()
+            )
         )
 
     def _repr_html_(self) -> str:

@@ -3,8 +3,9 @@
 Each of them is run twice: as in a notebook, and as when it is graded, in a process of its own.
 """
 
+import io
+import json
 import threading
-import time
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import pytest
 import torch
 
 from pftlab import UnknownName
+from pftlab.book.classroom.remote import Sandbox
+from pftlab.book.classroom.walls import NoWalls
 from pftlab.exercises import Progress, chapters, check, examine, exercise, exercises_of, quiz_of
 from pftlab.exercises.check import AnswerError
-from pftlab.exercises.sandbox import Sandbox
+from pftlab.exercises.progress import load_progress
+from pftlab.exercises.stream import printable_here
 
 HERE = Path(__file__).parent
 
@@ -39,7 +43,7 @@ def run(name, code, seed=0):
 
 @pytest.fixture(scope="module")
 def sandbox():
-    with Sandbox(2048) as sandbox:
+    with Sandbox(NoWalls(), 2048) as sandbox:
         yield sandbox
 
 
@@ -204,13 +208,50 @@ def test_a_broken_answer_breaks_no_check(sandbox):
         pass
 
 
-def test_the_server_of_answers_may_die():
-    with Sandbox(2048) as sandbox:
-        with sandbox.answer("def f():\n    return 1", "f", 5) as answer:
-            sandbox.server.kill()
-            sandbox.server.wait()
-            time.sleep(0.2)  # the answer dies with it
-            with pytest.raises(AnswerError, match="ended the process"):
-                answer()
-        with sandbox.answer("def f():\n    return 2", "f", 5) as answer:
-            assert answer() == 2
+DAMAGED = [
+    '{"low_rank.lora.1": 5}', '{"low_rank.lora.1": {}}', '{"low_rank.lora.1": {"points": "2"}}',
+    '{"low_rank.lora.1": {"points": 1e999, "tries": 1, "out_of": 2}}', "[]", "5", "null", "{", "",
+    "[" * 99_999, '{"a": ' + "9" * 9999 + "}", '{"low_rank.lora.1": null}', "\ud800",
+    '{"low_rank.lora.1": {"points": true, "tries": 1, "out_of": 2}}',
+    '{"low_rank.lora.1": {"points": -1, "tries": 1, "out_of": 2}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_record_is_put_aside_and_breaks_no_check(text, tmp_path, monkeypatch, capsys):
+    place = tmp_path / "p.json"
+    monkeypatch.setenv("PFTLAB_PROGRESS", str(place))
+    place.write_bytes(text.encode("utf-8", "surrogatepass"))
+    assert check("low_rank.lora.1", (0.5, 0.8)).state == "right"
+    assert "put aside as p.json.damaged" in capsys.readouterr().err
+    assert (tmp_path / "p.json.damaged").read_bytes() == text.encode("utf-8", "surrogatepass")
+    row = next(row for row in Progress().rows() if row[0] == "low_rank.lora.1")
+    assert row[3:] == (2, 2, 1)
+    assert not capsys.readouterr().err
+
+
+def test_what_is_whole_in_a_damaged_record_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("PFTLAB_PROGRESS", str(tmp_path / "p.json"))
+    row = {"points": 2, "out_of": 2, "tries": 4}
+    (tmp_path / "p.json").write_text(json.dumps({"low_rank.lora.1": row, "low_rank.lora.2": 5}))
+    assert load_progress() == {"low_rank.lora.1": row}
+
+
+def test_a_record_that_cannot_be_written_breaks_no_check(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path, tmp_path / "file" / "p.json"):
+        monkeypatch.setenv("PFTLAB_PROGRESS", str(place))
+        assert check("low_rank.lora.1", (0.5, 0.8)).state == "right"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp437", "cp1252", "latin-1"])
+def test_streams_that_cannot_print_stars_and_ticks(encoding, monkeypatch):
+    wrong = examine(exercise("low_rank.lora.3"), lambda x, h, A, B, alpha: h)
+    with io.TextIOWrapper(io.BytesIO(), encoding=encoding) as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        print(wrong, Progress(), flush=True)
+        said = stream.buffer.getvalue().decode(encoding)
+        monkeypatch.undo()
+    assert "[ok] the shape is right" in said and "[no] " in said and "**" in said
+    assert "✓ the shape is right" in str(wrong)
+    assert printable_here("α ≤ ✓ ★") == "α ≤ ✓ ★"

@@ -23,6 +23,7 @@ ORDER = [
     {"experiments", "pretraining"},
     {"plots"},
     {"exercises", "widgets"},
+    {"book"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -1,0 +1,205 @@
+"""The walls are believed only after a probe; where none stand, nothing is graded."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from school import CHAPTER, NAME, RIGHT, confined, one, points
+
+from pftlab import Refused
+from pftlab.book.classroom import grade, walls
+from pftlab.book.classroom.remote import Sandbox
+from pftlab.book.classroom.walls import Bubblewrap, Container, NoWalls, found, ways_through
+from pftlab.exercises.check import AnswerError
+
+
+def tool(folder, name, body):
+    """A program on the PATH."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def only(tmp_path, monkeypatch):
+    """A folder that is the whole PATH, but for the tools that the system needs."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sh", "sleep", "env", "bwrap"):
+        for place in ("/usr/bin", "/bin"):
+            if Path(place, name).exists() and not (folder / name).exists() and name != "bwrap":
+                (folder / name).symlink_to(Path(place, name))
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+@confined
+def test_bubblewrap_stands():
+    assert ways_through(Bubblewrap(), 2048) == []
+    assert found("none", 2048) == Bubblewrap()
+
+
+def test_the_probe_finds_what_is_open():
+    said = ways_through(NoWalls(), 2048)[0]
+    for way in ("read", "write", "truncate", "chmod", "utime", "remove", "signal", "TCP", "UDP",
+                "a socket file", "another process", "another file", "a listener"):  # fmt: skip
+        assert way in said
+    attempts = {"memory files": None, "a process": None, "the methods": None, "memory": 4096}
+    with Sandbox(NoWalls(), 2048) as sandbox:
+        for way, where in attempts.items():
+            with sandbox.answer(walls.PROBE, "attempt", 20) as attempt:
+                assert attempt(way, where) == "done"
+
+
+HOLES = {
+    "no filter": ([], False, "a process"),
+    "the network": (["--share-net"], False, "TCP"),
+    "the files": (["--ro-bind"], True, "read"),
+    "the right to write": (["--bind"], True, "write"),
+    "an option that is not known": (["--nonsense"], True, "did not start"),
+}
+
+
+@confined
+@pytest.mark.parametrize("hole", HOLES)
+def test_the_probe_finds_a_missing_wall(hole, monkeypatch):
+    words, filtered, way = HOLES[hole]
+    folder = tempfile.mkdtemp(dir="/tmp")  # short, for a socket is in it
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    if words and words[0].endswith("bind"):
+        words = [*words, folder, folder]
+
+    class Holed(Bubblewrap):
+        def command(self, megabytes):
+            *command, python, alone, module, world, setting = super().command(megabytes)
+            if not filtered:
+                setting = setting.replace("true", "false")
+            at = command.index("--proc")
+            command[at:at] = words
+            return [*command, python, alone, module, world, setting]
+
+    assert way in str(ways_through(Holed(), 2048))
+    os.rmdir(folder)
+
+
+def test_without_a_tool_nothing_is_graded(only, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.ipynb").write_text(one(RIGHT[NAME]))
+    with pytest.raises(Refused, match=r"not installed.*apt install bubblewrap.*--unconfined"):
+        grade(folder, tmp_path / "g.csv", [CHAPTER], quiet=True)
+    assert not list(tmp_path.glob("g*"))
+    grades = grade(folder, tmp_path / "g.csv", [CHAPTER], quiet=True, unconfined=True)
+    assert capsys.readouterr().out.startswith(
+        "Unconfined: the students' code runs with your rights"
+    )
+    assert points(grades.rows[0]) == 4 and grades.walls == "nothing"
+    assert "ran unconfined" in (tmp_path / "g.html").read_text("utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap is of Linux")
+def test_a_system_that_refuses_namespaces(only, tmp_path):
+    tool(only, "bwrap", "echo 'bwrap: No permissions to create new namespace' >&2; exit 1")
+    with pytest.raises(Refused, match="No permissions to create new namespace"):
+        found("none", 2048)
+
+
+def container(only, tmp_path, body):
+    return tool(only, "docker", f"printf '%s\\n' \"$@\" >> {tmp_path / 'words'}\n{body}")
+
+
+@pytest.mark.parametrize("name", ["docker", "podman"])
+def test_a_container_is_told_to_confine(name):
+    words = Container(name, "image-of-the-class").command(2048)
+    text = " ".join(words)
+    assert text.startswith(f"{name} run --rm --interactive --network none --read-only")
+    for part in ("--cap-drop ALL", "--security-opt no-new-privileges", "--pids-limit 64",
+                 "--memory 5120m --memory-swap 5120m", "--tmpfs /tmp:size=64m", "--user 1000:1000",
+                 f"--volume {walls.WORLD}:/answers/world:ro"):  # fmt: skip
+        assert part in text
+    at = words.index("image-of-the-class")
+    assert words[at + 1 : at + 5] == ["python", "-P", "-m", "world"]
+    assert words.count("--volume") == 1
+
+
+def test_a_container_that_does_not_confine_is_refused(only, tmp_path):
+    world = f'cd /; PYTHONPATH={walls.WORLD.parent} exec {sys.executable} -P -m world \'{{"megabytes": 2048, "filter": false}}\''
+    container(only, tmp_path, world)
+    with pytest.raises(Refused, match="docker: an answer could reach read"):
+        found("pftlab", 2048)
+    assert "--network\nnone" in (tmp_path / "words").read_text()
+
+
+@confined
+def test_a_container_that_confines_is_used(only, tmp_path, monkeypatch):
+    """A docker that records what it is told, and confines by other means."""
+    command = Bubblewrap().command(2048)
+    quoted = " ".join(f"'{word}'" for word in ["/usr/bin/bwrap", *command[1:]])
+    container(only, tmp_path, f"exec {quoted}")
+    monkeypatch.setattr(walls.sys, "platform", "darwin")
+    assert found("pftlab", 2048) == Container("docker", "pftlab")
+    monkeypatch.undo()
+
+
+@confined
+def test_an_answer_is_alone():
+    code = (
+        "import os\nfrom pathlib import Path\ndef f():\n"
+        "    Path('/tmp/mine').write_text('x')\n"
+        "    processes = [p for p in os.listdir('/proc') if p.isdigit()]\n"
+        "    return len(processes), os.listdir('/tmp'), dict(os.environ)\n"
+    )
+    with Sandbox(Bubblewrap(), 2048) as sandbox:
+        sandbox.fresh()
+        with sandbox.answer(code, "f", 10) as answer:
+            processes, files, environment = answer()
+            assert processes <= 4 and "mine" in files
+            assert set(environment) <= {
+                "PATH",
+                "LANG",
+                "OMP_NUM_THREADS",
+                "HOME",
+                "PYTHONPATH",
+                "PWD",
+                "LC_CTYPE",
+            }
+            for reach in (
+                f"open({__file__!r})",
+                "open('/usr/x', 'w')",
+                "open('/x', 'w')",
+                "open('/dev/shm/x', 'w')",
+            ):
+                with (
+                    sandbox.answer(f"def f():\n    {reach}", "f", 10) as answer,
+                    pytest.raises(AnswerError, match="Error"),
+                ):
+                    answer()
+        sandbox.fresh()
+        with sandbox.answer("import os\nf = os.path.exists('/tmp/mine')", "f", 10) as answer:
+            assert answer is False, "the next submission finds nothing of the last"
+
+
+def test_the_process_of_answers_may_die():
+    kind = Bubblewrap() if confined.args[0] is False else NoWalls()
+    with Sandbox(kind, 2048) as sandbox:
+        with sandbox.answer("def f():\n    return 1", "f", 20) as answer:
+            sandbox.world.process.kill()
+            sandbox.world.process.wait()
+            with pytest.raises(AnswerError, match="ended the process"):
+                answer()
+        with sandbox.answer("def f():\n    return 2", "f", 20) as answer:
+            assert answer() == 2
+
+
+def test_folders_in_folders_are_no_trouble_without_walls():
+    code = "import os\nfor i in range(3000):\n    os.mkdir('d'); os.chdir('d')\nf = 1"
+    with Sandbox(NoWalls(), 2048) as sandbox:
+        with sandbox.answer(code, "f", 20) as f:
+            assert f == 1
+        sandbox.fresh()
+        with sandbox.answer("f = 2", "f", 20) as f:
+            assert f == 2
+        assert os.path.isdir(sandbox.world.place)
