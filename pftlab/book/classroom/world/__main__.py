@@ -37,7 +37,8 @@ FORBIDDEN = """
     kexec_load kexec_file_load init_module finit_module delete_module iopl ioperm
     settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname syslog
 """.split()
-STARTING = ("fork", "vfork", "execve", "execveat")  # another process or program
+# Another process or program, or a signal to one.
+STARTING = ("fork", "vfork", "execve", "execveat", "kill", "tkill", "rt_sigqueueinfo")
 A_THREAD = 0x10000  # CLONE_THREAD
 
 

@@ -41,7 +41,7 @@ def answers(data: bytes, asked: dict[str, dict[str, str]]) -> tuple[dict[str, st
         if not written and others:
             notes.append(f"{name}: its cell is of the kind {others[-1][0]}; taken as code")
             written = [others[-1][1]]
-        chosen[name] = python(_one(written or code[-1:], asked[name]["defines"]))
+        chosen[name] = python(_one(written or code[-1:], asked[name]["defines"]).rstrip())
     return chosen, notes
 
 
