@@ -1,14 +1,10 @@
 """The matrix of methods and architectures, collected from the outcome of the contract's tests."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # so that the tests import the checks by name
-pytest.register_assert_rewrite("checks")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

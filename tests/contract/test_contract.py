@@ -1,130 +1,113 @@
 """The contract over all methods × architectures, read from what each method declares of itself.
 
-A cell of the matrix is one method on one tiny model. A method may refuse a model, with a reason
-and without touching it (`REFUSED`); everything else must hold. `pytest tests/contract --matrix -`
-prints the matrix, `--matrix FILE` writes it as JSON.
+A cell of the matrix is one method on one tiny model, with every check of `pftlab.testing`. A method
+may refuse a model, with a reason and without touching it; which cells those are stands in the book's
+matrix. On a few architectures every method is tried always, and on one more, of which each method
+has another; the rest of the grid is marked `full`. `--matrix -` prints what was found, `--matrix
+FILE` writes it there:
+
+    pytest tests/contract/test_contract.py -m "full or not full" --matrix book/results/matrix.json
+
+With `-k <method>` it does that for this method alone.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
-import checks
 import pytest
-from tiny import DECODERS, MODELS, method, tiny
+from tiny import method
 
-import pftlab as pft
 from pftlab import METHODS
+from pftlab.testing import CHECKS, FEW, MODELS, Case, check_method, outcome, outcomes
+from pftlab.testing.contract import refused
 
-#: cells that are refused, and the words of the reason
-REFUSED = {
-    **{("bitfit", a): "built without them" for a in MODELS if a.split("-")[0] in ("llama", "t5")},
-    **{
-        ("linear_probe", a): "has none" for a in (*DECODERS, "t5", "bert-features", "roberta-words")
-    },
-    **{("unipelt", a): "word by word" for a in (*DECODERS, "t5")},
-}
-#: the task of each tiny model, in the words of `load_base`
-TASK = {
-    **dict.fromkeys(DECODERS, "causal_lm"),
-    "t5": "seq2seq_lm",
-    "roberta-words": "masked_lm",
-    "bert-features": "features",
-    **{name: "token_classification" for name in MODELS if name.endswith("-tagging")},
-}
-#: architectures for what does not differ from one to the next, or takes long
-FEW = ("bert", "gpt2", "llama", "t5")
+MATRIX = Path(__file__).resolve().parents[2] / "book" / "results" / "matrix.json"
+STORED = json.loads(MATRIX.read_text(encoding="utf-8"))
+REST = [name for name in MODELS if name not in FEW]
 
 pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`")
 
 
-def cells(*architectures: str) -> Any:
-    """Every method on every one of `architectures` that it does not refuse."""
-    pairs = [(m, a) for m in METHODS for a in architectures if (m, a) not in REFUSED]
-    return pytest.mark.parametrize(("name", "architecture"), pairs)
+def cells() -> list[Any]:
+    """Every method on every model: on a few of them always, on one of the others in turn."""
+    return [
+        pytest.param(
+            name, model,
+            marks=[] if model in (*FEW, REST[number % len(REST)]) else pytest.mark.full,
+        )
+        for number, name in enumerate(METHODS)
+        for model in MODELS
+    ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _skip_what_the_method_cannot_keep(request: pytest.FixtureRequest) -> None:
-    check = request.node.originalname.removeprefix("test_")
-    name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
-    if name and check in METHODS[name].cannot:
-        pytest.skip(METHODS[name].cannot[check])
+@pytest.mark.parametrize(("name", "model"), cells())
+def test_cell(name: str, model: str, request: Any, record_property: Any) -> None:
+    found = list(outcomes(method(name), model))
+    broken = [f"{o.check}: {o.broken}" for o in found if o.broken]
+    assert not broken, "\n".join([f"{len(broken)} of {len(found)} checks", *broken])
+    reason = found[0].left_out if found[0].check == "refusal" else ""
+    record_property("cell", (name, model, reason))
+    if not request.config.getoption("--matrix", default=None):
+        expected = STORED.get(name, {}).get(model, "works")
+        assert (f"refused: {reason}" if reason else "works") == expected, (
+            "the book's matrix says something else: see the top of this file"
+        )
 
 
-@pytest.mark.parametrize(("name", "architecture"), sorted(REFUSED))
-def test_refusal(name: str, architecture: str, record_property: Any) -> None:
-    model = tiny(architecture)
-    before = checks.snapshot(model)
-    with pytest.raises(pft.PftError, match=REFUSED[name, architecture]) as refusal:
-        method(name).attach(model)
-    assert checks.snapshot(model) == before
-    record_property("cell", (name, architecture, str(refusal.value)))
-
-
-@cells(*MODELS)
-def test_life(name: str, architecture: str, tmp_path: Any, record_property: Any) -> None:
-    checks.check_life(method(name), architecture, tmp_path)
-    record_property("cell", (name, architecture, ""))
-
-
-@cells(*MODELS)
-def test_rows(name: str, architecture: str) -> None:
-    checks.check_rows(method(name), architecture)
-
-
-@cells(*checks.GENERATORS)
-def test_generation(name: str, architecture: str) -> None:
-    checks.check_generation(method(name), architecture)
-
-
-@cells(*FEW)
-def test_checkpointing(name: str, architecture: str) -> None:
-    checks.check_checkpointing(method(name), architecture)
-
-
-@cells("bert", "llama")
-def test_sixteen_bits(name: str, architecture: str, tmp_path: Any) -> None:
-    checks.check_sixteen_bits(method(name), architecture, tmp_path)
-
-
-@cells("bert")
-def test_compiling(name: str, architecture: str) -> None:
-    checks.check_compiling(method(name), architecture)
+def test_the_books_matrix_has_every_cell() -> None:
+    """That each of them is true is what the cells above prove, all of them every week."""
+    for name in METHODS:
+        assert STORED.get(name, {}).keys() == MODELS.keys(), (
+            f"{name}: the book's matrix is out of date: see the top of this file"
+        )
+        assert "works" in STORED[name].values(), name
+    assert STORED.keys() == METHODS.keys()
 
 
 @pytest.mark.parametrize(
-    ("name", "architecture"),
+    ("name", "model"),
     [
         *((m, a) for m in ("lora", "prompt_tuning", "prefix_tuning") for a in ("gpt2", "llama")),
         ("parallel", "gpt2"),
         ("ia3", "t5"),
     ],
 )
-def test_compiling_elsewhere(name: str, architecture: str) -> None:
-    checks.check_compiling(method(name), architecture)
+def test_compiling_elsewhere(name: str, model: str, tmp_path: Path) -> None:
+    CHECKS["compiling"].run(Case(method(name), model, tmp_path))
 
 
-@cells("bert", "gpt2")
-def test_stacking(name: str, architecture: str) -> None:
-    checks.check_stacking(method(name), architecture)
+def test_a_report_has_a_line_for_each_broken_check(monkeypatch: Any) -> None:
+    def two(case: Case) -> None:
+        raise AssertionError("is wrong")
+
+    def three(case: Case) -> None:
+        raise ZeroDivisionError("by zero")
+
+    for name, function in (("two", two), ("three", three)):
+        monkeypatch.setitem(CHECKS, name, type(CHECKS["start"])(name, function, ("bert",)))
+    with pytest.raises(AssertionError) as report:
+        check_method(method("bitfit"), on=("bert",))
+    assert str(report.value).splitlines() == [
+        f"BitFit breaks 2 of {len([c for c in CHECKS.values() if c.concerns('bert')])} checks:",
+        "  two on bert: is wrong",
+        "  three on bert: ZeroDivisionError: by zero",
+    ]
 
 
-@cells("bert", "gpt2")
-def test_error_half_way(name: str, architecture: str, monkeypatch: Any) -> None:
-    checks.check_error_half_way(method(name), architecture, monkeypatch)
+def test_what_a_method_refuses_everywhere_is_no_success() -> None:
+    with pytest.raises(AssertionError, match="works on none of these models: .* nothing to train"):
+        check_method(method("bitfit"), on=("llama", "t5"))
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_declaration(name: str) -> None:
-    checks.check_declaration(METHODS[name])
+def test_a_method_says_what_it_cannot_keep() -> None:
+    found = outcome(CHECKS["checkpointing"], method("diff_pruning"), "bert")
+    assert "drawn anew" in found.left_out and not found.broken
+    assert all(set(cls.cannot) <= CHECKS.keys() for cls in METHODS.values())
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_declared_tasks(name: str) -> None:
-    """A method refuses the models of the tasks that it does not declare, and works on the rest.
-
-    The one other reason to refuse is that a model has no part of the kind that is to be trained.
-    """
-    for architecture in MODELS:
-        declared = TASK.get(architecture, "sequence_classification") in METHODS[name].model_tasks
-        reason = REFUSED.get((name, architecture), "")
-        assert declared == (reason in ("", "built without them")), architecture
+def test_only_models_for_declared_tasks_are_taken(monkeypatch: Any) -> None:
+    how = method("lora")
+    assert refused(how, "t5") == ("", "")
+    monkeypatch.setattr(type(how), "model_tasks", ("causal_lm",))
+    assert "takes a model for seq2seq_lm" in refused(how, "t5")[1]

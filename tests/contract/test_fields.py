@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from checks import logits
 from tiny import batch, method, tiny
 from torch import Tensor
 
@@ -14,6 +13,7 @@ import pftlab as pft
 from pftlab import METHODS
 from pftlab.core import trainable_state
 from pftlab.core.ports.steps import announced
+from pftlab.testing import logits
 
 STEPS = 6
 #: another value of a field, whatever the method

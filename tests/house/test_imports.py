@@ -20,7 +20,7 @@ ORDER = [
     {"registry"},
     {"bases", "tasks"},
     {"training"},
-    {"experiments", "pretraining"},
+    {"experiments", "pretraining", "testing"},
     {"plots"},
     {"exercises", "widgets"},
     {"book"},

@@ -6,7 +6,6 @@ from typing import Any
 import peft
 import pytest
 import torch
-from contract import checks
 from peft_models import DECODERS, ENCODERS, shape, task_type
 from tiny import batch, perturb, tiny
 
@@ -14,6 +13,7 @@ import pftlab as pft
 from pftlab.experiments.sizes import blank
 from pftlab.prompt.multitask_prompt_tuning import choose_task, transfer
 from pftlab.prompt.soft_prompt import prompt_of
+from pftlab.testing import checks
 
 NAME = "multitask_prompt_tuning"
 

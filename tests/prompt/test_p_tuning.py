@@ -6,7 +6,6 @@ from typing import Any
 import peft
 import pytest
 import torch
-from contract import checks
 from peft_models import ENCODERS, PROMPTED, shape, task_type
 from safetensors.torch import load_file
 from tiny import batch, letters_tokenizer, padded, perturb, ragged, tiny
@@ -15,6 +14,7 @@ import pftlab as pft
 from pftlab.core import planted
 from pftlab.experiments.sizes import blank
 from pftlab.prompt.p_tuning import EncodedPrompt
+from pftlab.testing import check_method, checks
 
 TENSORS = "adapter_model.safetensors"
 
@@ -111,10 +111,13 @@ def test_pieces_at_several_places(name: str, places: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "t5", "opt"])
-def test_pieces_at_several_places_in_generation(name: str) -> None:
+def test_pieces_at_several_places_in_generation(name: str, tmp_path: Path) -> None:
     places = (0, 2, -1) if name == "t5" else (0, 2, 4)
-    checks.check_generation(pft.PTuning(length=3, hidden=8, position=places), name)
-    checks.check_generation(pft.PromptTuning(length=3, position=1), name)  # in one block
+    for how in (
+        pft.PTuning(length=3, hidden=8, position=places),
+        pft.PromptTuning(length=3, position=1),  # in one block
+    ):
+        checks.generation(checks.Case(how, name, tmp_path))
 
 
 def test_a_decoder_has_no_end_to_count_from() -> None:
@@ -134,13 +137,8 @@ def test_a_decoder_has_no_end_to_count_from() -> None:
         pft.PTuning(length=3, encoder="none"),
     ],
 )
-def test_other_forms_keep_the_contract(name: str, how: Any, tmp_path: Path) -> None:
-    checks.check_life(how, name, tmp_path)
-    checks.check_rows(how, name)
-    if name != "t5":
-        checks.check_stacking(how, name)
-    if how.encoder == "mlp":
-        checks.check_compiling(how, name)
+def test_other_forms_keep_the_contract(name: str, how: Any) -> None:
+    check_method(how, on=(name,))
 
 
 def test_template() -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import peft
 import pytest
 import torch
-from contract import checks
 from peft_models import ALL, task_type
 from tiny import batch, perturb, tiny
 
 import pftlab as pft
 from pftlab.core.trained import trainable_state
 from pftlab.prompt.p_tuning_v2 import share_prompt
+from pftlab.testing import checks
 
 HEADS = ("bert", "bert-tagging")  # classification and tagging
 #: PEFT's prefix tuning does something else on the other two: see `PrefixFormat`
