@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from .places import Port, Site, Slice, base_prefix, config_of, is_conv1d, is_linear, widths
     from .planting import plant, uproot
     from .ports.attention import KeysValues
+    from .ports.parameters import norm_parameters
     from .ports.sequence import PositionShift, Prompt, TextMask
     from .ports.weight import WeightDelta, parameter_sites
     from .record import attached, record_of
-    from .sites import norm_parameters, with_cross_attention
+    from .sites import with_cross_attention
     from .trained import load_trainable_state, trainable_state
 
 _WHERE = {
@@ -52,7 +53,7 @@ _WHERE = {
     "parameter_sites": "ports.weight",
     "attached": "record",
     "record_of": "record",
-    "norm_parameters": "sites",
+    "norm_parameters": "ports.parameters",
     "with_cross_attention": "sites",
     "load_trainable_state": "trained",
     "trainable_state": "trained",

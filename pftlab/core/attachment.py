@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from .delta import Delta, planted
 from .errors import BadValue, Refused
-from .heads import Head, check_trainable, chosen_head, put, write_labels
+from .heads import Head, chosen_head, write_labels
 from .places import config_of
 from .planting import plant, uproot
 from .ports.attention import KeysValues
+from .ports.parameters import check_trainable, put
 from .ports.steps import guard, own_callbacks
 from .record import Record, check_enabled, enabled_record, new_record, record_of
 from .seeding import seeded

@@ -6,14 +6,13 @@ before; and whatever else `load_base` found missing in the checkpoint, such as a
 start at random. The output layer of a language model is pretrained and part of the base.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from .errors import BadValue, Refused, UnknownName
+from .errors import BadValue, UnknownName
 from .places import base_prefix
 
 
@@ -63,34 +62,6 @@ def chosen_head(model: nn.Module, head: Iterable[str] | None) -> frozenset[str]:
             raise UnknownName(f"module or parameter in a {type(model).__name__}", wanted, modules)
         found |= here
     return frozenset(found)
-
-
-def check_trainable(model: nn.Module, names: Iterable[str]) -> None:
-    """Refuse to train a parameter that holds no floating-point numbers.
-
-    Raises:
-        Refused: one of them is quantised.
-    """
-    for n in names:
-        if not model.get_parameter(n).is_floating_point():
-            raise Refused(f"{n} is quantised and cannot be trained. Load it in 16 bits.")
-
-
-def taken(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-    """Name → value, copied into host memory."""
-    return {n: model.get_parameter(n).detach().to("cpu", copy=True) for n in names}
-
-
-@torch.no_grad()
-def put(model: nn.Module, values: Mapping[str, Tensor]) -> None:
-    """Let the parameters of these names have these values, wherever and in whatever type they are.
-
-    A parameter stays the object that it is, so that an optimiser goes on with it.
-    """
-    for n, value in values.items():
-        parameter = model.get_parameter(n)
-        parameter.data = value.to(parameter, copy=True)
-        parameter.grad = None
 
 
 def label_names(model: Any) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .errors import Refused
-from .heads import Head, label_names, put, taken, write_labels
+from .heads import Head, label_names, write_labels
 from .places import config_of
+from .ports.parameters import put, taken
 
 if TYPE_CHECKING:
     from .method import Method

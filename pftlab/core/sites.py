@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from torch import nn
 
 from .architectures import ARCHITECTURES, Architecture, architecture
-from .delta import is_planted
 from .errors import BadValue, UnknownName
-from .places import Place, Port, Site, base_prefix, config_of, is_linear, is_norm, widths
+from .places import Place, Port, Site, base_prefix, config_of, is_linear, widths
 
 
 def sites(
@@ -125,14 +124,3 @@ def with_cross_attention(model: nn.Module, at: Iterable[str]) -> tuple[str, ...]
     twins = [f"cross_{name}" for name in at if name.startswith("attention")]
     there = [twin for twin in twins if _of_name(model, modules, known, twin)]
     return tuple(dict.fromkeys((*at, *there)))
-
-
-def norm_parameters(model: nn.Module) -> list[str]:
-    """Names of the parameters of every layer norm in the base."""
-    base = getattr(model, "base_model", model)
-    norms = {id(p) for m in base.modules() if is_norm(m) for p in m.parameters(recurse=False)}
-    return [
-        name
-        for name, parameter in model.named_parameters()
-        if id(parameter) in norms and not is_planted(name)
-    ]

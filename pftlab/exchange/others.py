@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ..core.errors import BadCheckpoint
 from ..core.method import Method
+from ..core.ports.parameters import norm_parameters
 from ..core.record import record_of
-from ..core.sites import norm_parameters
 from .form import ROOT, PeftForm, Written
 
 MIDDLE = "ln_tuning_layers"

@@ -14,22 +14,27 @@ class Fastfood(nn.Module):
 
     B holds random signs, Π is a permutation, G is Gaussian, H is the Walsh-Hadamard matrix of the
     next power of two L. The scale √(L ΣG² · size / L) makes the columns of P about unit length.
-    All of it comes from the seed and stays out of checkpoints.
+    All of it comes from the seed and stays out of checkpoints. On the device "meta", where a model
+    is but counted, nothing is drawn.
     """
 
     signs: Tensor
     order: Tensor
     gauss: Tensor
 
-    def __init__(self, size: int, seed: int):
+    def __init__(self, size: int, seed: int, device: torch.device | None = None):
         super().__init__()
-        self.size = size
+        self.size, self.scale = size, 1.0
         self.length = 1 << max(size - 1, 0).bit_length()
-        generator = torch.Generator().manual_seed(seed)
-        gauss = torch.randn(self.length, generator=generator)
-        signs = torch.randint(0, 2, (self.length,), generator=generator) * 2.0 - 1
-        order = torch.randperm(self.length, generator=generator)
-        self.scale = float((gauss.square().sum() * size).sqrt())
+        if device is not None and device.type == "meta":
+            gauss = signs = torch.empty(self.length, device=device)
+            order = torch.empty(self.length, device=device)
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            gauss = torch.randn(self.length, generator=generator)
+            signs = torch.randint(0, 2, (self.length,), generator=generator) * 2.0 - 1
+            order = torch.randperm(self.length, generator=generator)
+            self.scale = float((gauss.square().sum() * size).sqrt())
         self.register_buffer("gauss", gauss, persistent=False)
         self.register_buffer("signs", signs, persistent=False)
         self.register_buffer("order", order.to(torch.int32), persistent=False)

@@ -28,7 +28,7 @@ class Projected(WeightDelta):
         super().__init__()
         self.theta = theta
         self.scale = nn.Parameter(torch.ones(())) if scaled else 1.0
-        self.project = Fastfood(shape.numel(), seed)
+        self.project = Fastfood(shape.numel(), seed, theta.device)
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight + self.scale * self.project(self.theta).view_as(weight)

@@ -1,5 +1,7 @@
 """Models whose parameters hold no values: counted without memory, or offloaded once attached to."""
 
+import resource
+
 import pytest
 import torch
 from accelerate import cpu_offload
@@ -7,6 +9,7 @@ from contract.checks import logits
 from tiny import batch, method, perturb, tiny
 
 import pftlab as pft
+from pftlab.experiments.sizes import blank
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,11 @@ def test_a_model_without_values_can_be_counted() -> None:
         assert all(p.is_meta for p in model.parameters())
         assert pft.count(model).trainable == pft.count(method(name).attach(tiny("bert"))).trainable
         pft.detach(model)
+
+
+@pytest.mark.parametrize("name", ["said", "did", "random_mask", "diff_pruning"])
+def test_counting_a_large_model_takes_no_memory(name: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model = pft.METHODS[name]().attach(blank("llama-7b"))
+    assert pft.count(model).total > 6_700_000_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 500_000, "kB"

@@ -1,17 +1,19 @@
 """Sites: the field's names find the right modules, widths and weights on every architecture."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from tiny import MODELS, batch, tiny
 from torch import nn
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import Phi3Config, Phi3ForCausalLM, T5Config, T5ForConditionalGeneration
 
 import pftlab as pft
 from pftlab.adapter.mad_x import word_scores
 from pftlab.core import Delta, norm_parameters, plant, with_cross_attention
-from pftlab.core.architectures import ARCHITECTURES
+from pftlab.core.architectures import ARCHITECTURES, Architecture
+from pftlab.core.places import Place, Slice
 
 BASES = ("bert", "roberta", "distilbert", "electra", *("gpt2", "opt", "gpt_neox"), "llama", "t5")
 
@@ -193,3 +195,67 @@ def test_the_layer_that_scores_words_is_found_outside_the_base() -> None:
         assert site is not None and site.host is model.get_output_embeddings()
         assert (model.get_submodule(site.path), site.d_out) == (site.host, 32)
     assert word_scores(tiny("gpt2-classification")) is None
+
+
+def _projection(part: int) -> Callable[[Any], Slice]:
+    """Query, key and value of Phi-3 one after the other; grouped queries are the wider part."""
+
+    def cut(config: Any) -> Slice:
+        width = config.hidden_size // config.num_attention_heads
+        heads = (config.num_attention_heads, *(config.num_key_value_heads,) * 2)
+        return Slice(1, tuple(n * width for n in heads), part)
+
+    return cut
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_slices_of_unequal_widths(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another architecture is one entry; here one whose query is wider than key and value."""
+    fused, kinds = "layers.*.self_attn.qkv_proj", ("query", "key", "value")
+    places = {
+        f"attention.{kind}": (Place(fused, slice=_projection(i)),) for i, kind in enumerate(kinds)
+    }
+    monkeypatch.setitem(ARCHITECTURES, "phi3", Architecture(places))
+    shape = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48)
+    config = Phi3Config(
+        **shape, num_key_value_heads=groups, vocab_size=50, pad_token_id=1, eos_token_id=2
+    )
+    model, x = Phi3ForCausalLM(config).eval(), torch.randn(3, 32)
+    host = model.model.layers[0].self_attn.qkv_proj
+    before, weight = host(x), host.weight.detach().clone()
+    widths = [site.d_out for site in pft.sites(model, tuple(places))]
+    assert widths == [32, 8 * groups, 8 * groups]
+    pft.LoRA(rank=2, at=tuple(places)).attach(model)
+    rows = iter(torch.arange(sum(widths)).split(widths))
+    expected = before.clone()
+    for kind in kinds:
+        delta = getattr(host, f"pft_lora_{kind}")
+        nn.init.normal_(delta.B)
+        mine = next(rows)
+        expected[:, mine] += delta.scale * x @ delta.A.T @ delta.B.T
+        assert torch.equal(delta.base_weight, weight[mine])
+    assert torch.allclose(host(x), expected, atol=1e-5)
+    model(**batch("llama"))
+    merged = pft.merge(model)
+    assert torch.allclose(merged.model.layers[0].self_attn.qkv_proj(x), expected, atol=1e-5)
+
+
+def test_slices_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = Architecture({"attention.query": (Place("h.*.attn.c_attn", slice=_sevenths),)})
+    monkeypatch.setitem(ARCHITECTURES, "gpt2", wrong)
+    with pytest.raises(pft.BadValue, match="has 96 outputs. Mend the slices"):
+        pft.LoRA(at=("attention.query",)).attach(tiny("gpt2"))
+
+
+def _sevenths(config: Any) -> Slice:
+    return Slice(7, (4, 8), 0)
+
+
+def test_an_architecture_says_why_a_place_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = ARCHITECTURES["bert"]
+    places = {n: p for n, p in table.places.items() if n != "attention.keys_values"}
+    reason = "It computes attention by itself, so that no keys and values can be added."
+    entry = Architecture(places, missing={"attention.keys_values": reason})
+    monkeypatch.setitem(ARCHITECTURES, "bert", entry)
+    with pytest.raises(pft.UnknownName, match="no keys and values can be added"):
+        pft.PrefixTuning().attach(tiny("bert"))
