@@ -43,6 +43,10 @@ PROTOCOL: dict[str, Any] = {
     "search": True,
     "factors": (0.3, 1.0, 3.0, 10.0),  # mostly upwards: rates for large models are small ones here
 }
+#: Since then a run draws what `attach` adds with its seed.
+SEEDED = "2026-11-25T17:17"
+#: Methods that have come nearer to their papers since the stored runs were made.
+CHANGED = ("compacter", "compacter_plus_plus", "lt_sft", "unipelt")
 #: Not by itself: it combines adapters that were trained for other tasks. Its family's page does.
 APART = ("adapter_fusion",)
 
@@ -150,16 +154,48 @@ def cost_table(family: str, path: str | Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
-def score_table(rows: Iterable[Summary]) -> str:
-    """Rates as multiples of the method's own, and scores in per cent, as a Markdown table."""
-    lines = ["| method | rate | validation | test |", "|---|---:|---:|---:|"]
+def score_table(rows: Iterable[Summary], larger: str | Path = LARGER) -> str:
+    """Rates as multiples of the method's own, and scores in per cent, as a Markdown table.
+
+    Args:
+        rows: of `family_rows`.
+        larger: the same runs on a larger base, whose scores stand beside these.
+    """
+    there = {row.method: row for row in summarise(load_results(larger)) if "(" not in row.base}
+    bases = f"test, {PROTOCOL['base']} | test, {next(iter(there.values())).base}"
+    lines = [f"| method | rate | validation | {bases} |", "|---|---:|---:|---:|---:|"]
     for row in rows:
         method = METHODS[row.method]
+        other = _scored(there[row.method]) if row.method in there else ""
         lines.append(
             f"| {method.title} | × {row.lr / method.learning_rate:.2g} "
-            f"| {100 * row.validation:.1f} | {_scored(row)} |"
+            f"| {100 * row.validation:.1f} | {_scored(row)} | {other} |"
         )
     return "\n".join(lines)
+
+
+def older_runs(*paths: str | Path) -> str:
+    """What a reader must know of stored runs that today's program would not make again.
+
+    Args:
+        paths: files of results; those of the families by default.
+
+    Returns:
+        A remark in Markdown; "" when all runs are newer than the changes.
+    """
+    runs = [run for path in paths or (RESULTS, LARGER) for run in load_results(path)]
+    old = {run.method for run in runs if run.date < SEEDED}
+    if not old:
+        return ""
+    changed = ", ".join(METHODS[name].title for name in CHANGED if name in old)
+    remark = (
+        "> **These runs are older than the seeding.** They drew the parameters that a method adds "
+        "without the seed of the run. Run again, a method that draws any comes out near these "
+        "numbers and not on them; one that draws none comes out the same."
+    )
+    if changed:
+        remark += f" By now these train otherwise than they did here: {changed}."
+    return remark
 
 
 def once_more(method: Method, lr: float, **changed: Any) -> list[Result]:

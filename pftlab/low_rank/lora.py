@@ -14,7 +14,7 @@ from ..facts import FACTS
 
 
 class LowRank(Delta):
-    """h + (alpha / r) B A x, Eq. 3. B = 0 at first: training starts at the base model.
+    """h + (alpha / r) B A x, the paper's Eq. 3. B = 0 at first: training starts at the base model.
 
     A (r, d_in), B (d_out, r); x (..., d_in), h (..., d_out)
     """

@@ -462,12 +462,28 @@ def test_a_page_reads_its_family_the_baselines_and_the_control(
     scores = families.score_table(row for row in rows if row.method == "lora").splitlines()
     times = RESULT.training["lr"] / pft.LoRA.learning_rate
     validation = 100 * RESULT.validation["accuracy"]
-    assert scores[2:] == [f"| LoRA | × {times:.2g} | {validation:.1f} | 80.0 ± 0.0 |"]
+    (there,) = summarise(load_results(families.LARGER, method="lora"))
+    larger = f"{100 * there.mean:.1f} ± {100 * there.interval:.1f}"
+    assert scores[0] == "| method | rate | validation | test, tiny-encoder | test, mini-encoder |"
+    assert scores[2:] == [f"| LoRA | × {times:.2g} | {validation:.1f} | 80.0 ± 0.0 | {larger} |"]
     known = families.family_table("low_rank").splitlines()
     assert len(known) == 2 + len(families.members("low_rank"))
     assert "| LoRA (2021) | attention.query, attention.value | yes | yes |" in known
     assert (
         "| GaLore (2024) | every linear map of the layers; the rest in full | yes | yes |" in known
+    )
+
+
+def test_runs_before_the_seeding_are_said_to_be_so(tmp_path: Path) -> None:
+    new, old, changed = (tmp_path / name for name in ("new", "old", "changed"))
+    append(new, replace(RESULT, date="2026-11-26T00:00:00+00:00"))
+    append(old, replace(RESULT, date="2026-11-25T13:00:00+00:00"))
+    append(changed, replace(RESULT, method="lt_sft", date="2026-11-25T13:00:00+00:00"))
+    assert families.older_runs(new) == ""
+    assert "without the seed" in families.older_runs(new, old)
+    assert "LT-SFT" not in families.older_runs(old)
+    assert families.older_runs(changed).endswith(
+        "By now these train otherwise than they did here: LT-SFT."
     )
 
 
