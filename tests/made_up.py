@@ -7,10 +7,10 @@ import torch
 from tiny import tiny
 
 import pftlab as pft
+from pftlab.book.widgets.budget_player import RankHistory
+from pftlab.book.widgets.prefix_attention import PrefixAttention
 from pftlab.experiments.results import Result
 from pftlab.registry import METHODS
-from pftlab.widgets.budget_player import RankHistory
-from pftlab.widgets.prefix_attention import PrefixAttention
 
 BASES = {"tiny": 1_000_000, "mini": 4_000_000}  # name → parameters
 TASKS = ("reviews", "pairs")

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from pftlab.plots import UNDATED
+from pftlab.book.plots import UNDATED
 
 OUT = Path(__file__).resolve().parents[1] / "book" / "_static" / "social-card.png"
 WIDTH, HEIGHT = 1200, 630

@@ -221,7 +221,7 @@ def compare(given: argparse.Namespace) -> None:
     else:
         _print_comparison(grid, rows, given.out)
     if given.figure is not None:
-        from ..plots import save_figure, tradeoff
+        from ..book.plots import save_figure, tradeoff
 
         save_figure(tradeoff(rows), given.figure)
 
@@ -305,7 +305,7 @@ def classroom(given: argparse.Namespace) -> None:
     """Release student notebooks, grade them, print the rubric, or copy the figures."""
     from ..book.classroom import grade, release, rubric
     from ..book.classroom.submissions import printable
-    from ..exercises.slides import figures
+    from ..book.exercises.slides import figures
 
     if given.action == "release":
         for path in release(given.chapters, given.out, given.book):
@@ -327,7 +327,7 @@ def classroom(given: argparse.Namespace) -> None:
 
 def progress(given: argparse.Namespace) -> None:
     """Show what the learner has done."""
-    from ..exercises.progress import Progress, load_progress
+    from ..book.exercises.progress import Progress, load_progress
 
     if given.json:
         _print_json(load_progress())

@@ -21,8 +21,6 @@ ORDER = [
     {"bases", "tasks"},
     {"training"},
     {"experiments", "pretraining", "testing"},
-    {"plots"},
-    {"exercises", "widgets"},
     {"book"},
     {"cli"},
 ]
@@ -87,6 +85,17 @@ def test_importing_the_package_is_light() -> None:
     code = f"import pftlab, sys; print([m for m in {heavy!r} if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert output.stdout.strip() == "[]", output.stdout + output.stderr
+
+
+def test_the_library_never_touches_the_machinery_of_the_book() -> None:
+    rooms = [name for names in ORDER for name in sorted(names) if name not in ("book", "cli")]
+    code = "import sys, pftlab, importlib\nfor room in sys.argv[1:]: "
+    code += "importlib.import_module(f'pftlab.{room}')\n"
+    code += "print([m for m in sys.modules if m.startswith('pftlab.book')])"
+    output = subprocess.run(
+        [sys.executable, "-c", code, *rooms], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"
 
 
 def test_every_public_name_is_there() -> None:

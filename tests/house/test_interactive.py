@@ -23,10 +23,7 @@ from small_book import build, outline
 from test_site import nameless_controls
 
 import pftlab as pft
-from pftlab.core.attachment import detach
-from pftlab.experiments.sizes import blank
-from pftlab.others import fourierft
-from pftlab.widgets import (
+from pftlab.book.widgets import (
     BudgetPlayer,
     LowRankExplorer,
     NF4Explorer,
@@ -36,11 +33,14 @@ from pftlab.widgets import (
     ScaleCurve,
     TradeoffExplorer,
 )
-from pftlab.widgets.figure import unpacked
-from pftlab.widgets.nf4_explorer import BLOCKS, LEVELS
-from pftlab.widgets.parameter_counter import CONTROLS
-from pftlab.widgets.placement_explorer import CHOICES
-from pftlab.widgets.shapes import memory
+from pftlab.book.widgets.figure import unpacked
+from pftlab.book.widgets.nf4_explorer import BLOCKS, LEVELS
+from pftlab.book.widgets.parameter_counter import CONTROLS
+from pftlab.book.widgets.placement_explorer import CHOICES
+from pftlab.book.widgets.shapes import memory
+from pftlab.core.attachment import detach
+from pftlab.experiments.sizes import blank
+from pftlab.others import fourierft
 
 ROOT = Path(__file__).resolve().parents[2]
 BASES = ("bert-base", "gpt2", "llama-3.1-8b")
@@ -51,7 +51,7 @@ import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 import numpy as np
 import made_up
-from pftlab.widgets import *
+from pftlab.book.widgets import *
 normal = np.random.default_rng(0).normal
 """
 FIGURES = {

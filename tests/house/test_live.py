@@ -20,7 +20,7 @@ sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 import numpy as np
 import made_up
 from IPython.display import display
-from pftlab.widgets import *
+from pftlab.book.widgets import *
 normal = np.random.default_rng(0).normal
 counter = ParameterCounter('bert-base', models=('bert-base', 'gpt2'))
 tradeoff = TradeoffExplorer(made_up.grid(1), base='tiny', task='reviews')

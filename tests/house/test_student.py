@@ -16,7 +16,7 @@ from lab import jupyterlab, run, wait_for_kernel
 from test_site import nameless_controls
 
 from pftlab.book.classroom import grade, release
-from pftlab.exercises import chapters, quiz_of
+from pftlab.book.exercises import chapters, quiz_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
@@ -38,7 +38,7 @@ def write(page: Any, cell: Any, text: str) -> None:
 def test_a_student_solves_an_exercise(tmp_path: Path) -> None:
     source = release([CHAPTER], tmp_path / "handout", ROOT / "book")[0]
     notebook = json.loads(source.read_text("utf-8"))
-    show = f'from pftlab.exercises import quiz\n\nquiz("{CHAPTER}")'
+    show = f'from pftlab.book import quiz\n\nquiz("{CHAPTER}")'
     notebook["cells"].append(
         {"cell_type": "code", "id": "show", "metadata": {}, "source": show, "outputs": [],
          "execution_count": None}

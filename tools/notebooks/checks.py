@@ -62,7 +62,7 @@ def of_notebook(notebook: NotebookNode) -> Iterator[str]:
     if [(c.source, tags(c)) for c in with_exercises(notebook.cells)] != [
         (c.source, tags(c)) for c in notebook.cells
     ]:
-        yield "its exercises are not those of pftlab/exercises: python tools/notebooks sync"
+        yield "its exercises are not those of pftlab/book/exercises: python tools/notebooks sync"
     models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for cell in cells:
         for output in cell.outputs:

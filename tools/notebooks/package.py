@@ -2,8 +2,8 @@
 
 A cell tagged `lib:pftlab.low_rank.lora.LowRank` holds that object's source; with `lib-brief:` it
 is shown without its docstring. Cells tagged `exercises:low_rank.lora` are the exercises and the
-quiz of that chapter; `sync` makes all of them from the data in pftlab/exercises, in the place of
-the first. To add them to a chapter, add one cell with this tag.
+quiz of that chapter; `sync` makes all of them from the data in pftlab/book/exercises, in the place
+of the first. To add them to a chapter, add one cell with this tag.
 """
 
 import ast
@@ -58,7 +58,7 @@ def without_docstring(source: str) -> str:
 
 def with_exercises(cells: list[NotebookNode]) -> list[NotebookNode]:
     """The cells with those of exercises made anew; one that is as it should be is kept."""
-    cell_module = importlib.import_module("pftlab.exercises.cells")
+    cell_module = importlib.import_module("pftlab.book.exercises.cells")
     for chapter in dict.fromkeys(filter(None, map(cell_module.chapter_of, cells))):
         old = {cell.id: cell for cell in cells if cell_module.chapter_of(cell) == chapter}
         new = [nbformat.from_dict(cell) for cell in cell_module.section(chapter)]

@@ -17,9 +17,9 @@ from typing import Any
 
 from ...core.errors import BadValue, PftError, Refused, Unavailable
 from ...core.files import check_writable
-from ...exercises.catalogue import checked, data_of
-from ...exercises.check import AnswerError, Result, TooSlow, examine
-from ...exercises.model import Exercise
+from ..exercises.catalogue import checked, data_of
+from ..exercises.check import AnswerError, Result, TooSlow, examine
+from ..exercises.model import Exercise
 from .journal import Journal, fits
 from .submissions import Submission, collect, printable
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from ...core.errors import Refused, Unavailable
 from ...core.files import atomic_write
-from ...exercises.catalogue import checked
-from ...exercises.cells import replaced, section
+from ..exercises.catalogue import checked
+from ..exercises.cells import replaced, section
 
 LEFT_OUT = ("exercises", "quiz")  # identifiers of cells written by hand that may hold answers
 FOLDED = re.compile(r"<details[^>]*>\s*<summary>\s*Solution.*?</details>\s*", re.DOTALL)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...core.errors import Refused, Unavailable
 from ...core.files import atomic_write, check_writable
-from ...exercises.model import Exercise
+from ..exercises.model import Exercise
 
 
 def kept_in() -> Path:

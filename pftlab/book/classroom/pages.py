@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ...exercises.model import Exercise
+from ..exercises.model import Exercise
 
 MARK = {"right": "✓", "wrong": "✗", "not written": "–"}
 TEMPLATES = Environment(

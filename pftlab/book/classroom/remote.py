@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ...core.errors import BadValue, Unavailable
-from ...exercises.check import IN_PLACE, AnswerError, TooSlow
-from ...exercises.model import Exercise, Wrong
+from ..exercises.check import IN_PLACE, AnswerError, TooSlow
+from ..exercises.model import Exercise, Wrong
 from .walls import NoWalls, Walls
 from .world.messages import Closed, Line, pack, unpack
 from .world.notebook import clean

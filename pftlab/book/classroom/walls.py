@@ -201,7 +201,7 @@ def found(image: str, megabytes: int) -> Walls:
 
 def ways_through(walls: Walls, megabytes: int) -> list[str]:
     """What a probe in the place of an answer could do that it must not; empty: the walls stand."""
-    from ...exercises.check import AnswerError, TooSlow
+    from ..exercises.check import AnswerError, TooSlow
     from .remote import Sandbox
 
     through = []

@@ -21,7 +21,7 @@ HEAD = "def lora_output(x, h, A, B, alpha):\n    "
 
 
 def _answers():
-    path = ROOT / "tests/exercises/low_rank/lora.py"
+    path = ROOT / "tests/book/exercises/low_rank/lora.py"
     spec = spec_from_file_location("answers_for_the_classroom", path)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)

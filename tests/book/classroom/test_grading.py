@@ -312,7 +312,7 @@ ROW = {"student": "a", "of": "x", "note": "", "at": "", "answers": {}, "results"
      json.dumps(ROW | {"answers": 5}).encode()],
 )  # fmt: skip
 def test_a_damaged_journal_loses_only_what_is_damaged(line, tmp_path):
-    from pftlab.exercises.catalogue import checked
+    from pftlab.book.exercises.catalogue import checked
 
     with Journal(tmp_path / "g.csv") as journal:
         journal.begin(7, [])

@@ -9,7 +9,7 @@ from school import BOOK, CHAPTER, ROOT
 
 from pftlab.book.classroom import release, rubric
 from pftlab.book.classroom.world.notebook import answers
-from pftlab.exercises import chapters, exercises_of, quiz_of
+from pftlab.book.exercises import chapters, exercises_of, quiz_of
 
 sys.path.insert(0, str(ROOT / "tests" / "exercises"))
 from test_answers import ALL

@@ -58,7 +58,7 @@ ESCAPES = {
     "asks for a ring of the kernel": "assert ctypes.CDLL(None).syscall(425, 1, b'0' * 120) >= 0",
     "imports the methods": "import pftlab",
     "imports another implementation": "import peft; peft.LoraConfig",
-    "looks a right value up in the checks": "from pftlab.exercises.low_rank import lora",
+    "looks a right value up in the checks": "from pftlab.book.exercises.low_rank import lora",
     "fills the disk": "for i in range(99): open(f'/tmp/{i}', 'wb').write(b'x' * (9 << 20))",
     "writes a large file": "open('/tmp/x', 'wb').write(b'x' * (11 << 20))",
     "takes all memory": "bytearray(1 << 42)",

@@ -8,7 +8,7 @@ import pytest
 from school import HEAD, NAME, RIGHT, cells_of, handed_in, sheet
 
 from pftlab.book.classroom.world.notebook import NotANotebook, Shell, answers, python
-from pftlab.exercises import exercise
+from pftlab.book.exercises import exercise
 
 ASKED = {NAME: {"defines": "lora_output", "stub": exercise(NAME).stub}}
 CODE = RIGHT[NAME]

@@ -12,7 +12,7 @@ from pftlab import Refused
 from pftlab.book.classroom import grade, walls
 from pftlab.book.classroom.remote import Sandbox
 from pftlab.book.classroom.walls import Bubblewrap, Container, NoWalls, found, ways_through
-from pftlab.exercises.check import AnswerError
+from pftlab.book.exercises.check import AnswerError
 
 
 def tool(folder, name, body):

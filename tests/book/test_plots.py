@@ -10,8 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 import pftlab as pft
-from pftlab.experiments import Summary
-from pftlab.plots import (
+from pftlab.book.plots import (
     BESIDE,
     FAMILIES,
     GREY,
@@ -21,6 +20,7 @@ from pftlab.plots import (
     save_figure,
     tradeoff,
 )
+from pftlab.experiments import Summary
 
 
 def row(

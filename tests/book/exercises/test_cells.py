@@ -12,13 +12,13 @@ from notebooks import checks, form, package
 from test_answers import ALL, HERE
 
 from pftlab import Unavailable, UnknownName
+from pftlab.book.exercises import chapters, exercises_of, quiz, quiz_of
+from pftlab.book.exercises.catalogue import title_of
+from pftlab.book.exercises.cells import section
+from pftlab.book.exercises.slides import figures
 from pftlab.cli import main
-from pftlab.exercises import chapters, exercises_of, quiz, quiz_of
-from pftlab.exercises.catalogue import title_of
-from pftlab.exercises.cells import section
-from pftlab.exercises.slides import figures
 
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 BOOK = ROOT / "book"
 LORA = BOOK / "low_rank" / "lora.ipynb"
 
@@ -106,7 +106,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
 def test_in_plain_python(tmp_path):
     """Without a notebook, a file is enough."""
     answer, name = ALL["low_rank.lora.3"][0], "low_rank.lora.3"
-    code = f"from pftlab.exercises import check\n{answer}\nprint(check({name!r}, lora_output))"
+    code = f"from pftlab.book import check\n{answer}\nprint(check({name!r}, lora_output))"
     (tmp_path / "mine.py").write_text(code)
     done = subprocess.run(
         [sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, check=True,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from ..core.errors import BadValue
-from ..experiments.results import Result, load_results
-from ..experiments.summary import Summary, interval, summarise
+from ...core.errors import BadValue
+from ...experiments.results import Result, load_results
+from ...experiments.summary import Summary, interval, summarise
+from ...registry import METHODS
 from ..plots import FAMILIES, label, tradeoff
-from ..registry import METHODS
 from .figure import InteractiveFigure
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy as np
 import traitlets
 from torch import Tensor, nn
 
-from ..core import planted
-from ..core.errors import BadValue
-from ..low_rank.adalora import AdaLoRA, SVDUpdate
+from ...core import planted
+from ...core.errors import BadValue
+from ...low_rank.adalora import AdaLoRA, SVDUpdate
 from ..plots import GREY, canvas, style
 from .figure import InteractiveFigure, packed, unpacked
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ..core.errors import Unavailable
+from ...core.errors import Unavailable
 from ..plots import save_image
 
 try:

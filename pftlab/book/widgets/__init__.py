@@ -1,6 +1,6 @@
 """The interactive figures of the book.
 
-    from pftlab.widgets import ParameterCounter
+    from pftlab.book.widgets import ParameterCounter
 
     ParameterCounter(base="llama-7b", method="lora")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import traitlets
 
-from ..core.errors import BadValue
+from ...core.errors import BadValue
 from ..plots import GREY, canvas, style
 from .figure import InteractiveFigure, packed, unpacked
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..core.errors import Unavailable
-from ..core.files import check_writable
+from ...core.errors import Unavailable
+from ...core.files import check_writable
 
 DRAWN = re.compile(r'<img\b[^>]*\bsrc="([\w./-]+\.svg)"[^>]*\balt="([^"]*)"')
 

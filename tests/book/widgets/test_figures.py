@@ -21,14 +21,7 @@ from transformers import (
 )
 
 import pftlab as pft
-from pftlab.core import planted
-from pftlab.core.trained import trainable_state
-from pftlab.experiments import summarise
-from pftlab.experiments.memory import step_memory
-from pftlab.experiments.sizes import blank
-from pftlab.low_rank.adalora import SVDUpdate
-from pftlab.registry import METHODS
-from pftlab.widgets import (
+from pftlab.book.widgets import (
     BudgetPlayer,
     LowRankExplorer,
     NF4Explorer,
@@ -39,12 +32,19 @@ from pftlab.widgets import (
     TradeoffExplorer,
     WatchedAdaLoRA,
 )
-from pftlab.widgets.figure import unpacked
-from pftlab.widgets.nf4_explorer import BLOCKS, LEVELS
-from pftlab.widgets.parameter_counter import CONTROLS
-from pftlab.widgets.placement_explorer import CHOICES, DESIGNS
-from pftlab.widgets.prefix_attention import attention
-from pftlab.widgets.shapes import memory, shapes
+from pftlab.book.widgets.figure import unpacked
+from pftlab.book.widgets.nf4_explorer import BLOCKS, LEVELS
+from pftlab.book.widgets.parameter_counter import CONTROLS
+from pftlab.book.widgets.placement_explorer import CHOICES, DESIGNS
+from pftlab.book.widgets.prefix_attention import attention
+from pftlab.book.widgets.shapes import memory, shapes
+from pftlab.core import planted
+from pftlab.core.trained import trainable_state
+from pftlab.experiments import summarise
+from pftlab.experiments.memory import step_memory
+from pftlab.experiments.sizes import blank
+from pftlab.low_rank.adalora import SVDUpdate
+from pftlab.registry import METHODS
 
 FEW = ("bert-base", "llama-3.1-8b")
 

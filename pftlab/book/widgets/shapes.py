@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from math import isqrt
 from typing import Any
 
-from ..core import norm_parameters
-from ..core.count import count
-from ..core.errors import Refused
-from ..core.sites import sites
-from ..experiments.sizes import SIZES, blank
-from ..finetune.layers import above
+from ...core import norm_parameters
+from ...core.count import count
+from ...core.errors import Refused
+from ...core.sites import sites
+from ...experiments.sizes import SIZES, blank
+from ...finetune.layers import above
 
 LINEAR = (
     "attention.query", "attention.key", "attention.value", "attention.output",

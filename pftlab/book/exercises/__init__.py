@@ -1,17 +1,17 @@
 """Exercises that answer back.
 
-    from pftlab.exercises import check
+    from pftlab.book import check
 
     check("low_rank.lora.3", lora_output)
 
 Where things live, and why:
 
-* **An exercise is data**: `pftlab/exercises/<family>/<chapter>.py` mirrors the chapter
+* **An exercise is data**: `pftlab/book/exercises/<family>/<chapter>.py` mirrors the chapter
   `book/<family>/<chapter>.ipynb` and has `EXERCISES` (statement, stub, minutes, stars, hints and
   checks) and `QUIZ`. It is part of the package, so that a learner who has only installed it can be
   checked. The cells of the chapter are made from it.
-* **Solutions and mutants** are in `tests/exercises/<family>/<chapter>.py`. Tests are neither in
-  the installed package nor among the sources of the site, and `pftlab classroom release` never
+* **Solutions and mutants** are in `tests/book/exercises/<family>/<chapter>.py`. Tests are neither
+  in the installed package nor among the sources of the site, and `pftlab classroom release` never
   reads them. Leaving them out was preferred to encrypting them: a key has to be kept and handed
   on, and a file that is not there cannot be decrypted. Who clones the whole repository can read
   them; a teacher who wants secret exercises keeps a folder like it privately.

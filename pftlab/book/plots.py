@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .facts import FAMILIES
+from ..facts import FAMILIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .experiments.summary import Summary
-    from .training import Run
+    from ..experiments.summary import Summary
+    from ..training import Run
 
 MEMORY: dict[str, tuple[str, str]] = {  # part → name, colour
     "weights": ("weights", "#7a7a7a"),
@@ -60,7 +60,7 @@ PLACES: tuple[tuple[float, float, str], ...] = (
 
 def save_figure(figure: "Figure", path: str | Path) -> None:
     """Write a figure: .svg, .png or .pdf by its name; the same figure gives the same bytes."""
-    from .core.files import atomic_write
+    from ..core.files import atomic_write
 
     path = Path(path)
     with style(), atomic_write(path) as temporary:
@@ -244,7 +244,7 @@ def style() -> AbstractContextManager[None]:
 
 
 def _method(row: "Summary") -> Any:
-    from .registry import METHODS
+    from ..registry import METHODS
 
     return METHODS[row.method]
 

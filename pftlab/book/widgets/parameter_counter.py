@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 import traitlets
 
-from ..core import Method
-from ..core.count import Count, count
-from ..core.errors import UnknownName
-from ..experiments.sizes import blank
+from ...core import Method
+from ...core.count import Count, count
+from ...core.errors import UnknownName
+from ...experiments.sizes import blank
+from ...registry import METHODS
 from ..plots import MEMORY, canvas, style
-from ..registry import METHODS
 from .figure import InteractiveFigure
 from .shapes import LINEAR, memory, shapes
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import PftError
-from ..core.files import atomic_write
+from ...core.errors import PftError
+from ...core.files import atomic_write
 from .stream import printable_here
 
 

@@ -35,7 +35,7 @@ def section(chapter: str, quiz: bool = True) -> list[dict[str, Any]]:
         cells += _exercise(each, number, tag)
     if quiz and quiz_of(chapter):
         cells.append(_cell("markdown", "quiz", QUIZ, tag))
-        show = f'from pftlab.exercises import quiz\n\nquiz("{chapter}")'
+        show = f'from pftlab.book import quiz\n\nquiz("{chapter}")'
         cells.append(_cell("code", "quiz-cards", show, tag, "remove-input"))
     return cells
 
@@ -50,7 +50,7 @@ def _exercise(asked: Exercise, number: int, tag: str) -> list[dict[str, Any]]:
     cells = [_cell("markdown", f"exercise-{number}", f"{head}\n\n{asked.statement}{hints}", tag)]
     if asked.stages:
         stub = f"# {asked.name}\n{asked.stub.rstrip()}"
-        check = f'from pftlab.exercises import check\n\ncheck("{asked.name}", {asked.defines})'
+        check = f'from pftlab.book import check\n\ncheck("{asked.name}", {asked.defines})'
         cells.append(_cell("code", f"answer-{number}", stub, tag, f"answer:{asked.name}"))
         cells.append(_cell("code", f"check-{number}", check, tag, f"check:{asked.name}"))
     return cells

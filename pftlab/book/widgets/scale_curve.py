@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from ..core.errors import BadValue
-from ..experiments.results import Result, load_results
-from ..experiments.summary import Summary, summarise
+from ...core.errors import BadValue
+from ...experiments.results import Result, load_results
+from ...experiments.summary import Summary, summarise
+from ...registry import METHODS
 from ..plots import FAMILIES, GREY, canvas, label, short, style
-from ..registry import METHODS
 from .figure import InteractiveFigure
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from ..bases import load_tokenizer
-from ..core import KeysValues, config_of, plant, planted, uproot
-from ..core.errors import BadValue, Refused
-from ..core.sites import sites
+from ...bases import load_tokenizer
+from ...core import KeysValues, config_of, plant, planted, uproot
+from ...core.errors import BadValue, Refused
+from ...core.sites import sites
 from ..plots import FAMILIES, GREY, canvas, style
 from .figure import InteractiveFigure, packed, unpacked
 

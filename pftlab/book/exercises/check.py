@@ -19,7 +19,7 @@ from .stream import printable_here
 
 SECONDS = 10.0
 ROUNDS = 3  # each stage with as many draws of the inputs
-HERE = Path(__file__).parents[1]  # the package
+HERE = Path(__file__).parents[2]  # the package
 
 
 class TooSlow(BaseException):

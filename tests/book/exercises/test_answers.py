@@ -15,10 +15,18 @@ import torch
 from pftlab import UnknownName
 from pftlab.book.classroom.remote import Sandbox
 from pftlab.book.classroom.walls import NoWalls
-from pftlab.exercises import Progress, chapters, check, examine, exercise, exercises_of, quiz_of
-from pftlab.exercises.check import AnswerError
-from pftlab.exercises.progress import load_progress
-from pftlab.exercises.stream import printable_here
+from pftlab.book.exercises import (
+    Progress,
+    chapters,
+    check,
+    examine,
+    exercise,
+    exercises_of,
+    quiz_of,
+)
+from pftlab.book.exercises.check import AnswerError
+from pftlab.book.exercises.progress import load_progress
+from pftlab.book.exercises.stream import printable_here
 
 HERE = Path(__file__).parent
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-from ..core.errors import UnknownName
+from ...core.errors import UnknownName
 from .model import Exercise, Question
 
 CHAPTERS = {  # in the order of the book
@@ -36,7 +36,7 @@ def data_of(chapter: str) -> ModuleType:
     """
     if chapter not in CHAPTERS:
         raise UnknownName("chapter", chapter, CHAPTERS)
-    return import_module(f"pftlab.exercises.{chapter}")
+    return import_module(f"{__package__}.{chapter}")
 
 
 def exercises_of(chapter: str) -> tuple[Exercise, ...]:
