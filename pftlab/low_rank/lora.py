@@ -1,6 +1,7 @@
 """LoRA: Low-Rank Adaptation of Large Language Models.
 
 Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen (2022), https://arxiv.org/abs/2106.09685
+How the equation below reaches a model is told in pftlab/core/README.md.
 """
 
 import math
