@@ -1,5 +1,6 @@
 """The training examples, and which of them each step takes."""
 
+import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -22,6 +23,9 @@ Order = Callable[[int, int, int], list[int]]  # rows, seed and epoch → the row
 
 BLOCK = 1_000  # rows that are encoded at a time
 KEPT = 4  # encodings of a task that are kept: of two splits for two bases
+#: What decides how a tokenizer encodes, beside what its backend holds.
+DECIDING = ("model_input_names", "model_max_length", "truncation_side", "bos_token_id",
+            "eos_token_id")  # fmt: skip
 POOL = 50  # batches among which texts of like length are looked for
 
 
@@ -211,10 +215,9 @@ def mark_of(tokenizer: PreTrainedTokenizerBase) -> Hashable:
     if backend is None:
         return tokenizer
     state = json.loads(backend.to_str())
-    del state["truncation"], state["padding"]  # these change with each call
-    return json.dumps(
-        [state, type(tokenizer).__name__, tokenizer.model_input_names, tokenizer.model_max_length]
-    )
+    del state["truncation"], state["padding"]  # what these say changes with each call
+    state |= {name: getattr(tokenizer, name) for name in DECIDING}
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
 
 _ENCODED: WeakKeyDictionary[Task, dict[Hashable, dict[int, Example]]] = WeakKeyDictionary()
