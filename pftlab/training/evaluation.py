@@ -58,6 +58,7 @@ def evaluate(
         max_length=max_length,
         tokenizer=tokenizer or load_tokenizer(model),
         limit=limit,
+        progress=progress,
     )
     return evaluator(progress)
 
@@ -75,6 +76,7 @@ class Evaluator:
         max_length: int,
         batch_size: int = 64,
         limit: int | None = None,
+        progress: bool = False,
     ):
         check_head(model, task)
         for name, value in {"batch_size": batch_size, "limit": limit}.items():
@@ -84,12 +86,13 @@ class Evaluator:
             limit = GENERATED
         self.model, self.task, self.split, self.tokenizer = model, task, split, tokenizer
         self.batch_size = batch_size
-        self.examples = encode(model, task, tokenizer, split, max_length, limit)
+        self.examples = encode(model, task, tokenizer, split, max_length, limit, progress)
         self.weights = [counted(example["labels"]) for example in self.examples]
         self.collate = task.collate(tokenizer)
         if task.kind == "generation":
             self.longest = max(self.weights)
             options = encoding_options(model, task)
+            self.positions = options["positions"]
             if not options["encoder_decoder"]:  # source and target share the positions
                 max_length = max(8, max_length - self.longest)
             self.prompts = task.prompts(
@@ -131,9 +134,12 @@ class Evaluator:
         """Greedy continuations of the task's prompts, as text."""
         texts = [""] * len(self.prompts)
         for rows, batch in self._batches(self.prompts, progress):
+            longest = self.longest
+            if self.positions is not None and not self.model.config.is_encoder_decoder:
+                longest = min(longest, self.positions - batch["input_ids"].shape[1])
             written = self.model.generate(  # type: ignore[operator]
                 **batch,
-                max_new_tokens=self.longest,
+                max_new_tokens=longest,
                 do_sample=False,
                 eos_token_id=self.tokenizer.eos_token_id,
                 pad_token_id=self.tokenizer.pad_token_id,

@@ -99,7 +99,10 @@ def train(
             model, task, tokenizer, max_length, batch_size, accumulate, seed, processes,
             steps=range(run.steps + 1, steps + 1), progress=progress and processes.first,
         )  # fmt: skip
-        validate = Evaluator(model, task, tokenizer=tokenizer, max_length=max_length)
+        validate = Evaluator(
+            model, task, tokenizer=tokenizer, max_length=max_length,
+            progress=progress and processes.first,
+        )  # fmt: skip
         model.to(device)  # type: ignore[arg-type]
         with (
             own_randomness(device, seed),

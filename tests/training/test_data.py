@@ -176,6 +176,16 @@ def test_positions_that_the_model_does_not_have() -> None:
     pft.train(model, task, steps=1, max_length=64, tokenizer=tokenizer, progress=False)
 
 
+def test_a_target_that_fills_the_positions_is_written_to_their_end() -> None:
+    model = pft.load_base("tiny-decoder")
+    tokenizer, most = pft.load_tokenizer(model), model.config.max_position_embeddings
+    rows = [{"source": "the " * 20, "target": "the " * (most - 8)}]
+    task = pft.load_task({"train": rows, "validation": rows, "test": rows})
+    longest = len(tokenizer(rows[0]["target"])["input_ids"])
+    assert most - 8 < longest < most - 2  # a prompt of 8 tokens and it have no room together
+    assert pft.evaluate(model, task, max_length=most)["bleu"] >= 0
+
+
 def test_a_model_without_a_tokenizer_does_not_take_the_one_that_lies_around(
     tmp_path: Any, monkeypatch: Any
 ) -> None:
