@@ -243,7 +243,7 @@ def _training_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--base", default="minilm",
                      help="base model: a name, a hub id or a folder (default minilm)")  # fmt: skip
     sub.add_argument("--task", default="reviews",
-                     help="a name, or a folder or file of your own data (default reviews)")  # fmt: skip
+                     help="a name, or the path of your own data (default reviews)")  # fmt: skip
     sub.add_argument("--size", default="default", help="of a bundled task: tiny, small, default "
                      "or large")  # fmt: skip
     sub.add_argument("--limit-train", type=int, metavar="N",
