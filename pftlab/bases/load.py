@@ -4,16 +4,16 @@ torch and transformers are imported when a model is asked for, so that a list of
 nothing.
 """
 
-import hashlib
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import BadCheckpoint, BadValue, Unavailable, UnknownName
-from .cards import BASES, WEIGHTS, Card
+from ..core.errors import BadCheckpoint, BadValue, PftError, Unavailable, UnknownName
+from .cards import BASES
+from .find import find_folder
+from .folder import Weights, check_size, read_config, read_weights
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +28,6 @@ TASK_CLASSES = {
     "features": "AutoModel",
 }
 LABELLED = ("sequence_classification", "token_classification")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[\w.\-]+)?")
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,7 @@ def load_base(
     num_labels: int | None = None,
     task: str | None = None,
     *,
+    labels: Sequence[str] | None = None,
     dtype: "torch.dtype | None" = None,
     seed: int = 0,
 ) -> "PreTrainedModel":
@@ -70,6 +68,8 @@ def load_base(
         task: "sequence_classification", "token_classification", "causal_lm", "seq2seq_lm",
             "masked_lm" or "features". None means sequence classification if `num_labels` is
             given, and the language model of the architecture otherwise.
+        labels: names of the classes, in the order of their numbers, in the place of
+            `num_labels`. They are kept in the configuration, where `pipeline` finds them.
         dtype: of the parameters, float32 unless given.
         seed: of the parameters that start at random. The caller's random state is not touched.
 
@@ -85,12 +85,18 @@ def load_base(
     import torch
     import transformers
 
+    from ..core.heads import name_labels
     from ..core.seeding import seeded
 
     if task is not None and task not in TASK_CLASSES:
         raise UnknownName("model task", task, TASK_CLASSES)
-    folder, files, sha256 = _locate(name)
-    config = _read_config(folder)
+    folder, config, weights = _open(name)
+    if labels is not None:
+        if num_labels not in (None, len(labels)):
+            raise BadValue(
+                f"num_labels={num_labels}, and {len(labels)} labels are named. Give one."
+            )
+        num_labels = len(labels)
     task = task or _default_task(config, num_labels)
     if num_labels is not None:
         if task not in LABELLED:
@@ -104,39 +110,57 @@ def load_base(
                 "Give the number of classes, or 1 for regression."
             )
         config.num_labels = num_labels
-    _give_pad_token(config)
 
     model_class = getattr(transformers, TASK_CLASSES[task])
     with seeded(seed), _quiet():
         try:
+            _give_pad_token(config)
+            check_size(config, model_class, weights, folder)
             model, loaded = model_class.from_pretrained(
                 folder,
                 config=config,
                 dtype=dtype or torch.float32,
                 use_safetensors=True,
                 local_files_only=True,
+                trust_remote_code=False,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
+        except PftError:
+            raise
         except ValueError as error:
             raise BadValue(
                 f"{name!r} is a {config.model_type!r} model, and transformers cannot open it for "
-                f"the task {task!r}. Choose another task or base."
+                f"the task {task!r} ({error}). Choose another task or base."
             ) from error
-        except Exception as error:  # safetensors raises a bare SafetensorError of its own
+        except Exception as error:  # whatever a damaged folder makes transformers raise
             raise BadCheckpoint(
-                f"The weights in {_names(files)} of {str(folder)!r} cannot be read "
-                f"({error}). Fetch the files again."
+                f"config.json and {weights} in {str(folder)!r} cannot be made into a model "
+                f"({type(error).__name__}: {error}). Fetch the files again."
             ) from error
     mismatched = {
         entry[0] if isinstance(entry, tuple) else entry for entry in loaded["mismatched_keys"]
     }
     fresh = (set(loaded["missing_keys"]) | mismatched) & {n for n, _ in model.named_parameters()}
-    _check_fit(model, fresh, mismatched, folder, files)
+    _check_fit(model, fresh, mismatched, folder, weights)
+    if labels is not None:
+        name_labels(model, labels)
     table = model.get_input_embeddings()
     words = None if table is None else len(table.weight)
-    model.pftlab_base = BaseInfo(name, str(folder), sha256, frozenset(fresh), words)
+    model.pftlab_base = BaseInfo(name, str(folder), weights.sha256, frozenset(fresh), words)
     return model
+
+
+def _open(name: str) -> "tuple[Path, PreTrainedConfig, Weights]":
+    """The folder of a base, its configuration and its weight files, as far as they are trusted."""
+    folder, card = find_folder(name), BASES.get(name)
+    weights = read_weights(folder)
+    if card is not None and weights.sha256 != card.sha256:
+        raise BadCheckpoint(
+            f"The weight file {str(weights.files[0])!r} of {name!r} is corrupted: its sha256 is "
+            f"{weights.sha256}, and it should be {card.sha256}. Install or download it again."
+        )
+    return folder, read_config(folder), weights
 
 
 def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
@@ -160,14 +184,17 @@ def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
             "This model was built from a configuration, so it is not known where its tokenizer is. "
             "Give one, as in train(model, task, tokenizer=…)."
         )
-    folder, _, _ = _locate(name, weights=False)
+    folder = find_folder(name)
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:  # the tokenizers' own library raises a bare Exception
         raise Unavailable(
-            f"The folder {str(folder)!r} holds no tokenizer that transformers can open ({error}). "
-            "Save one there with tokenizer.save_pretrained(folder)."
+            f"The folder {str(folder)!r} holds no tokenizer that transformers can open "
+            f"({type(error).__name__}: {error}). Save one there with "
+            "tokenizer.save_pretrained(folder)."
         ) from error
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -195,6 +222,7 @@ def random_weights(model: "PreTrainedModel", seed: int = 0) -> "PreTrainedModel"
     return control
 
 
+<<<<<<< HEAD
 def _locate(name: str, weights: bool = True) -> tuple[Path, list[Path], str | None]:
     """Find the folder of a base, its weight files, and their checked sha256."""
     card = BASES.get(name)
@@ -379,6 +407,8 @@ def _read_config(folder: Path) -> "PreTrainedConfig":
         ) from error
 
 
+=======
+>>>>>>> 938acc8 (Look into the folder of a base before anything is read or built: only what its index names, no code, no size that the weights do not have; name the classes)
 def _default_task(config: "PreTrainedConfig", num_labels: int | None) -> str:
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -387,7 +417,7 @@ def _default_task(config: "PreTrainedConfig", num_labels: int | None) -> str:
 
     if num_labels is not None:
         return "sequence_classification"
-    if config.is_encoder_decoder:
+    if getattr(config, "is_encoder_decoder", False):
         return "seq2seq_lm"
     if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return "masked_lm"
@@ -404,7 +434,7 @@ def _give_pad_token(config: "PreTrainedConfig") -> None:
 
 
 def _check_fit(
-    model: "PreTrainedModel", fresh: set[str], mismatched: set[str], folder: Path, files: list[Path]
+    model: "PreTrainedModel", fresh: set[str], mismatched: set[str], folder: Path, weights: Weights
 ) -> None:
     """Refuse weights of another model: a wrong shape, or little found, below the task head."""
     prefix = model.base_model_prefix
@@ -414,19 +444,15 @@ def _check_fit(
     wrong = sorted(mismatched & set(body))
     if wrong:
         raise BadCheckpoint(
-            f"{_names(files)} in {str(folder)!r} does not fit its config.json: {wrong[0]} has "
+            f"{weights} in {str(folder)!r} does not fit its config.json: {wrong[0]} has "
             "another shape. Give a folder whose two files belong together."
         )
     if len(fresh & set(body)) > len(body) / 2:
         raise BadCheckpoint(
-            f"{_names(files)} in {str(folder)!r} holds the weights of another architecture than "
+            f"{weights} in {str(folder)!r} holds the weights of another architecture than "
             f"its config.json ({model.config.model_type}): most parameters are missing. Give a "
             "folder whose two files belong together."
         )
-
-
-def _names(files: list[Path]) -> str:
-    return files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
 
 
 @contextmanager

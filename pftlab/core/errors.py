@@ -5,11 +5,27 @@ on one line and exits with code 2; anything else that escapes is a bug and keeps
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 class PftError(Exception):
-    """Base class: `except pftlab.PftError` catches every error below."""
+    """Base class: `except pftlab.PftError` catches every error below.
+
+    A message quotes what was given, which can be a name of a million letters in a damaged file:
+    long words and long messages are cut in the middle.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shortened(str(message)))
+
+
+def shortened(message: str, most: int = 2400) -> str:
+    """`message` with words of at most 300 letters, and of at most about `most` letters itself."""
+    message = re.sub(r"\S{301,}", lambda word: f"{word[0][:150]}…{word[0][-100:]}", message)
+    if len(message) <= most:
+        return message
+    return f"{message[: most * 3 // 4]} … {message[-most // 4 :]}"
 
 
 class UnknownName(PftError, ValueError):
@@ -24,11 +40,12 @@ class UnknownName(PftError, ValueError):
 
     def __init__(self, kind: str, given: object, allowed: Iterable[str], advice: str = ""):
         self.kind, self.given, self.allowed = kind, given, tuple(allowed)
-        nearest = difflib.get_close_matches(str(given), self.allowed, n=1)
+        nearest = difflib.get_close_matches(str(given)[:100], self.allowed, n=1)
         if nearest and not advice:
             advice = f"Did you mean {nearest[0]!r}?"
         listing = ", ".join(self.allowed) or "none"
         self.message = f"There is no {kind} {given!r}. Known: {listing}. {advice}".rstrip()
+        self.message = shortened(self.message)
         super().__init__(self.message)
 
     def __str__(self) -> str:

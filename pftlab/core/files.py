@@ -1,6 +1,7 @@
-"""Writing files so that a kill at any moment leaves the old file or the new one, never half."""
+"""Files: read with care, and written so that a kill leaves the old one or the new, never half."""
 
 import glob
+import json
 import os
 import shutil
 import tempfile
@@ -8,10 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
-from .errors import PftError, Unavailable
+from .errors import BadCheckpoint, PftError, Unavailable
 
 FORGOTTEN = 3600.0  # seconds after which no other process is still writing
 
@@ -72,3 +74,24 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             f"{str(path)!r} cannot be written ({getattr(error, 'strerror', None) or error}); what "
             "was there before is as it was. Make room on the disk, or give another folder."
         ) from error
+
+
+def parse_json(text: str | bytes, what: str) -> dict[str, Any]:
+    """The JSON object in `text`.
+
+    Args:
+        text: as it was read.
+        what: it is, for the error: a file and its folder, say.
+
+    Raises:
+        BadCheckpoint: it is none.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:  # deep nesting, numbers of thousands of digits
+        raise BadCheckpoint(f"{what} is no JSON: {error}. Copy it again.") from error
+    if not isinstance(data, dict):
+        raise BadCheckpoint(
+            f"{what} is a JSON {type(data).__name__}, not an object. Copy it again."
+        )
+    return data

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import BadValue, Unavailable, UnknownName
+from ..bases import BASES
+from ..bases.find import find_folder
+from ..bases.folder import read_config
+from ..core.errors import BadCheckpoint, BadValue, Unavailable, UnknownName
 
 
 @dataclass(frozen=True)
@@ -164,20 +167,16 @@ def blank(name: str, num_labels: int | None = None, layers: int | None = None) -
     if name in SIZES:
         config = AutoConfig.for_model(SIZES[name].model_type, **SIZES[name].settings)
     else:
-        folder = _folder(name)
         try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise BadValue(
-                f"{str(folder / 'config.json')!r} is no configuration that transformers knows. "
-                f"Give the config.json of a model, or one of {', '.join(SIZES)}."
-            ) from error
+            config = read_config(_folder(name))
+        except BadCheckpoint as error:
+            raise BadValue(f"{error} Or give one of {', '.join(SIZES)}.") from error
     if layers is not None:
         config.num_hidden_layers = layers
     if num_labels is not None:
         config.num_labels = num_labels
         kind: Any = AutoModelForSequenceClassification
-    elif config.is_encoder_decoder:
+    elif getattr(config, "is_encoder_decoder", False):
         kind = AutoModelForSeq2SeqLM
     elif type(config) in AutoModelForMaskedLM._model_mapping:
         kind = AutoModelForMaskedLM
@@ -185,11 +184,11 @@ def blank(name: str, num_labels: int | None = None, layers: int | None = None) -
         kind = AutoModelForCausalLM
     try:
         with torch.device("meta"):
-            return kind.from_config(config)
-    except ValueError as error:
+            return kind.from_config(config, trust_remote_code=False)
+    except Exception as error:  # whatever an impossible configuration makes transformers raise
         raise BadValue(
-            f"transformers has no {kind.__name__.removeprefix('Auto')} of the type "
-            f"{config.model_type!r}. Give the configuration of a text model."
+            f"transformers makes no {kind.__name__.removeprefix('Auto')} of this configuration of "
+            f"the type {config.model_type!r} ({error}). Give the configuration of a text model."
         ) from error
 
 
@@ -199,12 +198,9 @@ def _folder(name: str) -> Path:
         return path.parent
     if (path / "config.json").is_file():
         return path
-    from ..bases import BASES
-    from ..bases.load import _locate
-
     if name not in BASES:
         raise UnknownName("model size, config.json or base", name, (*SIZES, *BASES))
     try:
-        return _locate(name, weights=False)[0]
+        return find_folder(name)
     except Unavailable as error:
         raise UnknownName("model size", name, SIZES) from error

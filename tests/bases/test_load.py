@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
-from pftlab.bases import BASES, load, load_base, load_tokenizer, random_weights
+from pftlab.bases import BASES, find, load_base, load_tokenizer, random_weights
 from pftlab.core.errors import BadCheckpoint, BadValue, Unavailable, UnknownName
 
 
@@ -137,7 +137,7 @@ def test_no_network_names_three_ways(monkeypatch, tmp_path):
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(load, "_packaged", lambda card: None)
+    monkeypatch.setattr(find, "_packaged", lambda card: None)
     for name in ("minilm", "nobody/nothing-of-this-name"):
         with pytest.raises(Unavailable, match=r"\(1\).*\(2\).*\(3\)"):
             load_base(name, 2)
@@ -190,7 +190,7 @@ def test_minilm_from_the_installed_package():
 
 
 def test_a_tampered_package_is_refused(monkeypatch, bert_folder):
-    monkeypatch.setattr(load, "_packaged", lambda card: bert_folder)
+    monkeypatch.setattr(find, "_packaged", lambda card: bert_folder)
     with pytest.raises(BadCheckpoint, match=r"model\.safetensors.*corrupted"):
         load_base("minilm", 2)
 
@@ -237,3 +237,84 @@ def test_weights_of_a_wrapped_model_are_refused(bert_folder, tmp_path):
         save_file(tensors | {name: torch.zeros(1)}, tmp_path / "model.safetensors")
         with pytest.raises(BadCheckpoint, match=r"Hugging Face PEFT.*merge_and_unload"):
             load_base(str(tmp_path), 2)
+
+
+def sharded(folder, tmp_path, **places):
+    """The same base with an index; `places` are put into it beside the true ones."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copy(folder / "config.json", tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors, tmp_path / "model-00001-of-00001.safetensors", {"format": "pt"})
+    places = dict.fromkeys(tensors, "model-00001-of-00001.safetensors") | places
+    index = {"metadata": {}, "weight_map": places}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_shards_are_those_that_the_index_names(bert_folder, tmp_path):
+    sharded(bert_folder, tmp_path)
+    extra = tmp_path / "model-00002-of-00001.safetensors"
+    extra.write_bytes(b"no part of the model")
+    model = load_base(str(tmp_path), 2)
+    whole = load_base(str(bert_folder), 2)
+    assert torch.equal(model.bert.pooler.dense.weight, whole.bert.pooler.dense.weight)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["weights.bin", "../outside.safetensors", "/etc/model.safetensors", 5, "gone.safetensors"],
+)
+def test_an_index_names_safetensors_in_its_folder(place, bert_folder, tmp_path):
+    folder = tmp_path / "base"
+    folder.mkdir()
+    sharded(bert_folder, folder, **{"cls.predictions.bias": place})
+    (folder / "weights.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    shutil.copy(bert_folder / "model.safetensors", tmp_path / "outside.safetensors")
+    with pytest.raises(BadCheckpoint, match=r"index\.json .*names"):
+        load_base(str(folder), 2)
+
+
+def test_code_that_a_folder_brings_is_not_run(bert_folder, tmp_path, monkeypatch):
+    def asked(*_):
+        raise AssertionError("the reader was asked")
+
+    monkeypatch.setattr("builtins.input", asked)
+    shutil.copytree(bert_folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    for action in (lambda: load_base(str(tmp_path), 2), lambda: load_tokenizer(str(tmp_path))):
+        with pytest.raises((BadCheckpoint, Unavailable), match="code|tokenizer"):
+            action()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"num_hidden_layers": 20_000}, r"20000 layers"),
+        ({"vocab_size": 10**9}, r"numbers, and model\.safetensors holds"),
+        ({"intermediate_size": 10**8}, r"numbers, and model\.safetensors holds"),
+        ({"hidden_size": "wide"}, r"config\.json"),
+        ({"hidden_size": None}, r"config\.json"),
+        ({"num_attention_heads": 0}, r"config\.json"),
+    ],
+    ids=str,
+)
+def test_a_configuration_that_cannot_be(change, says, bert_folder, tmp_path):
+    shutil.copytree(bert_folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text()) | change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadCheckpoint, match=says):
+        load_base(str(tmp_path), 2)
+
+
+def test_names_of_the_classes_are_in_the_configuration(bert_folder, tmp_path):
+    model = load_base(str(bert_folder), labels=("ham", "spam", "eggs"))
+    assert model.config.id2label == {0: "ham", 1: "spam", 2: "eggs"}
+    assert model.classifier.out_features == 3
+    with pytest.raises(BadValue, match="3 labels are given"):
+        load_base(str(bert_folder), 2, labels=("ham", "spam", "eggs"))
+    with pytest.raises(BadValue, match="name of its own"):
+        load_base(str(bert_folder), labels=("ham", "ham"))
