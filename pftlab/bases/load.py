@@ -94,7 +94,7 @@ def load_base(
     if labels is not None:
         if num_labels not in (None, len(labels)):
             raise BadValue(
-                f"num_labels={num_labels}, and {len(labels)} labels are named. Give one."
+                f"num_labels={num_labels}, and {len(labels)} labels are given. Give one of the two."
             )
         num_labels = len(labels)
     task = task or _default_task(config, num_labels)
