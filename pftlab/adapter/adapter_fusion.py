@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadCheckpoint, BadValue, Delta, Method, Port, Site, detach, planted
-from ..core.checkpoint import build, contents, fingerprint
+from ..core.checkpoint import build, contents
+from ..core.fingerprint import difference
 from ..facts import FACTS
 from .bottleneck import Bottleneck, check_activation
 from .pfeiffer import Pfeiffer
@@ -149,9 +150,9 @@ def _adapter(model: nn.Module, folder: str | Path) -> tuple[Pfeiffer, dict[str, 
         raise BadCheckpoint(
             f"{str(folder)!r} holds {held}. Only single Pfeiffer adapters can be fused."
         )
-    if header["base"] != fingerprint(model, header["head"]):
+    if why := difference(header["base"], model, header["head"]):
         raise BadCheckpoint(
-            f"The adapter in {str(folder)!r} was trained on another base: its weights differ. "
+            f"The adapter in {str(folder)!r} was trained on another base: {why}. "
             "Fuse adapters of one base."
         )
     [(name, description)] = header["methods"].items()

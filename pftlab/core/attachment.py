@@ -77,6 +77,11 @@ def attach_saved(
                     f"parameter has one value at a time. Detach {users[0]!r} first, or load into "
                     "the plain base."
                 )
+    if labels and len(labels) != model.config.num_labels:
+        raise BadValue(
+            f"The file names {len(labels)} labels, and this {type(model).__name__} has "
+            f"{model.config.num_labels} outputs. Load the base with num_labels={len(labels)}."
+        )
     own = record.heads[0]
     its = Head(frozenset(head_names), values=dict(head), labels=tuple(labels)) if head else own
     for name, method in methods.items():

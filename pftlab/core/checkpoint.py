@@ -7,32 +7,40 @@ the tensor file carries the exact methods and a fingerprint of the base. Nothing
 pickle.
 """
 
-import hashlib
+import copy
 import json
 import re
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .attachment import attach_saved, detach
-from .delta import is_planted
 from .errors import BadCheckpoint, BadValue, PftError, Refused
 from .files import atomic_write, check_writable
+from .fingerprint import describe_base, difference
 from .foreign import Foreign, Writable
-from .heads import head_parameters
+from .heads import head_parameters, label_names
 from .method import Method
 from .record import Record, attached, enabled_record
+from .saved import CONFIG, FORMAT, TENSORS, Saved, open_folder
 from .trained import fill_state, planted_state
 
-CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
-FORMAT = 1
-SAFETENSORS = "Save it again as safetensors."  # advice
+#: what a file that was damaged or made up can let a method raise
+DAMAGED = (
+    PftError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+)
 #: what shows that a folder is that of a model
 BASE_FILES = (
     "config.json",
@@ -71,25 +79,36 @@ def save(
     _refuse_base_folder(Path(folder))
     folder = check_writable(folder)
     head, trained = _head_values(model, record, names[0]), _trained_by(model, record, names)
+    written = None
+    if writable and len(names) == 1:
+        written = writable.write(model, names[0], head)
     ours = {
         "format": FORMAT,
         "methods": describe(model, names),
         "head": sorted(head),
-        "base": fingerprint(model),
+        "labels": _labels(model, record, names[0]),
+        "base": describe_base(model, head),
+        # The header alone decides, so that a kill between the two files does no harm.
+        "foreign": written and written[0],
     }
-    written = None
-    if writable and len(names) == 1:
-        written = writable.write(model, names[0], head)
     if written is None:
         planted = {key: t for each in names for key, t in planted_state(model, each).items()}
         written = {"pftlab": ours}, planted | trained | head
     config, tensors = written
     tensors = {key: tensor.to("cpu").contiguous() for key, tensor in tensors.items()}
+    header = json.dumps(ours, default=list, separators=(",", ":"))
     with atomic_write(folder / TENSORS) as path:
-        save_file(tensors, path, metadata={"format": "pt", "pftlab": json.dumps(ours)})
+        save_file(tensors, path, metadata={"format": "pt", "pftlab": header})
     with atomic_write(folder / CONFIG) as path:
         path.write_text(json.dumps(config, indent=2, default=list) + "\n", encoding="utf-8")
     return folder
+
+
+def _labels(model: nn.Module, record: Record, name: str) -> tuple[str, ...]:
+    """What the outputs of the head of `name` mean; (): nobody has named them."""
+    head = record.head_of(name)
+    labels = label_names(model) if head is record.heads[-1] else head.labels
+    return () if labels == tuple(f"LABEL_{i}" for i in range(len(labels))) else labels
 
 
 def _chosen(record: Record, name: str | None) -> list[str]:
@@ -160,30 +179,89 @@ def load(
         BadCheckpoint: the folder has no checkpoint, the file is truncated or pickled, or it
             belongs to another model. The model is as it was.
     """
-    config = _config(Path(folder))
-    foreign = next((each for each in formats if each.recognises(config)), None)
-    tensors, ours = _open(Path(folder), foreign)
+    saved = open_folder(Path(folder), formats)
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise Refused(
+            f"This {type(model).__name__} has no values (device 'meta') that could be adapted. "
+            "Load the base with load_base or from_pretrained."
+        )
     before = attached(model)
     try:
-        if ours and check_base and ours["base"] != fingerprint(model, ours["head"]):
-            raise BadCheckpoint(
-                f"{str(folder)!r} was trained on another base than this {type(model).__name__}: "
-                "its weights differ. Load the base that it was trained on, or pass "
-                "check_base=False."
-            )
-        if foreign:
-            _attach_foreign(model, Path(folder), foreign, config, tensors, methods, ours, name)
-        else:
-            _attach_ours(model, tensors, methods, ours, name)
+        if saved.header and check_base:
+            why = difference(saved.header["base"], model, saved.header["head"])
+            if why:
+                raise BadCheckpoint(
+                    f"{str(folder)!r} was trained on another base than this "
+                    f"{type(model).__name__}: {why}. Load the base that it was trained on, or pass "
+                    "check_base=False."
+                )
+        _rehearse(model, saved, methods, name)
+        _attach(model, saved, methods, name)
     except BaseException as error:
         for new in attached(model).keys() - before.keys():
             detach(model, new)
-        if isinstance(error, BadCheckpoint):
+        if isinstance(error, BadCheckpoint | torch.OutOfMemoryError):
             raise
-        if isinstance(error, PftError | LookupError | TypeError | ValueError):
-            raise BadCheckpoint(f"{str(folder)!r} does not fit this model: {error}") from error
+        if isinstance(error, DAMAGED):
+            raise BadCheckpoint(
+                f"{str(folder)!r} does not fit this model: {_said(error)}"
+            ) from error
         raise
     return model
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, with its kind where it is none of ours."""
+    return str(error) if isinstance(error, PftError) else f"{type(error).__name__}: {error}"
+
+
+def _rehearse(
+    model: nn.Module, saved: Saved, methods: Mapping[str, type[Method]], name: str | None
+) -> None:
+    """Attach to a copy that has shapes and no values, so that a file's sizes cost no memory.
+
+    Raises:
+        PftError: the file does not fit. What a model without values cannot do is no error here.
+    """
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        try:
+            _attach(without_values(model), saved, methods, name)
+        except PftError:
+            raise
+        except Exception:
+            return
+
+
+def without_values(model: nn.Module) -> nn.Module:
+    """A copy of `model`, with what is attached, whose tensors are all on the meta device."""
+    record = getattr(model, "pftlab", None)
+    tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
+    if record:
+        tensors += [
+            *record.originals.values(),
+            *(t for h in record.heads for t in h.values.values()),
+        ]
+    memo: dict[int, Any] = {}
+    for tensor in tensors:
+        empty = torch.empty_like(tensor, device="meta")
+        is_parameter = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+    return copy.deepcopy(model, memo)
+
+
+def _attach(
+    model: nn.Module, saved: Saved, methods: Mapping[str, type[Method]], name: str | None
+) -> None:
+    if saved.foreign:
+        _attach_foreign(model, saved, methods, name)
+    elif saved.header and saved.header["foreign"]:
+        raise BadCheckpoint(
+            f"The tensors in {str(saved.folder)!r} have the form of another library, and its "
+            "format is none of those that were given. Load it with pftlab.load."
+        )
+    else:
+        _attach_ours(model, saved, methods, name)
 
 
 def contents(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -192,10 +270,10 @@ def contents(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         BadCheckpoint: the folder has no checkpoint that PFT Lab wrote, or a damaged one.
     """
-    tensors, ours = _open(Path(folder), None)
-    if not ours:
+    saved = open_folder(Path(folder), ())
+    if not saved.header:
         raise BadCheckpoint(f"{str(folder)!r} was not saved by PFT Lab. Load it and save it again.")
-    return ours, tensors
+    return saved.header, saved.tensors
 
 
 def describe(model: nn.Module, names: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
@@ -219,100 +297,11 @@ def build(description: Mapping[str, Any], methods: Mapping[str, type[Method]]) -
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-@torch.no_grad()
-def fingerprint(model: nn.Module, head: Collection[str] | None = None) -> str:
-    """A hash of the base's weights, head apart: 64 values of each parameter, rounded to bfloat16.
-
-    Rounding makes it the same whether the base was loaded in 32 or in 16 bits. What is attached
-    does not change it.
-
-    Args:
-        model: with or without something attached.
-        head: names of the parameters to leave out; None: the model's own head.
-    """
-    record = getattr(model, "pftlab", None)
-    if head is None:
-        head = record.head if record else head_parameters(model)
-    originals = record.originals if record else {}
-    digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        if name in head or is_planted(name):
-            continue
-        values = originals.get(name, parameter).detach().flatten()
-        step = max(1, values.numel() // 64)
-        sample = values[::step][:64].to("cpu", torch.bfloat16)
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
-        digest.update(sample.view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    if not (folder / CONFIG).is_file():
-        raise BadCheckpoint(
-            f"{str(folder)!r} has no {CONFIG}. Give the folder that save() or PEFT's "
-            "save_pretrained() wrote."
-        )
-    return _json((folder / CONFIG).read_bytes(), f"{CONFIG} in {str(folder)!r}")
-
-
-def _open(folder: Path, foreign: Foreign | None) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """The tensors, and our header if we wrote them."""
-    file, advice = (foreign.FILE, foreign.ADVICE) if foreign else (TENSORS, SAFETENSORS)
-    if not (folder / file).is_file():
-        pickled = sorted(p.name for p in folder.glob("*.bin"))
-        also = f" {pickled[0]} is a pickle, which can run any code when opened." if pickled else ""
-        raise BadCheckpoint(f"{str(folder)!r} has no {file}.{also} {advice}")
-    tensors, header = read_tensors(folder / file)
-    ours = _json(header, f"The header of {file} in {str(folder)!r}") if header else None
-    if not foreign and not ours:
-        raise BadCheckpoint(
-            f"{CONFIG} in {str(folder)!r} names no method. It is no adapter checkpoint."
-        )
-    if ours and ours.get("format", FORMAT) > FORMAT:
-        raise BadCheckpoint(
-            f"{str(folder)!r} was written by a newer PFT Lab (format {ours['format']}, this one "
-            f"reads {FORMAT}). Update the package."
-        )
-    return tensors, ours
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """The tensors of a safetensors file, and what stands under "pftlab" in its header.
-
-    Raises:
-        BadCheckpoint: the file is damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return tensors, (file.metadata() or {}).get("pftlab")
-    except (SafetensorError, OSError) as error:
-        raise BadCheckpoint(
-            f"{path.name} in {str(path.parent)!r} is truncated or no safetensors file ({error}). "
-            "Copy it again."
-        ) from error
-
-
-def _json(text: str | bytes, what: str) -> dict[str, Any]:
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise BadCheckpoint(f"{what} is no JSON: {error}. Copy it again.") from error
-    if not isinstance(data, dict):
-        raise BadCheckpoint(
-            f"{what} is a JSON {type(data).__name__}, not an object. Copy it again."
-        )
-    return data
-
-
 def _attach_ours(
-    model: Any,
-    tensors: dict[str, Tensor],
-    methods: Mapping[str, type[Method]],
-    ours: Any,
-    name: str | None,
+    model: Any, saved: Saved, methods: Mapping[str, type[Method]], name: str | None
 ) -> None:
-    described = ours["methods"]
+    assert saved.header, "another library's file is attached by the other function"
+    tensors, described = saved.tensors, saved.header["methods"]
     if name is not None and len(described) > 1:
         raise BadValue(f"The file holds {', '.join(described)}: they keep their names.")
     built = {}
@@ -320,8 +309,8 @@ def _attach_ours(
         built[name or saved_name] = build(description, methods)
         if name:
             tensors = {_renamed(key, saved_name, name): t for key, t in tensors.items()}
-    head = {n: tensors[n] for n in ours["head"]}
-    attach_saved(model, built, head, ours["head"])
+    head = {n: tensors[n] for n in saved.header["head"]}
+    attach_saved(model, built, head, head, saved.header.get("labels", ()))
     trained = [n for n, users in model.pftlab.trained_by.items() if set(users) & built.keys()]
     fill_state(model, {n: t for n, t in tensors.items() if n not in head}, built, trained)
 
@@ -332,21 +321,16 @@ def _renamed(key: str, old: str, new: str) -> str:
 
 
 def _attach_foreign(
-    model: Any,
-    folder: Path,
-    foreign: Foreign,
-    config: dict[str, Any],
-    tensors: dict[str, Tensor],
-    methods: Mapping[str, type[Method]],
-    ours: Any,
-    name: str | None,
+    model: Any, saved: Saved, methods: Mapping[str, type[Method]], name: str | None
 ) -> None:
-    known, own = None, head_parameters(model)
-    if ours:  # our own file in the form of another library: the header knows the method exactly
-        [(saved_name, description)] = ours["methods"].items()
-        known, name, own = build(description, methods), name or saved_name, ours["head"]
-    held = foreign.read(model, folder, config, tensors, methods, known)
+    assert saved.foreign
+    known, own, labels = None, head_parameters(model), ()
+    if saved.header:  # our own file in the form of another library: the header knows the method
+        [(saved_name, description)] = saved.header["methods"].items()
+        known, name = build(description, methods), name or saved_name
+        own, labels = saved.header["head"], saved.header.get("labels", ())
+    held = saved.foreign.read(model, saved.folder, saved.config, saved.tensors, methods, known)
     name = name or held.name
     # another library may have trained more modules whole than we call the head
-    attach_saved(model, {name: held.method}, held.head, {*own, *held.head})
+    attach_saved(model, {name: held.method}, held.head, {*own, *held.head}, labels)
     held.fill(name)

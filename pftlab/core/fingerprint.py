@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .delta import is_planted
 from .heads import head_parameters
 
 EXACT, ROWS, FEW = 64, 64, 4  # values of each parameter
@@ -125,7 +126,7 @@ def _parameters(
         head = record.head if record else head_parameters(model)
     originals = record.originals if record else {}
     for name, parameter in sorted(model.named_parameters(), key=lambda pair: pair[0]):
-        if name in head or ".pft_" in f".{name}":
+        if name in head or is_planted(name):
             continue
         value = originals.get(name, parameter).detach()
         kind = type(parameter).__name__ if parameter.dtype.itemsize == 1 else str(parameter.dtype)

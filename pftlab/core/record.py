@@ -67,10 +67,7 @@ class Record:
 
     def keep(self, model: nn.Module, names: Iterable[str]) -> None:
         """Remember what these base parameters are before anything trains them."""
-        for n in names:
-            if n not in self.originals:
-                value = model.get_parameter(n).detach()
-                self.originals[n] = value if value.is_meta else value.to("cpu", copy=True)
+        self.originals |= taken(model, [n for n in names if n not in self.originals])
 
     def begin_head(self, model: nn.Module, head: Head) -> None:
         """Put `head` into the model, in the place of the one that is there."""

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.checkpoint import read_tensors
 from ..core.delta import planted
 from ..core.errors import BadCheckpoint
 from ..core.foreign import Held
 from ..core.method import Method
+from ..core.saved import read_tensors
 from ..core.sites import sites
 from .form import where
 

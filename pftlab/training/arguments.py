@@ -4,7 +4,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..core.checkpoint import describe, fingerprint
+from ..core.checkpoint import describe
+from ..core.fingerprint import fingerprint
 from ..core.record import attached
 from ..tasks import Task
 from .checks import check_arguments, check_model

@@ -3,18 +3,20 @@
 import json
 import os
 import pickle
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tiny import MODELS, batch, perturb, tiny
 
 import pftlab as pft
-from pftlab.core.checkpoint import CONFIG, TENSORS, fingerprint
+from pftlab.core.heads import name_labels
+from pftlab.core.saved import CONFIG, TENSORS
 
 
 @pytest.fixture
@@ -187,12 +189,137 @@ def test_loading_under_another_name_beside_a_method(saved: Path) -> None:
     assert list(pft.attached(model)) == ["bitfit", "second"]
 
 
-def test_the_fingerprint_is_that_of_the_base() -> None:
-    model = tiny("bert")
-    plain = fingerprint(model)
-    assert fingerprint(model.to(torch.bfloat16).to(torch.float32)) == plain
-    pft.FullFineTuning().attach(model)
-    perturb(model)
-    assert fingerprint(model) == plain
-    torch.manual_seed(7)
-    assert fingerprint(MODELS["bert"]()) != plain
+def header_of(folder: Path) -> dict[str, Any]:
+    with safe_open(folder / TENSORS, "pt") as file:
+        return json.loads(file.metadata()["pftlab"])
+
+
+def rewrite(folder: Path, header: Any) -> None:
+    text = header if isinstance(header, str) else json.dumps(header)
+    save_file(load_file(folder / TENSORS), folder / TENSORS, {"format": "pt", "pftlab": text})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "x"},
+        {"format": 0},
+        {"format": True},
+        {"methods": "lora"},
+        {"methods": {}},
+        {"methods": {"lora": 5}},
+        {"methods": {"(a+)+b": {"method": "lora"}}},
+        {"head": 5},
+        {"head": ["classifier.weight", 5]},
+        {"labels": [1, 2]},
+        {"base": 5},
+        {"base": {"digest": "0"}},
+        {"foreign": []},
+    ],
+    ids=str,
+)
+def test_a_header_that_save_does_not_write(saved: Path, change: dict[str, Any]) -> None:
+    rewrite(saved, header_of(saved) | change)
+    refused(saved, rf"header of {TENSORS} .* is damaged: '{next(iter(change))}'")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' + "9" * 5000 + "}", "{", "5"])
+def test_a_header_that_is_no_object(saved: Path, text: str) -> None:
+    rewrite(saved, text)
+    refused(saved, "header of .* is (no JSON|a JSON)")
+
+
+def test_a_message_is_not_as_long_as_a_name_in_a_file(saved: Path) -> None:
+    header = header_of(saved)
+    header["methods"]["lora"]["method"] = "x" * 100_000
+    rewrite(saved, header)
+    with pytest.raises(pft.BadCheckpoint) as caught:
+        pft.load(tiny("bert"), saved)
+    assert len(str(caught.value)) < 3000 and "Known: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "larger"),
+    [
+        (pft.Houlsby(bottleneck=2), {"bottleneck": 10**9}),
+        (pft.LoRA(rank=2), {"rank": 10**9}),
+        (pft.PrefixTuning(length=2, hidden=4), {"length": 10**9}),
+        (pft.PrefixTuning(length=2, hidden=4), {"hidden": 10**9}),
+        (pft.PTuning(length=2, hidden=4), {"hidden": 10**6}),
+        (pft.FourierFT(frequencies=20), {"frequencies": 10**9}),
+        (pft.IntrinsicDID(dimension=20), {"dimension": 10**9}),
+        (pft.VeRA(rank=4), {"rank": 10**9}),
+    ],
+    ids=lambda it: str(it)[:40],
+)
+def test_sizes_in_a_header_cost_no_memory(
+    method: Any, larger: dict[str, Any], tmp_path: Path
+) -> None:
+    """A gigabyte would take seconds to fill, a thousand of them would not be there."""
+    pft.save(method.attach(tiny("bert")), tmp_path)
+    header = header_of(tmp_path)
+    header["methods"][method.name] |= larger
+    rewrite(tmp_path, header)
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, limit[1]))
+    try:
+        refused(tmp_path, "does not fit this model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+
+
+@pytest.mark.parametrize("kept", [CONFIG, None])
+def test_a_save_that_was_killed_between_its_two_files(
+    saved: Path, tmp_path: Path, kept: str | None
+) -> None:
+    """New tensors beside an old configuration, or beside none."""
+    model = pft.Houlsby(bottleneck=2).attach(tiny("bert"))
+    new = pft.save(model, tmp_path / "new")
+    (saved / TENSORS).write_bytes((new / TENSORS).read_bytes())
+    if not kept:
+        (saved / CONFIG).unlink()
+    assert list(pft.attached(pft.load(tiny("bert"), saved))) == ["houlsby"]
+    old, peft = pft.save(model, tmp_path / "old"), tmp_path / "peft"
+    (old / TENSORS).write_bytes((saved_lora(peft) / TENSORS).read_bytes())
+    assert list(pft.attached(pft.load(tiny("bert"), old))) == ["lora"]
+
+
+def saved_lora(folder: Path) -> Path:
+    return pft.save(pft.LoRA(rank=2).attach(tiny("bert")), folder)
+
+
+def test_a_model_without_values_is_refused(saved: Path) -> None:
+    model = tiny("bert").to("meta")
+    with pytest.raises(pft.Refused, match="no values"):
+        pft.load(model, saved)
+    assert not pft.attached(model)
+
+
+def test_a_full_disk_is_said_and_leaves_the_old_file(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {p.name: p.read_bytes() for p in saved.iterdir()}
+
+    def full(tensors: Any, path: Path, **_: Any) -> None:
+        Path(path).write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("pftlab.core.checkpoint.save_file", full)
+    with pytest.raises(pft.Unavailable, match="No space left"):
+        pft.save(pft.load(tiny("bert"), saved), saved)
+    assert {p.name: p.read_bytes() for p in saved.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "method", [pft.LoRA(rank=2), pft.Houlsby(bottleneck=2)], ids=["peft", "ours"]
+)
+def test_names_of_the_labels_come_with_the_head(method: Any, tmp_path: Path) -> None:
+    model = method.attach(tiny("bert"))
+    name_labels(model, ("ham", "spam"))
+    pft.save(model, tmp_path)
+    again = pft.load(tiny("bert"), tmp_path)
+    assert again.config.id2label == {0: "ham", 1: "spam"}
+    assert again.config.label2id == {"ham": 0, "spam": 1}
+    assert pft.detach(again).config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
+    assert header_of(saved_lora(tmp_path / "unnamed"))["labels"] == []

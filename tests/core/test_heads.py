@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 import pftlab as pft
-from pftlab.core.checkpoint import TENSORS
 from pftlab.core.heads import name_labels
 from pftlab.core.record import record_of
+from pftlab.core.saved import TENSORS
 from pftlab.core.trained import load_trainable_state, trainable_state
 
 #: one with a form of PEFT's, one without

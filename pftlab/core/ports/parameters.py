@@ -37,8 +37,9 @@ def check_trainable(model: nn.Module, names: Iterable[str]) -> None:
 
 
 def taken(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-    """Name → value, copied into host memory."""
-    return {n: model.get_parameter(n).detach().to("cpu", copy=True) for n in names}
+    """Name → value, copied into host memory (of a model without values, what stands for it)."""
+    values = {n: model.get_parameter(n).detach() for n in names}
+    return {n: v.clone() if v.is_meta else v.to("cpu", copy=True) for n, v in values.items()}
 
 
 @torch.no_grad()

@@ -1,0 +1,155 @@
+"""The base of a checkpoint is known in every precision, and no other base is taken for it."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tiny import batch, perturb, tiny
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+import pftlab as pft
+from pftlab.core.fingerprint import _first_format, describe_base, difference, fingerprint
+from pftlab.core.heads import head_parameters
+from pftlab.core.saved import TENSORS
+
+TYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def why(one: Any, other: Any) -> str:
+    """Why `other` is not the base `one`."""
+    head = head_parameters(one)
+    return difference(describe_base(one, head), other, head)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
+def test_a_base_is_the_same_in_every_type(name: str) -> None:
+    for one in TYPES:
+        for other in TYPES:
+            assert why(tiny(name).to(one), tiny(name).to(other)) == "", (one, other)
+            # and when a file of 16 bits is the first that there was
+            assert why(tiny(name).to(one), tiny(name).to(one).to(other)) == "", (one, other)
+
+
+def test_what_is_attached_does_not_count() -> None:
+    model = tiny("bert")
+    plain = fingerprint(model)
+    pft.FullFineTuning().attach(model)
+    pft.LoRA(rank=2).attach(model)
+    perturb(model)
+    assert fingerprint(model) == plain
+    assert why(tiny("bert"), model) == why(model, tiny("bert")) == ""
+
+
+def parameters_of(name: str) -> list[str]:
+    model = tiny(name)
+    return [n for n, _ in model.named_parameters() if n not in head_parameters(model)]
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_other_values_of_any_parameter_are_another_base(dtype: torch.dtype) -> None:
+    """As after fine-tuning: each number moves by some hundredths of its size."""
+    for name in parameters_of("bert"):
+        model = tiny("bert")
+        parameter = model.get_parameter(name)
+        parameter.data *= 1 + 0.05 * torch.rand_like(parameter).sub(0.5).sign()
+        assert name in why(tiny("bert"), model.to(dtype)), name
+
+
+@pytest.mark.parametrize("part", ["first", "middle", "last", "last row"])
+def test_a_part_of_a_parameter_is_enough_in_the_same_type(part: str) -> None:
+    model, name = tiny("bert"), "bert.embeddings.word_embeddings.weight"
+    table = model.get_parameter(name).data  # (50, 32)
+    rows = {"first": slice(5), "middle": slice(20, 30), "last": slice(45, 50)}
+    table[rows.get(part, slice(49, 50))] += 0.01
+    assert "differ" in (told := why(tiny("bert"), model)) or name in told
+    old, new = tiny("bert").half(), model.half()
+    assert why(old, new)
+
+
+@pytest.mark.parametrize("row", [50, 51, 52])
+def test_one_row_of_new_tokens_is_seen(row: int) -> None:
+    one = tiny("gpt2")
+    one.resize_token_embeddings(53, mean_resizing=False)
+    other = copy.deepcopy(one)
+    assert why(one, other) == ""
+    other.transformer.wte.weight.data[row] += 0.02
+    assert "transformer.wte.weight" in (told := why(one, other)) or "new tokens" in told
+    assert why(tiny("gpt2"), one) == "its parameters have other names or shapes"
+
+
+def test_a_base_of_the_first_format(tmp_path: Path) -> None:
+    pft.save(pft.LoRA(rank=2).attach(tiny("bert")), tmp_path)
+    with safe_open(tmp_path / TENSORS, "pt") as file:
+        header = json.loads(file.metadata()["pftlab"])
+    head = header["head"]
+    old = {"format": 1, "methods": header["methods"], "head": head}
+    old["base"] = _first_format(tiny("bert"), head)
+    save_file(load_file(tmp_path / TENSORS), tmp_path / TENSORS, {"pftlab": json.dumps(old)})
+    for dtype in (torch.float32, torch.bfloat16):
+        assert pft.attached(pft.load(tiny("bert").to(dtype), tmp_path))
+    other = tiny("bert")
+    other.bert.encoder.layer[0].output.dense.weight.data += 0.1
+    with pytest.raises(pft.BadCheckpoint, match="another base"):
+        pft.load(other, tmp_path)
+
+
+LOADERS = {"bert": AutoModelForSequenceClassification, "gpt2": AutoModelForCausalLM}
+
+
+def quantised(name: str, folder: Path, **settings: Any) -> Any:
+    pytest.importorskip("bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(llm_int8_skip_modules=["classifier", "lm_head"], **settings)
+    return LOADERS[name].from_pretrained(folder, quantization_config=config, device_map="cpu")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+        {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"},
+        {"load_in_8bit": True},
+    ],
+    ids=["nf4", "fp4", "int8"],
+)
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_an_adapter_moves_between_a_quantised_base_and_the_base(
+    name: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    tiny(name).save_pretrained(tmp_path / "base")
+    other = tiny(name)
+    generator = torch.Generator().manual_seed(5)
+    for parameter in other.parameters():
+        if parameter.dim() > 1:
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+    other.save_pretrained(tmp_path / "other")
+    model = pft.LoRA(rank=2).attach(quantised(name, tmp_path / "base", **settings))
+    perturb(model)
+    pft.save(model, tmp_path / "lora")
+    for dtype in TYPES:
+        full = pft.load(tiny(name).to(dtype), tmp_path / "lora")
+        merged = pft.merge(full)
+        with torch.no_grad():
+            assert merged(**batch(name)).logits.isfinite().all()
+    pft.load(quantised(name, tmp_path / "base", **settings), tmp_path / "lora")
+    pft.save(pft.LoRA(rank=2).attach(tiny(name)), tmp_path / "full")
+    pft.load(quantised(name, tmp_path / "base", **settings), tmp_path / "full")
+    for folder in ("lora", "full"):
+        for base in (other, quantised(name, tmp_path / "other", **settings)):
+            if folder == "full" and base is other:
+                continue
+            with pytest.raises(pft.BadCheckpoint, match="another base"):
+                pft.load(base, tmp_path / folder)
+    # with the embeddings and norms of the base, the rounded weights alone tell it
+    mixed = tiny(name)
+    for n, parameter in mixed.named_parameters():
+        if ".weight" in n and parameter.dim() > 1 and "embedding" not in n and "wte" not in n:
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+    with pytest.raises(pft.BadCheckpoint, match="another base"):
+        pft.load(mixed, tmp_path / "lora")
