@@ -18,6 +18,7 @@ from tiny import batch, method, perturb, tiny
 
 import pftlab as pft
 from pftlab.core import config_of
+from pftlab.core.ports.steps import announced
 from pftlab.exchange.peft import FORMS
 
 TOLERANCE = 1e-5
@@ -96,12 +97,13 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def loss(network: Any, model: str) -> torch.Tensor:
     """With the term that a method adds to it, which PEFT's models do by themselves."""
-    total: torch.Tensor = network(**inputs(model)).loss
-    added = [] if isinstance(network, peft.PeftModel) else pft.attached(network).items()
-    for _, attached in added:
-        term = attached.extra_loss(network)
-        total = total if term is None else total + term
-    return total
+    if isinstance(network, peft.PeftModel):
+        return network(**inputs(model)).loss
+    (attached,) = pft.attached(network).values()
+    with announced(network):
+        total: torch.Tensor = network(**inputs(model)).loss
+    term = attached.extra_loss(network)
+    return total if term is None else total + term
 
 
 def train(network: Any, model: str, steps: int = 3) -> None:
@@ -425,7 +427,7 @@ def test_modules_that_peft_trained_whole_are_read_as_the_head(tmp_path: Path) ->
         {"use_rslora": True, "use_dora": True},
         {"init_lora_weights": "pissa_niter_4"},
         {"trainable_token_indices": [1, 2]},
-        {"target_modules": [], "target_parameters": ["query.weight"]},
+        {"target_parameters": ["query.weight"], "target_modules": []},
     ],
 )
 def test_options_of_peft_that_no_method_has_are_refused(
