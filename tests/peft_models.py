@@ -8,19 +8,6 @@ ALL = (*ENCODERS, "bert-tagging", *DECODERS, "gpt2-classification", "llama-class
 #: where PEFT's prompts work: not on a tagger, whose labels they misplace, nor on a decoder that
 #: classifies, whose padding they misread
 PROMPTED = (*ENCODERS, *DECODERS, "t5")
-#: modules of LoRA and (IA)³ where PEFT has no default for the architecture
-TARGETS: dict[str, list[str]] = {
-    "distilbert": ["q_lin", "v_lin"],
-    "electra": ["query", "value"],
-    "gpt_neox": ["query_key_value"],
-}
-#: of the low-rank methods, which PEFT has no defaults for everywhere
-QUERY_VALUE = TARGETS | {
-    **{name: ["query", "value"] for name in ("bert", "bert-tagging", "roberta")},
-    **{name: ["c_attn"] for name in ("gpt2", "gpt2-classification")},
-    **{name: ["q_proj", "v_proj"] for name in ("opt", "llama", "llama-classification", "qwen2")},
-    "t5": ["q", "v"],
-}
 
 
 def task_type(name: str) -> str:

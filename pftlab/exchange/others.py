@@ -1,5 +1,6 @@
 """How PEFT writes down (IA)³, OFT, FourierFT and LayerNorm tuning."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,30 @@ IA3 = PeftForm(
     inputs="feedforward_modules",
     columns=("l",),
 )
-OFT = PeftForm(
+
+
+class OFTForm(PeftForm):
+    """PEFT's series in place of the Cayley transform was another one before its version 0.18."""
+
+    def read(
+        self,
+        cls: type[Method],
+        model: nn.Module,
+        config: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> Method:
+        version = str(config["peft_version"] or "0.0")  # which older ones do not write
+        numbers = re.findall(r"\d+", version)[:2]
+        if config["use_cayley_neumann"] and [int(n) for n in numbers] < [0, 18]:
+            raise BadCheckpoint(
+                f"This OFT checkpoint has use_cayley_neumann=True and peft_version="
+                f"{config['peft_version']!r}: before 0.18 PEFT computed another series. Load it "
+                "with the PEFT that it was trained with."
+            )
+        return super().read(cls, model, config, tensors)
+
+
+OFT = OFTForm(
     "OFT",
     tensors={"Q": "oft_R.weight"},
     fields={"block": "oft_block_size", "neumann": "use_cayley_neumann"},

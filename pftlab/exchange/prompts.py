@@ -287,6 +287,7 @@ P_TUNING = PromptForm(
     needs={"position": 0},
     differs=PROMPTS,
     made_by_network=True,
+    variants=({}, {"encoder": "mlp"}),
 )
 MULTITASK = MultitaskForm(
     "MULTITASK_PROMPT_TUNING",

@@ -148,8 +148,9 @@ OTHER_OF: dict[tuple[str, str], Any] = {
     ("ADAPTION_PROMPT", "target_modules"): "mlp",
     ("ADALORA", "rank_pattern"): {"bert.encoder.layer.0.attention.self.query.lora_E": [True] * 3},
 }
-#: without these the file contradicts its tensors, which PEFT leaves out or does not look at
-NEEDED = {("ADALORA", "target_r"), ("LOKR", "r")}
+#: without these the file contradicts its tensors, which PEFT leaves out or does not look at; or it
+#: is older than PEFT's series, of which PEFT warns
+NEEDED = {("ADALORA", "target_r"), ("LOKR", "r"), ("OFT", "peft_version")}
 UNSET = {"runtime_config"}  # how a running model computes; PEFT writes it into no file
 
 

@@ -9,13 +9,11 @@ import pytest
 import torch
 from low_rank_setup import UP, update_at_up
 from oracle import delta_at
-from peft_models import ALL, QUERY_VALUE, task_type
 from safetensors.torch import load_file
 from tiny import batch, perturb, tiny
 from torch import Tensor
 
 import pftlab as pft
-from pftlab.core.ports.steps import announced
 from pftlab.experiments.sizes import blank
 
 SITES = ("attention.query", "ffn.up")
@@ -210,71 +208,24 @@ def test_allocates_as_peft_does(tmp_path: Path) -> None:
     assert kept.sum() == 8
 
 
-def peft_model(name: str) -> Any:
-    """PEFT's AdaLoRA with an update that is large enough to be seen."""
+def test_pruned_checkpoints_of_peft_are_read(tmp_path: Path) -> None:
     config = peft.AdaLoraConfig(
-        init_r=4, target_r=2, lora_alpha=200, total_step=10, deltaT=100, task_type=task_type(name),
-        fan_in_fan_out=name.startswith("gpt2"), target_modules=QUERY_VALUE[name],
+        init_r=4, target_r=2, lora_alpha=200, total_step=10, deltaT=100, task_type="SEQ_CLS",
+        target_modules=["query", "value"],
     )  # fmt: skip
-    theirs = peft.get_peft_model(tiny(name), config).eval()
+    theirs = peft.get_peft_model(tiny("bert"), config).eval()
     perturb(theirs)
-    return theirs
-
-
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("pruned", [False, True])
-def test_checkpoints_of_peft_are_read(name: str, pruned: bool, tmp_path: Path) -> None:
-    theirs = peft_model(name)
-    if pruned:
-        output(theirs, name).pow(2).sum().backward()
-        for step in (9, 10):  # PEFT takes no sensitivity in the last step
-            theirs.base_model.update_and_allocate(step)
+    output(theirs, "bert").pow(2).sum().backward()
+    for step in (9, 10):  # PEFT takes no sensitivity in the last step
+        theirs.base_model.update_and_allocate(step)
     theirs.save_pretrained(tmp_path)
-    ours = pft.load(tiny(name), tmp_path)
-    expected = output(theirs, name)
-    assert torch.allclose(output(ours, name), expected, rtol=1e-5, atol=1e-5)
-    assert not torch.allclose(expected, output(tiny(name), name), atol=1e-3)
-    if pruned:
-        kept = sum(int(d.kept.sum()) for d in pft.attached(ours)["adalora"]._deltas(ours))
-        stored = load_file(tmp_path / FILE)
-        assert kept == sum(len(t) for key, t in stored.items() if key.endswith("lora_E"))
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_gradients_equal_those_of_peft(name: str, tmp_path: Path) -> None:
-    """In training, the penalty included."""
-    theirs = peft_model(name)
-    theirs.save_pretrained(tmp_path)
-    ours = pft.load(tiny(name), tmp_path)
-    labels = output(ours, name).argmax(-1)
-    for model in (theirs, ours):
-        model.train()
-        torch.manual_seed(1)  # the same dropout on both sides
-        with announced(ours):
-            loss = model(**batch(name), labels=labels).loss
-        if model is ours:
-            loss = loss + pft.attached(ours)["adalora"].extra_loss(ours)
-        loss.backward()
-    its = {n: p.grad for n, p in theirs.named_parameters() if p.requires_grad}
-    for path, _, _, delta in pft.core.planted(ours):
-        for mine, key in ((delta.Q, "lora_A"), (delta.P, "lora_B"), (delta.Lambda, "lora_E")):
-            other = its[f"base_model.model.{path}.{key}.default"].view_as(mine)
-            assert mine.grad is not None and other.abs().max() > 0
-            assert (mine.grad - other).abs().max() <= 1e-5 * max(1.0, other.abs().max().item())
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_peft_reads_our_file_on_every_architecture(name: str, tmp_path: Path) -> None:
-    whole = name.startswith(("gpt2", "gpt_neox"))  # where query and value are one projection
-    at = ("attention.query_key_value",) if whole else ("attention.query", "attention.value")
-    how = pft.AdaLoRA(rank=2, start_rank=4, alpha=200.0, at=at)
-    model = how.attach(tiny(name))
-    perturb(model)
-    pft.save(model, tmp_path)
-    theirs = peft.PeftModel.from_pretrained(tiny(name), tmp_path).eval()
-    assert torch.allclose(output(theirs, name), output(model, name), rtol=1e-5, atol=1e-5)
-    assert not torch.allclose(output(model, name), output(tiny(name), name), atol=1e-3)
-    assert pft.attached(pft.load(tiny(name), tmp_path)) == {"adalora": how}
+    ours = pft.load(tiny("bert"), tmp_path)
+    expected = output(theirs, "bert")
+    assert torch.allclose(output(ours, "bert"), expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(expected, output(tiny("bert"), "bert"), atol=1e-3)
+    kept = sum(int(d.kept.sum()) for d in pft.attached(ours)["adalora"]._deltas(ours))
+    stored = load_file(tmp_path / FILE)
+    assert kept == sum(len(t) for key, t in stored.items() if key.endswith("lora_E"))
 
 
 @pytest.mark.parametrize("pruned", [False, True])

@@ -1,5 +1,7 @@
 """LoRA against the paper's equation and its counts."""
 
+import ast
+
 import pytest
 import torch
 from low_rank_setup import ALL_LINEAR, update_at_up
@@ -59,3 +61,12 @@ def test_counts_of_the_papers(size: str, rank: int, at: tuple[str, ...] | None, 
 def test_a_rank_above_the_widths_is_refused() -> None:
     with pytest.raises(pft.BadValue, match=r"48 × 32 matrix has rank 32 at most"):
         pft.LoRA(rank=33, at=("ffn.up",)).attach(tiny("bert"))
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "t5"])
+def test_without_sites_it_says_which_are_all_linear_maps(name: str) -> None:
+    model = tiny(name)
+    with pytest.raises(pft.BadValue, match=r"own choice is at=\('attention.query'") as error:
+        pft.LoRA(rank=2, at=None).attach(model)  # type: ignore[arg-type]
+    at = ast.literal_eval(str(error.value).rpartition("at=")[2].removesuffix("."))
+    assert pft.LoRA(rank=2, at=at).sites(model) == pft.QLoRA(rank=2).sites(model)

@@ -1,5 +1,6 @@
 """OFT against the Cayley transform written out, and against Hugging Face PEFT."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,17 @@ def test_variants_of_peft_are_refused(option: dict[str, Any], tmp_path: Path) ->
     settings = peft.OFTConfig(**{"oft_block_size": 8} | option, task_type="SEQ_CLS")
     peft.get_peft_model(tiny("bert"), settings).save_pretrained(tmp_path)
     with pytest.raises(pft.BadCheckpoint, match=next(iter(option))):
+        pft.load(tiny("bert"), tmp_path)
+
+
+@pytest.mark.parametrize("version", [None, "0.17.1"])
+def test_the_series_of_an_older_peft_is_refused(version: str | None, tmp_path: Path) -> None:
+    settings = peft.OFTConfig(oft_block_size=8, task_type="SEQ_CLS")
+    peft.get_peft_model(tiny("bert"), settings).save_pretrained(tmp_path)
+    pft.load(tiny("bert"), tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"peft_version": version}))
+    with pytest.raises(pft.BadCheckpoint, match=r"peft_version=.*before 0\.18"):
         pft.load(tiny("bert"), tmp_path)
 
 

@@ -7,7 +7,7 @@ import peft
 import pytest
 import torch
 from peft_models import ALL, task_type
-from tiny import batch, perturb, tiny
+from tiny import batch, tiny
 
 import pftlab as pft
 from pftlab.core.trained import trainable_state
@@ -96,18 +96,6 @@ def test_prompts_of_one_shape_are_shared_only() -> None:
         with pytest.raises(pft.BadValue, match="prompts of one shape"):
             share_prompt(one, other)
         assert all(torch.equal(t, state[n]) for n, t in trainable_state(other).items())
-
-
-@pytest.mark.parametrize("name", PEFT_WORKS)
-@pytest.mark.parametrize("hidden", [None, 8])
-def test_peft_reads_it_as_prefix_tuning(name: str, hidden: int | None, tmp_path: Path) -> None:
-    model = pft.PTuningV2(length=3, hidden=hidden).attach(tiny(name))
-    perturb(model)
-    pft.save(model, tmp_path)
-    theirs = peft.PeftModel.from_pretrained(tiny(name), tmp_path).eval()
-    assert checks.close(checks.logits(theirs, batch(name)), checks.logits(model, batch(name)))
-    again = pft.load(tiny(name), tmp_path)
-    assert pft.attached(again) == pft.attached(model)
 
 
 @pytest.mark.parametrize("name", [n for n in PEFT_WORKS if n not in GROUPED])
