@@ -15,6 +15,15 @@ from .ports.steps import StepCallbacks
 from .record import record_of
 from .sites import sites
 
+LINEAR_MAPS = (
+    "attention.query",
+    "attention.key",
+    "attention.value",
+    "attention.output",
+    "ffn.up",
+    "ffn.down",
+)
+
 
 class Method(StepCallbacks):
     """What to plant and where: subclasses are frozen dataclasses of hyper-parameters.
@@ -138,6 +147,11 @@ def _check_hyperparameters(method: Method) -> None:
         problem = _problem(spec.name, value)
         if spec.name == "at" and value is None and spec.default is not None:
             problem = f"name the sites; by default they are {spec.default!r}."
+            if {*LINEAR_MAPS}.issuperset(spec.default):  # type: ignore[arg-type]
+                problem += (
+                    f" Every linear map of a layer is at={LINEAR_MAPS!r}, with 'ffn.gate' where "
+                    "there is one."
+                )
         if problem:
             raise BadValue(f"{type(method).__name__}({spec.name}={value!r}): {problem}")
 

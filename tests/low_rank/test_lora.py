@@ -1,6 +1,7 @@
 """LoRA against the paper's equation and its counts."""
 
 import ast
+import re
 
 import pytest
 import torch
@@ -63,10 +64,15 @@ def test_a_rank_above_the_widths_is_refused() -> None:
         pft.LoRA(rank=33, at=("ffn.up",)).attach(tiny("bert"))
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "t5"])
-def test_without_sites_it_says_which_are_all_linear_maps(name: str) -> None:
+@pytest.mark.parametrize(("name", "more"), [("bert", ()), ("llama", ("ffn.gate",))])
+def test_without_sites_it_says_how_to_name_all_linear_maps(
+    name: str, more: tuple[str, ...]
+) -> None:
+    with pytest.raises(pft.BadValue, match="by default they are .'attention.query'") as error:
+        pft.LoRA(rank=2, at=None)  # type: ignore[arg-type]
+    (listed,) = re.findall(r"at=(\(.*?\)), with 'ffn.gate'", str(error.value))
+    at = (*ast.literal_eval(listed), *more)
     model = tiny(name)
-    with pytest.raises(pft.BadValue, match=r"own choice is at=\('attention.query'") as error:
-        pft.LoRA(rank=2, at=None).attach(model)  # type: ignore[arg-type]
-    at = ast.literal_eval(str(error.value).rpartition("at=")[2].removesuffix("."))
-    assert pft.LoRA(rank=2, at=at).sites(model) == pft.QLoRA(rank=2).sites(model)
+    assert {s.path for s in pft.LoRA(rank=2, at=at).sites(model)} == {
+        s.path for s in pft.QLoRA(rank=2).sites(model)
+    }
