@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pftlab.core.errors import BadCheckpoint, Unavailable
-from pftlab.core.files import atomic_write
+from ..core.errors import BadCheckpoint, Unavailable
+from ..core.files import atomic_write
 
 FILE = "history.json"
 History = dict[str, Any]

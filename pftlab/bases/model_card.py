@@ -3,8 +3,7 @@
 python -m pftlab.bases.model_card     writes the README of every model in pftlab/bases/weights
 """
 
-from pftlab.core.files import atomic_write
-
+from ..core.files import atomic_write
 from .cards import BASES, WEIGHTS, Card
 from .history import History, learning_curve, read_history
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pftlab.core.errors import BadValue, UnknownName
+from ..core.errors import BadValue, UnknownName
 
 Row = dict[str, Any]
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pftlab.core.errors import BadValue
-
+from ..core.errors import BadValue
 from .rows import shown
 
 if TYPE_CHECKING:

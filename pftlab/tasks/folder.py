@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pftlab.core.errors import BadValue, Unavailable
-
+from ..core.errors import BadValue, Unavailable
 from .columns import Row
 from .formats import SUFFIXES, Names, decode, parse_json, read_bytes, read_file
 

@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pftlab.core.errors import BadValue, Unavailable
-
+from ..core.errors import BadValue, Unavailable
 from .columns import Row
 
 Names = dict[str, list[str]]  # column → the names of its classes, where the file gives them

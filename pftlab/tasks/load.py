@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from pftlab.core.errors import BadValue, UnknownName
-
+from ..core.errors import BadValue, UnknownName
 from .bundled import BUNDLED
 from .card import Card
 from .columns import Columns

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from itertools import zip_longest
 from typing import Any
 
-from pftlab.core.errors import Unavailable
+from ..core.errors import Unavailable
 
 Metric = Callable[[Sequence[Any], Sequence[Any]], float]
 

@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pftlab.core.errors import BadValue
-
+from ..core.errors import BadValue
 from .columns import Columns, Row, choose, rename
 from .metrics import METRICS
 from .rows import as_datasets, as_list, check, complete, encodable, number_of, shown, whole

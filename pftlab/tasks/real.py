@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pftlab.core.errors import BadValue, Unavailable
-
+from ..core.errors import BadValue, Unavailable
 from .card import Card
 from .columns import Row
 from .folder import find_split, read_folder

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from pftlab.core.errors import BadValue
-
+from ..core.errors import BadValue
 from .columns import COLUMNS, Row
 
 if TYPE_CHECKING:

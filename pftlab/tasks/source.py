@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pftlab.core.errors import BadValue
-
+from ..core.errors import BadValue
 from .columns import Row
 from .folder import SPLIT_NAMES, Found, read_folder, shown_name
 from .formats import SUFFIXES, Names, class_names, read_file

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pftlab.core.errors import BadValue, UnknownName
-
+from ..core.errors import BadValue, UnknownName
 from .draw import Draw
 from .encoding import IGNORED, Collator, Example, encode_rows
 from .metrics import Metric

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pftlab.core.errors import UnknownName
-
+from ...core.errors import UnknownName
 from ..card import Card
 from ..columns import Row
 from ..draw import Draw
