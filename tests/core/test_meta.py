@@ -5,11 +5,11 @@ import resource
 import pytest
 import torch
 from accelerate import cpu_offload
-from contract.checks import logits
 from tiny import batch, method, perturb, tiny
 
 import pftlab as pft
 from pftlab.experiments.sizes import blank
+from pftlab.testing.models import logits
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from contract.checks import close, logits, output
 from tiny import batch, method, perturb, tiny
 from torch import Tensor, nn
 
@@ -15,6 +14,8 @@ import pftlab as pft
 from pftlab.core import Delta, KeysValues, Method, Port, Site, WeightDelta, planted
 from pftlab.core.places import Place
 from pftlab.prompt.prefix_tuning import Prefix
+from pftlab.testing.checks import close
+from pftlab.testing.models import logits, output
 
 #: methods that are told where to act
 PLACED = tuple(name for name, cls in pft.METHODS.items() if "at" in cls.__dataclass_fields__)
