@@ -57,6 +57,22 @@ class TestFolder:
         assert task.splits["test"]["label"][:] == [1, 0]
         assert any("validation: 2 rows" in note for note in task.notes)
 
+    def test_the_numbers_of_a_table_file_are_numbered_alike(self, tmp_path):
+        """A CSV file has its numbers as text; they still mean the names of its own folder."""
+        lay_out(tmp_path / "mr", {"test": film(2)}, ["positive", "negative"])
+        rows = "".join(f"film {i},{i % 2}\n" for i in range(40))
+        (tmp_path / "mr" / "train.csv").write_text(f"text,label\n{rows}")
+        task = load_task("mr", data=tmp_path)
+        every = [row for rows in task.splits.values() for row in rows]
+        assert all(row["label"] == 1 - int(row["text"].split()[1]) % 2 for row in every)
+
+    def test_names_in_place_of_numbers(self, tmp_path):
+        rows = [{"text": f"t{i}", "label": "cab"[i % 3]} for i in range(30)]
+        lay_out(tmp_path / "banking77", {"train": rows, "test": rows[:3]})
+        task = load_task("banking77", data=tmp_path)
+        assert task.labels == ("a", "b", "c")
+        assert task.splits["test"]["label"][:] == [2, 0, 1]
+
     def test_many_labels_are_sorted(self, tmp_path):
         rows = [{"text": f"t{i}", "label": i % 3} for i in range(30)]
         lay_out(tmp_path / "banking77", {"train": rows, "test": rows[:3]}, ["c", "a", "b"])
