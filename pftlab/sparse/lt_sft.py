@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, planted
+from ..core.masters import Masters
 from ..core.ports.steps import announced
 from ..facts import FACTS
 from .mask import RandomMask, entries, keep_highest
@@ -69,7 +70,9 @@ class LTSFT(RandomMask):
         others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]  # a head
         trained, training = [*base, *others], model.training
         start = [(p, p.detach().clone(), p.requires_grad) for p in trained]
-        optimiser = torch.optim.AdamW(trained, lr=self.full_learning_rate, weight_decay=0.0)
+        masters = Masters(trained)
+        moved = [masters[p] for p in trained]
+        optimiser = torch.optim.AdamW(moved, lr=self.full_learning_rate, weight_decay=0.0)
         try:
             for delta in own:
                 delta.active = False  # the random places have no part in this
@@ -83,9 +86,11 @@ class LTSFT(RandomMask):
                 with announced(model):  # phase 1 is full fine-tuning, whatever else is attached
                     loss = model(**batch).loss
                 loss.backward()
-                nn.utils.clip_grad_norm_(trained, 1.0)
+                masters.take_gradients()
+                nn.utils.clip_grad_norm_(moved, 1.0)
                 optimiser.step()
-            return [(p.detach() - s).abs() for p, s, _ in start[: len(base)]]
+                masters.give_values()
+            return [(masters[p].detach() - s).abs() for p, s, _ in start[: len(base)]]
         finally:
             model.train(training)
             for delta in own:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import BadCheckpoint
+from ..core.masters import HALF, Masters
 
-HALF = (torch.float16, torch.bfloat16)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 MASTER = "master"
 
@@ -16,10 +16,8 @@ MASTER = "master"
 class Optimiser:
     """AdamW (Loshchilov and Hutter, 2019) with peak rates, clipping and 32-bit masters.
 
-    A number in 16 bits has eight digits, or eleven, in the binary system: added to a weight of 1,
-    a step of 1e-4 is rounded away, and so is the next one. Of parameters in 16 bits (a head, biases
-    or norms of a base that was loaded so) the optimiser therefore moves copies in 32 bits, the
-    masters, and after each step the parameters are the masters, rounded.
+    What is trained in 16 bits, such as the head, the biases or the norms of a base that was loaded
+    so, is moved through its masters, so that small steps add up; see `core.masters`.
 
     The fused kernel is used where there is one: with PEFT's many small tensors it is several times
     faster than the plain loop.
@@ -37,14 +35,12 @@ class Optimiser:
         betas: tuple[float, float] = (0.9, 0.999),
     ):
         self.parameters: list[Tensor] = [p for group in groups for p in group["params"]]
-        self.masters: dict[Tensor, Tensor] = {
-            p: nn.Parameter(p.detach().float()) for p in self.parameters if p.dtype in HALF
-        }
+        self.masters = Masters(self.parameters)
         self.adamw = torch.optim.AdamW(
             [
                 {
                     **group,
-                    "params": [self._moved(p) for p in group["params"]],
+                    "params": [self.masters[p] for p in group["params"]],
                     "peak": group["lr"],
                 }
                 for group in groups
@@ -53,10 +49,6 @@ class Optimiser:
             betas=betas,
             fused={p.device.type for p in self.parameters} <= {"cpu", "cuda"},
         )
-
-    def _moved(self, parameter: Tensor) -> Tensor:
-        """What AdamW moves in the place of a parameter: its master, if it has one."""
-        return self.masters.get(parameter, parameter)
 
     @property
     def gradients(self) -> Iterable[Tensor]:
@@ -74,16 +66,11 @@ class Optimiser:
         Args:
             clip: largest norm of all gradients together; 0 leaves them alone.
         """
-        for parameter, master in self.masters.items():
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-            parameter.grad = None
+        self.masters.take_gradients()
         if clip:
-            nn.utils.clip_grad_norm_([self._moved(p) for p in self.parameters], clip)
+            nn.utils.clip_grad_norm_([self.masters[p] for p in self.parameters], clip)
         self.adamw.step()
-        with torch.no_grad():
-            for parameter, master in self.masters.items():
-                if master.grad is not None:
-                    parameter.copy_(master)
+        self.masters.give_values()
         self.adamw.zero_grad()
 
     def state(self, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
@@ -93,7 +80,7 @@ class Optimiser:
         """
         found = {}
         for parameter in self.parameters:
-            moved = self._moved(parameter)
+            moved = self.masters[parameter]
             for kind, value in self.adamw.state.get(moved, {}).items():
                 found[f"{kind}.{names[parameter]}"] = value
             if moved is not parameter:
@@ -104,7 +91,7 @@ class Optimiser:
         """Take on what `state` gave, for those of its parameters that are still trained."""
         places = {}
         for place, parameter in enumerate(self.parameters):
-            name, moved = names[parameter], self._moved(parameter)
+            name, moved = names[parameter], self.masters[parameter]
             if f"{MOMENTS[0]}.{name}" in state:
                 places[place] = {kind: state[f"{kind}.{name}"] for kind in MOMENTS}
             if moved is not parameter:

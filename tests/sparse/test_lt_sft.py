@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from tiny import batch, tiny
 
@@ -87,3 +88,16 @@ def test_differences_of_two_tasks_add_up() -> None:
     merged = model.bert.encoder.layer[0].output.dense.weight
     assert torch.allclose(merged.flatten(), expected, atol=1e-6)
     assert torch.allclose(model(**inputs).logits, together, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_small_steps_of_phase_one_count_in_sixteen_bits_too(dtype: torch.dtype) -> None:
+    """At a rate at which 16 bits alone would round every step of a weight near 1 away."""
+    method = pft.LTSFT(density=0.01, full_steps=4, full_learning_rate=1e-6)
+    model = method.attach(tiny("bert").to(dtype))
+    norm = model.bert.encoder.layer[0].output.LayerNorm.weight
+    before = norm.detach().clone()
+    inputs = batch("bert") | {"labels": torch.tensor([0, 1])}
+    moved = method._full_fine_tuning(model, [norm], lambda: iter([inputs]), 4)
+    assert torch.equal(norm, before)
+    assert (moved[0] > 0).float().mean() > 0.9

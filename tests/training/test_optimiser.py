@@ -85,4 +85,4 @@ def test_masters_are_resumed(base: str, tmp_path: Any, monkeypatch: Any) -> None
 
 def test_thirty_two_bits_have_no_masters(base: str) -> None:
     model = model_with(pft.BitFit(), base)
-    assert not Optimiser([{"params": list(model.parameters()), "lr": 1e-3}]).masters
+    assert not Optimiser([{"params": list(model.parameters()), "lr": 1e-3}]).masters.of
