@@ -75,6 +75,13 @@ def test_the_wheel_carries_the_results(installed: Path) -> None:
     assert (installed / "pftlab" / "__init__.pyi").is_file()
 
 
+def test_the_wheel_carries_scripts_styles_and_templates(installed: Path) -> None:
+    files = [file for file in (ROOT / "pftlab" / "book").rglob("*") if file.is_file()]
+    wanted = [f for f in files if f.suffix in (".js", ".css", ".html")]
+    assert {file.suffix for file in wanted} == {".js", ".css", ".html"}
+    assert all((installed / file.relative_to(ROOT)).is_file() for file in wanted)
+
+
 def test_every_chapter_finds_what_it_reads(installed: Path, tmp_path: Path) -> None:
     chapters = sorted(map(str, (ROOT / "book").rglob("*.ipynb")))
     environment = os.environ | {
