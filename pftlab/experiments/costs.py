@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import lru_cache
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,10 +32,9 @@ from ..core import Method
 from ..core.count import count
 from ..core.errors import PftError, Unavailable
 from ..core.files import atomic_write
-from ..core.places import is_conv1d, widths
-from ..core.ports.weight import WeightDelta
-from ..core.sites import sites
-from ..core.trained import trainable_state
+from ..core.method import detach, trainable_state
+from ..core.sites import is_conv1d, sites, widths
+from ..core.weights import WeightDelta
 from ..registry import METHODS
 from .results import STORED
 from .sizes import SIZES, blank
@@ -126,7 +126,7 @@ def build(name: str, method: type[Method], chosen: dict[str, Any]) -> Method:
         PftError: it does not go with this model.
     """
     if "at" in chosen:
-        have = {site.name for site in sites(blank(name, layers=1))}
+        have = {site.name for site in sites(_model(name, layers=1))}
         chosen = chosen | {"at": tuple(place for place in chosen["at"] if place in have)}
     return method(**chosen)
 
@@ -141,7 +141,7 @@ def cost(name: str, method: Method) -> Cost:
     Raises:
         PftError: it does not go with this model.
     """
-    layers = blank(name).config.num_hidden_layers
+    layers = _model(name).config.num_hidden_layers
     try:
         two, three, four = (_counted(name, method, depth) for depth in CUT)
     except PftError:  # some need more layers than these
@@ -151,11 +151,22 @@ def cost(name: str, method: Method) -> Cost:
     return Cost(*(b + (layers - CUT[1]) * (c - b) for b, c in zip(three, four, strict=True)))
 
 
+_model = lru_cache(maxsize=8)(blank)  # makes one model for many methods
+
+
 def _counted(name: str, method: Method, layers: int) -> Cost:
-    model = blank(name, layers=layers)
+    model = _model(name, layers=layers)
     before = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     with torch.device("meta"):  # what is planted takes no memory either
         method.attach(model)
+    try:
+        return _cost(model, before)
+    finally:
+        detach(model)
+
+
+def _cost(model: nn.Module, before: set[int]) -> Cost:
+    """The cost of what is attached to `model`, whose own tensors have the ids `before`."""
     every = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     new = [tensor for key, tensor in every.items() if key not in before]
     one, long, two = (_kept(model, *size) for size in ((1, TEXT), (1, 2 * TEXT), (2, TEXT)))

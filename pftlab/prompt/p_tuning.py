@@ -4,6 +4,7 @@ Liu, Zheng, Du, Ding, Qian, Yang and Tang (2021), https://arxiv.org/abs/2103.103
 SuperGLUE experiments the paper tunes the model as well: attach FullFineTuning beside it.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,9 @@ class EncodedPrompt(SoftPrompt):
 
     def vectors(self) -> Tensor:
         # Many a processor has no LSTM in 16 bits, and this one reads a few vectors.
-        with torch.autocast(self.P.device.type, enabled=False):
+        kind = self.P.device.type
+        known = torch.amp.is_autocast_available(kind)  # not where there are shapes alone
+        with torch.autocast(kind, enabled=False) if known else nullcontext():
             encoded = self.recurrent(self.P[None])
             encoded = encoded[0] if isinstance(encoded, tuple) else encoded
             trained = self.mlp(encoded)[0]
