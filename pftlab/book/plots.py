@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..facts import FAMILIES
+from ..registry import facts_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -116,7 +117,7 @@ def tradeoff(
         used, points = {}, []
         places = _apart([math.log10(row.trainable or zero) for row in rows])
         for row, place in zip(rows, places, strict=True):
-            family = _method(row).family
+            family = facts_of(row.method).family
             _, colour, marker = FAMILIES[family]
             x, y, half = 10**place, 100 * row.mean, 100 * (row.interval or 0)
             bars = axes.errorbar(
@@ -132,7 +133,7 @@ def tradeoff(
         if control is not None:
             axes.axhline(100 * control.mean, color=GREY, linestyle="--", linewidth=1)
             axes.annotate(
-                f"{_method(control).title} from random weights", (0.99, 100 * control.mean),
+                f"{facts_of(control.method).title} from random weights", (0.99, 100 * control.mean),
                 xycoords=("axes fraction", "data"), xytext=(0, 4), textcoords="offset points",
                 ha="right",
             )  # fmt: skip
@@ -243,15 +244,9 @@ def style() -> AbstractContextManager[None]:
     return rc_context(STYLE)  # type: ignore[arg-type]
 
 
-def _method(row: "Summary") -> Any:
-    from ..registry import METHODS
-
-    return METHODS[row.method]
-
-
 def label(row: "Summary", rows: Sequence["Summary"]) -> str:
     """The method's title, with those hyper-parameters in which it differs from its namesakes."""
-    title = _method(row).title
+    title = facts_of(row.method).title
     same = [other for other in rows if other.method == row.method]
     varied = {
         name: value

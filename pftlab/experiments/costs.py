@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,16 +30,15 @@ from tqdm.auto import tqdm
 
 from ..core import Method
 from ..core.count import count
-from ..core.errors import PftError, Unavailable
+from ..core.errors import PftError
 from ..core.files import atomic_write
 from ..core.method import detach, trainable_state
 from ..core.sites import is_conv1d, sites, widths
 from ..core.weights import WeightDelta
 from ..registry import METHODS
-from .results import STORED
+from .results import COSTS, load_costs
 from .sizes import SIZES, blank
 
-COSTS = STORED / "costs.json"
 MODELS = (
     "bert-base", "bert-large", "roberta-large", "gpt2", "gpt2-xl", "llama-7b", "llama-13b",
     "llama-3.1-8b", "mistral-7b", "llama-3.1-70b", "gpt3",
@@ -63,6 +62,12 @@ CHOICES: dict[str, list[Any]] = {
     "frequencies": [50, 100, 200, 500, 1000, 2000, 5000, 10000],
     "dimension": [100, 200, 500, 1000, 2000, 5000, 10000],
     "density": [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05],
+}
+LABELS = {
+    "at": "Sites",
+    "start_rank": "Rank at the start",
+    "count": "Layers",
+    "hidden": "Its network",
 }
 
 
@@ -151,7 +156,11 @@ def cost(name: str, method: Method) -> Cost:
     return Cost(*(b + (layers - CUT[1]) * (c - b) for b, c in zip(three, four, strict=True)))
 
 
-_model = lru_cache(maxsize=8)(blank)  # makes one model for many methods
+@lru_cache(maxsize=8)  # one model for many methods
+def _model(name: str, layers: int | None = None) -> Any:
+    model = blank(name, layers=layers)
+    model.config.pad_token_id = None  # some look for padding, which shapes alone do not tell
+    return model
 
 
 def _counted(name: str, method: Method, layers: int) -> Cost:
@@ -273,22 +282,27 @@ def described(method: str) -> dict[str, Any]:
         "name": method,
         "title": own.title,
         "family": own.family,
-        "controls": [{"name": key, "values": values} for key, values in chosen.items()],
+        "controls": [
+            {
+                "name": key,
+                "label": LABELS.get(key, key.replace("_", " ").capitalize()),
+                "values": values,
+                "words": [_words(key, value) for value in values],
+            }
+            for key, values in chosen.items()
+        ],
         "defaults": {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()},
     }
 
 
-def load_costs(path: str | Path = COSTS) -> dict[str, Any]:
-    """The stored costs: {"models": …, "methods": […], "costs": {model: {method: rows}}}.
-
-    Raises:
-        Unavailable: there is no such file.
-    """
-    if not Path(path).is_file():
-        raise Unavailable(
-            f"There is no {str(path)!r}. `python -m pftlab.experiments.costs` makes it."
-        )
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+def _words(name: str, value: Any) -> str:
+    """How a value of a hyper-parameter is written."""
+    if name == "at":
+        short = ", ".join(place.removeprefix("attention.") for place in value)
+        return {ATTENTION: "all of attention", LINEAR: "every linear map"}.get(tuple(value), short)
+    if name == "hidden":
+        return "none" if value is None else f"{value}, while training"
+    return f"{value:,}"
 
 
 def main() -> None:
@@ -314,10 +328,13 @@ def main() -> None:
     _write(given.out, costs)
 
 
+@cache
+def _total(name: str) -> int:
+    return count(blank(name)).total
+
+
 def _write(path: Path, costs: dict[str, Any]) -> None:
-    models = {
-        name: {"source": SIZES[name].source, "total": count(blank(name)).total} for name in costs
-    }
+    models = {name: {"source": SIZES[name].source, "total": _total(name)} for name in costs}
     ordered = {
         name: {method: rows[method] for method in METHODS if method in rows}
         for name, rows in costs.items()

@@ -1,14 +1,18 @@
 """A result is one line of JSON: what was run, on what, and what came out.
 
-Lines are only ever appended. A line that a killed program left unfinished is reported and passed
-over; the run behind it counts as not done.
+The first line of a file, {"shared": …}, holds what most of its runs have in common: base, task,
+versions, device. A run's line holds the rest, and what it has otherwise. Lines are only ever
+appended. A line that a killed program left unfinished is reported and passed over; the run behind
+it counts as not done.
 """
 
 import hashlib
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,11 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKOUT = _PACKAGE.parent / "book" / "results"
 #: The folder of the book's own results: in a checkout, or where a wheel carries them.
 STORED = _CHECKOUT if _CHECKOUT.is_dir() else _PACKAGE / "stored"
+#: What methods cost on models of known sizes; see `pftlab.experiments.costs`.
+COSTS = STORED / "costs.json"
+
+#: The fields that the runs of one file have in common for the most part.
+SHARED = ("base", "task", "device", "versions", "commit", "command", "lr_from")
 
 
 @dataclass(frozen=True)
@@ -89,13 +98,19 @@ def key_of(*parts: Any) -> str:
 def append(path: str | Path, result: Result) -> None:
     """Add one line to `path`, in one write, so that parallel writers do not mix.
 
+    A new file begins with what its runs will share.
+
     Raises:
         Unavailable: the file cannot be written.
     """
-    path = Path(path)
+    path, whole = Path(path), asdict(result)
     check_writable(path.parent)
-    line = json.dumps(asdict(result), sort_keys=True, ensure_ascii=False) + "\n"
     try:
+        if not path.exists():
+            _begin(path, {name: whole[name] for name in SHARED})
+        with open(path, "rb") as file:
+            shared = _header(file.readline().decode("utf-8", "replace")) or {}
+        line = _line({k: v for k, v in whole.items() if k not in shared or shared[k] != v})
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             size = os.fstat(handle).st_size
@@ -111,14 +126,37 @@ def append(path: str | Path, result: Result) -> None:
         ) from error
 
 
+def _begin(path: Path, shared: dict[str, Any]) -> None:
+    """Make the file with its first line, unless another writer has just done so."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        new = Path(folder) / path.name
+        new.write_text(_line({"shared": shared}), encoding="utf-8")
+        with suppress(FileExistsError):
+            os.link(new, path)  # which never replaces a file
+
+
+def _line(data: dict[str, Any]) -> str:
+    return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def _header(line: str) -> dict[str, Any] | None:
+    """What the lines of a file share, if `line` is one that says so."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    shared = data.get("shared") if isinstance(data, dict) and len(data) == 1 else None
+    return shared if isinstance(shared, dict) else None
+
+
 def load_results(
     paths: str | Path | Iterable[str | Path] | None = None, *, searches: bool = False, **equal: Any
 ) -> list[Result]:
     """Read result lines.
 
     Args:
-        paths: a file, a folder of .jsonl files, or several of them; None: the book's own
-            results, `STORED`.
+        paths: a file, a folder of .jsonl files, however deep, or several of them; None: the
+            book's own results, `STORED`.
         searches: the runs of learning-rate searches, which have no test scores, in place of the
             others.
         **equal: keep the results with these values, such as method="lora", seed=0; `base` and
@@ -149,7 +187,7 @@ def load_results(
                 f"There are no results at {str(path)!r}. Give a .jsonl file or a folder of them; "
                 "`pftlab compare` writes one."
             )
-        for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
+        for file in sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]:
             results += _read(file)
     return [
         r
@@ -164,23 +202,82 @@ def _value(result: Result, name: str) -> Any:
 
 
 def _read(file: Path) -> list[Result]:
-    results = []
+    results: list[Result] = []
+    shared: dict[str, Any] = {}
     # split at "\n" alone: other line ends may stand inside a JSON text
     for number, line in enumerate(
         file.read_text(encoding="utf-8", errors="replace").split("\n"), 1
     ):
         if not line.strip():
             continue
+        if number == 1 and (header := _header(line)) is not None:
+            shared = header
+            continue
         try:
             data = json.loads(line)
         except json.JSONDecodeError:
             warnings.warn(f"{file}:{number}: an unfinished line was passed over", stacklevel=3)
             continue
+        except (ValueError, RecursionError) as error:  # a number or a nesting beyond Python
+            raise BadValue(f"{file}:{number} is no result line ({error}). Remove it.") from error
         try:
-            results.append(Result(**data))
-        except TypeError as error:
+            results.append(_checked(shared | data))
+        except (TypeError, KeyError) as error:
             raise BadValue(
-                f"{file}:{number} is no result line ({error}). Give a file that `pftlab compare` "
-                "wrote."
+                f"{file}:{number} is no result line ({str(error)[:200]}). Give a file that "
+                "`pftlab compare` wrote."
             ) from error
     return results
+
+
+# What later work relies on, field by field: the type, and the types of a dictionary's entries.
+_NAMES: dict[str, type | tuple[type, ...]] = {"name": str}
+_KINDS: dict[str, tuple[type | tuple[type, ...], dict[str, Any]]] = {
+    "key": (str, {}),
+    "method": (str, {}),
+    "hyperparameters": (dict, {}),
+    "base": (dict, _NAMES),
+    "task": (dict, _NAMES | {"fingerprint": str, "metric": str}),
+    "training": (dict, {"lr": (int, float)}),
+    "seed": (int, {}),
+    "parameters": (dict, dict.fromkeys(("trainable", "head", "total"), int)),
+    "seconds": ((int, float), {}),
+    **dict.fromkeys(("device", "lr_from", "commit", "date", "command"), (str, {})),
+    **dict.fromkeys(("memory", "versions"), (dict, {})),
+}
+
+
+def _checked(data: dict[str, Any]) -> Result:
+    """The result that a line describes.
+
+    Raises:
+        TypeError, KeyError: it describes none.
+    """
+    result = Result(**data)
+    for name, (kind, entries) in _KINDS.items():
+        value = getattr(result, name)
+        if not isinstance(value, kind) or any(
+            not isinstance(value[key], of) for key, of in entries.items()
+        ):
+            raise TypeError(f"{name}: {value!r}")
+    for scores in (result.validation, result.test):
+        if not isinstance(scores, dict) or not all(
+            isinstance(score, int | float) for score in scores.values()
+        ):
+            raise TypeError(f"scores: {scores!r}")
+    if result.test and result.task["metric"] not in result.test:
+        raise KeyError(result.task["metric"])
+    return result
+
+
+def load_costs(path: str | Path = COSTS) -> dict[str, Any]:
+    """The stored costs: {"models": …, "methods": […], "costs": {model: {method: rows}}}.
+
+    Raises:
+        Unavailable: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise Unavailable(
+            f"There is no {str(path)!r}. `python -m pftlab.experiments.costs` makes it."
+        )
+    return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,9 @@ def test_a_grid_goes_on_after_a_stop_and_does_nothing_twice(
 def test_a_line_says_all_that_decides_and_where_it_came_from(grid: Grid, tmp_path: Path) -> None:
     result = grid.one(Job(pft.LoRA(rank=2), seed=0, lr=1e-3, lr_from="given"), commit="abc")
     append(tmp_path / "r.jsonl", result)
-    data = json.loads((tmp_path / "r.jsonl").read_text())
+    header, line = map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())
+    assert not header["shared"].keys() & line.keys()
+    data = header["shared"] | line
     assert data["hyperparameters"]["rank"] == 2
     assert data["training"] == {
         "steps": 2, "batch_size": 4, "max_length": 40, "precision": "fp32", "lr": 1e-3,
@@ -338,6 +341,24 @@ def test_bad_results_and_places(tmp_path: Path) -> None:
     (tmp_path / "other.jsonl").write_text('{"a": 1}\n')
     with pytest.raises(pft.BadValue, match=r"other.jsonl:1"):
         load_results(tmp_path)
+    (tmp_path / "other.jsonl").unlink()
+    whole = json.dumps(asdict(RESULT))
+    wrong = {
+        "deep": '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        "huge": whole.replace('"seed": 0', f'"seed": {"9" * 5000}'),
+        "list": "[1]",
+        "type": whole.replace('"seed": 0', '"seed": "0"'),
+        "score": whole.replace('{"accuracy": 0.5}', '{"accuracy": "high"}'),
+        "metric": whole.replace('{"accuracy": 0.5}', '{"f1": 0.5}'),
+        "lr": whole.replace('{"lr": 0.1}', "{}"),
+        "base": whole.replace('"name": "b"', '"called": "b"'),
+    }
+    for text in wrong.values():
+        (tmp_path / "wrong.jsonl").write_text(text + "\n")
+        with pytest.raises(pft.BadValue, match=r"wrong.jsonl:1 is no result line") as error:
+            load_results(tmp_path)
+        assert len(str(error.value)) < 600
+    (tmp_path / "wrong.jsonl").unlink()
     (tmp_path / "file").touch()
     with pytest.raises(pft.Unavailable):
         append(tmp_path / "file" / "r.jsonl", RESULT)
@@ -350,9 +371,35 @@ def test_a_torn_line_is_reported_and_does_not_swallow_the_next(tmp_path: Path) -
     with pytest.warns(UserWarning, match="unfinished"):
         assert [r.key for r in load_results(file)] == ["k0"]
     append(file, replace(RESULT, key="k1"))
-    with pytest.warns(UserWarning, match=":2"):
+    with pytest.warns(UserWarning, match=":3"):
         assert [r.key for r in load_results(file)] == ["k0", "k1"]
         assert asdict(load_results(file, method="lora", seed=0)[0]) == asdict(RESULT)
+
+
+def test_a_file_says_once_what_its_runs_share(tmp_path: Path) -> None:
+    file = tmp_path / "protocol" / "grid.jsonl"
+    elsewhere = replace(RESULT, key="k1", device="another", versions={"torch": "3"})
+    for result in (RESULT, elsewhere, replace(RESULT, key="k2")):
+        append(file, result)
+    header, *lines = map(json.loads, file.read_text().splitlines())
+    assert header["shared"]["device"] == "d" and header["shared"]["base"] == RESULT.base
+    assert ["device" in line for line in lines] == [False, True, False]
+    assert load_results(tmp_path) == [RESULT, elsewhere, replace(RESULT, key="k2")]
+    whole = "".join(json.dumps(asdict(result)) + "\n" for result in load_results(tmp_path))
+    file.write_text(whole)  # without a first line of its own, a file is read as well
+    assert [result.key for result in load_results(tmp_path)] == ["k0", "k1", "k2"]
+    append(file, replace(RESULT, key="k3"))
+    assert load_results(file)[-1] == replace(RESULT, key="k3")
+
+
+def test_writers_that_begin_together_make_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "r.jsonl"
+    results = [replace(RESULT, key=f"k{k}", device=f"d{k % 3}") for k in range(60)]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda result: append(file, result), results))
+    assert sorted(r.key for r in load_results(file)) == sorted(r.key for r in results)
+    assert {r.key: r for r in load_results(file)} == {r.key: r for r in results}
+    assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
 
 
 # Published totals, of the model alone: papers and model cards round them to these.

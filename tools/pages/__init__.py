@@ -1,8 +1,9 @@
 """What the book's pages have beside the theme; a Sphinx extension, loaded by `_config.yml`.
 
 It adds to every page the ways to run and to cite it and what other sites show of it, explains terms
-of the glossary where a page first uses them, draws the map of the first page, writes the 404 page
-and the sitemap, and takes from the finished pages what they load and do not use.
+of the glossary where a page first uses them, draws the map of the first page, writes the 404 page,
+the sitemap and the data of the figures, and takes from the finished pages what they load and do not
+use.
 
 What needs to know where the book's repository is (Colab, Binder, the sitemap, the social card)
 is left out while the setting `pft_repository` is empty. The environment variable PFTLAB_REPOSITORY
@@ -13,11 +14,11 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from . import address, extras, foot, head, mathml, taxonomy, terms, weight, xhtml
+from . import address, data, extras, foot, head, mathml, taxonomy, terms, weight, xhtml
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect everything to the build."""
-    for part in (address, terms, taxonomy, mathml, xhtml, foot, head, extras, weight):
+    for part in (address, terms, taxonomy, mathml, xhtml, foot, head, extras, data, weight):
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

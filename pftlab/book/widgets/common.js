@@ -1,5 +1,5 @@
 // What all interactive figures share. It stands in front of each widget's own script, in one
-// module: nothing here may be exported, and nothing may be loaded.
+// module: nothing here may be exported, and nothing may be loaded but the book's own data.
 
 // What is said about a mark stands below the drawing: above, it would move the mark away from the
 // finger that points at it.
@@ -263,6 +263,32 @@ function reachable(marks, tell, open, across = 1) {
 }
 
 // State
+
+/**
+ * Data that is too large for the state: with it all the same where it is not the book's own, from the
+ * site on one of its pages (a script, since a page opened as a file may read nothing else), and from
+ * the kernel in a notebook.
+ */
+function fetched(model, name) {
+  const inline = model.get("inline") ?? {}, root = document.documentElement.dataset.content_root;
+  if (name in inline) return Promise.resolve(inline[name]);
+  return new Promise((resolve, reject) => {
+    if (root === undefined) {
+      model.on("msg:custom", (told) => told.name === name && resolve(told.data));
+      model.send({ ask: name });
+      return;
+    }
+    const held = (globalThis.pftData ??= {});
+    if (name in held) return resolve(held[name]);
+    const script = html(document.head, "script", { src: `${root}_static/data/${name}.js` });
+    script.addEventListener("load", () => resolve(held[name]));
+    script.addEventListener("error", () => reject(new Error(`${name} is not there`)));
+  });
+}
+
+/** What a figure says while its data comes, and when it does not come. */
+const COMING = "The data is being loaded …";
+const MISSING = "The data of this figure is not there. Open the page in the book, or run its cell in a notebook.";
 
 function assign(model, name, value) {
   model.set(name, value);

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import traitlets
 from PIL import Image
 
 from ...core.errors import Unavailable
@@ -51,9 +52,28 @@ class InteractiveFigure(anywidget.AnyWidget):
     A notebook stores the state of a figure with the keys of its dictionaries sorted. Where an order
     is meant, the state has a list.
 
+    Data that is large is no part of the state: the script asks for it by name, `fetched(model,
+    name)` in common.js. A page of the site has it in a file beside the page (see `stored_data`);
+    in a live notebook `fetched` of the figure answers. Data that is not the book's own stands in
+    `inline`, name → data, so that it travels with the state.
+
     Subclasses draw the same state as a still `figure`, which printed pages and viewers without
     scripts show, and list its data as a `table`.
     """
+
+    inline = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, **state: Any):
+        super().__init__(**state)
+        self.on_msg(self._answer)
+
+    def _answer(self, _: Any, message: Any, buffers: Any) -> None:
+        if isinstance(message, dict) and isinstance(name := message.get("ask"), str):
+            self.send({"name": name, "data": self.fetched(name)})
+
+    def fetched(self, name: str) -> Any:
+        """The data that the script asks for as `name`."""
+        raise KeyError(name)
 
     def __init_subclass__(cls, script: str = "", **options: Any) -> None:
         if script:

@@ -8,103 +8,77 @@ import traitlets
 
 from ...core import Method
 from ...core.count import Count, count
-from ...core.errors import UnknownName
+from ...core.errors import BadValue, Refused, UnknownName
+from ...experiments.costs import Cost, build
+from ...experiments.results import load_costs
 from ...experiments.sizes import blank
-from ...registry import METHODS
 from ..plots import MEMORY, canvas, style
 from .figure import InteractiveFigure
-from .shapes import LINEAR, memory, shapes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MODELS = (
-    "bert-base", "bert-large", "roberta-large", "gpt2", "gpt2-xl", "llama-7b", "llama-13b",
-    "llama-3.1-8b", "mistral-7b", "llama-3.1-70b", "gpt3",
-)  # fmt: skip
 STATE = {"optimiser": ("AdamW's state", MEMORY["optimiser"][1])}  # moments, and copies in 32 bits
-_POWERS = [2**k for k in range(11)]
-_RANKS: dict[str, Any] = {"values": _POWERS[:9]}
-_SITES: dict[str, Any] = {
-    "values": [
-        ["attention.query", "attention.value"],
-        ["attention.query", "attention.key", "attention.value", "attention.output"],
-        list(LINEAR),
-    ],
-    "words": ["query, value", "all of attention", "every linear map"],
-}
-_SMALL: dict[str, Any] = {"values": [4, 8, 16, 24, 32, 48, 64, 128]}
-_LENGTHS: dict[str, Any] = {"values": [1, 5, 10, 20, 50, 100, 200]}
-# method → hyper-parameter → the values to choose from, and their words where they are no numbers
-CONTROLS: dict[str, dict[str, dict[str, Any]]] = {
-    "full": {},
-    "top_layers": {"count": {"values": [1, 2, 3, 4, 6, 8, 12]}},
-    "bitfit": {},
-    "layer_norm": {},
-    "lora": {"rank": _RANKS, "at": _SITES},
-    "lora_fa": {"rank": _RANKS, "at": _SITES},
-    "dora": {"rank": _RANKS, "at": _SITES},
-    "adalora": {"start_rank": {"values": [8, 12, 16, 24, 32, 64, 128]}, "at": _SITES},
-    "vera": {"rank": {"values": [1, 4, 16, 64, 256, 1024]}, "at": _SITES},
-    "loha": {"rank": {"values": _POWERS[:7]}, "at": _SITES},
-    "lokr": {"rank": {"values": _POWERS[:7]}, "at": _SITES},
-    "oft": {"block": {"values": [4, 8, 16, 32, 64]}, "at": _SITES},
-    "fourierft": {"frequencies": {"values": [50, 100, 200, 500, 1000, 2000, 5000, 10000]}},
-    "houlsby": {"bottleneck": {"values": _POWERS[2:10]}},
-    "pfeiffer": {"bottleneck": {"values": [*_POWERS[2:6], 48, *_POWERS[6:10]]}},
-    "parallel": {"bottleneck": {"values": _POWERS[2:10]}},
-    "residual": {"bottleneck": {"values": [10, 30, 100, 300]}},
-    "adapter_plus": {"bottleneck": {"values": _POWERS[:7]}},
-    "compacter": {"bottleneck": _SMALL},
-    "compacter_plus_plus": {"bottleneck": _SMALL},
-    "prompt_tuning": {"length": {"values": [1, 5, 10, 20, 50, 100, 150]}},
-    "prefix_tuning": {
-        "length": _LENGTHS,
-        "hidden": {"values": [512, None], "words": ["512, while training", "none"]},
-    },
-    "p_tuning_v2": {"length": _LENGTHS},
-    "llama_adapter": {"length": _LENGTHS},
-    "ia3": {},
-    "mam": {
-        "length": {"values": [1, 5, 16, 30, 100, 200]},
-        "hidden": {"values": [800, None], "words": ["800, while training", "none"]},
-        "bottleneck": {"values": _POWERS[2:11]},
-    },
-    "loreft": {"rank": {"values": _POWERS[:7]}},
-}
+FULL = "full"  # what everything is compared with
+# NF4 with blocks of 64 and quantised constants: 4 + 8 / 64 + 32 / (64 · 256) bits a weight
+# (Dettmers et al., 2023, Section 3)
+NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
+# Bytes of a weight, of a gradient, and of AdamW's state: two moments in 32 bits and, where
+# weights have 16, a copy of the trained ones in 32 (Rajbhandari et al., 2020, Section 3.1).
+BYTES = {"32": (4, 4, 8), "16": (2, 2, 12), "4": (2, 2, 12)}
 
 
-def _defaults() -> dict[str, dict[str, Any]]:
-    """Every method's own hyper-parameters, as far as they can be chosen here."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, controls in CONTROLS.items():
-        own = METHODS[name]()
-        values = {key: getattr(own, key) for key in controls}
-        found[name] = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-    return found
+def memory(cost: Cost, total: int, *, precision: str, batch: int, length: int) -> dict[str, float]:
+    """Estimate the bytes that a training step holds, by what they are.
+
+    Args:
+        cost: of the method on the model.
+        total: parameters of the model.
+        precision: "32" or "16" bits, or "4": the layers' frozen matrices in NF4, the rest in 16.
+        batch: sequences in a step.
+        length: tokens in a sequence.
+
+    Returns:
+        Bytes of "weights", "gradients", "optimiser" (AdamW) and "activations" (without those of
+        the output layer, for attention that does not store its scores, without dropout).
+    """
+    weight, gradient, optimiser = BYTES[precision]
+    packed = cost.packable if precision == "4" else 0
+    numbers = cost.step + batch * (cost.text + length * cost.token)
+    return {
+        "weights": NF4_BYTES * packed + weight * (total - packed + cost.added) + cost.other,
+        "gradients": gradient * cost.trainable,
+        "optimiser": optimiser * cost.trainable,
+        "activations": weight * numbers,
+    }
 
 
 class ParameterCounter(InteractiveFigure, script="parameter_counter.js"):
     """Choose a model and a method; see what is trained, stored and held in memory.
 
+    What it shows was counted by attaching each method to each model: see
+    `pftlab.experiments.costs`.
+
     Args:
         base: the model to begin with.
         method: the method to begin with.
-        models: names to choose from, as for `pftlab.experiments.sizes.blank`.
+        models: names to choose from; None: all that were counted.
         **chosen: hyper-parameters of `method`, and `precision` ("32", "16" or "4" bits), `batch`
             (sequences) and `length_of_text` (tokens).
 
     Raises:
         UnknownName: no such model, method or hyper-parameter here.
+        BadValue: the hyper-parameter was not counted with this value.
     """
 
     models = traitlets.Dict().tag(sync=True)
     order: traitlets.List[str] = traitlets.List().tag(sync=True)  # of the models
     methods: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    reference = traitlets.Unicode(FULL).tag(sync=True)
     base = traitlets.Unicode().tag(sync=True)
     method = traitlets.Unicode().tag(sync=True)
     settings = traitlets.Dict().tag(sync=True)
-    precision = traitlets.Enum(("32", "16", "4"), "16").tag(sync=True)
+    precision = traitlets.Enum(tuple(BYTES), "16").tag(sync=True)
     batch = traitlets.Int(8).tag(sync=True)
     length_of_text = traitlets.Int(512).tag(sync=True)
 
@@ -112,43 +86,46 @@ class ParameterCounter(InteractiveFigure, script="parameter_counter.js"):
         self,
         base: str = "llama-7b",
         method: str = "lora",
-        models: Sequence[str] = MODELS,
+        models: Sequence[str] | None = None,
         **chosen: Any,
     ):
-        if method not in CONTROLS:
-            raise UnknownName("method in this figure", method, CONTROLS)
-        if base not in models:
-            raise UnknownName("model in this figure", base, models)
-        settings = _defaults()
+        stored = load_costs()
+        models = tuple(stored["models"]) if models is None else models
+        self._costs = {name: stored["costs"][name] for name in models if name in stored["costs"]}
+        if unknown := [name for name in (*models, base) if name not in self._costs]:
+            raise UnknownName("model in this figure", unknown[0], self._costs)
+        counted = [
+            each
+            for each in stored["methods"]
+            if any(isinstance(costs.get(each["name"]), list) for costs in self._costs.values())
+        ]
+        self._controls = {each["name"]: each["controls"] for each in counted}
+        if method not in self._controls:
+            raise UnknownName("method in this figure", method, self._controls)
+        settings = {each["name"]: dict(each["defaults"]) for each in counted}
         for name in [name for name in chosen if not self.has_trait(name)]:
             if name not in settings[method]:
                 raise UnknownName(f"hyper-parameter of {method} here", name, settings[method])
-            settings[method][name] = chosen.pop(name)
+            value = chosen.pop(name)
+            settings[method][name] = list(value) if isinstance(value, tuple) else value
         super().__init__(
-            models={name: shapes(name) for name in models},
+            models={name: stored["models"][name] for name in models},
             order=list(models),
-            methods=[
-                {
-                    "name": name,
-                    "title": METHODS[name].title,
-                    "family": METHODS[name].family,
-                    "controls": [{"name": key, **control} for key, control in controls.items()],
-                }
-                for name, controls in CONTROLS.items()
-            ],
+            methods=[{k: v for k, v in each.items() if k != "defaults"} for each in counted],
             base=base,
             method=method,
             settings=settings,
             **chosen,
         )
+        if isinstance(self._costs[base].get(method), list):
+            self.cost()
+
+    def fetched(self, name: str) -> Any:
+        return self._costs[name.removeprefix("costs-")]
 
     def chosen(self) -> Method:
         """The method with its hyper-parameters, ready to be attached."""
-        settings = dict(self.settings[self.method])
-        if "at" in settings:
-            have = self.models[self.base]["sites"]
-            settings["at"] = tuple(place for place in settings["at"] if place in have)
-        return METHODS[self.method](**settings)
+        return build(self.base, METHODS[self.method], dict(self.settings[self.method]))
 
     def count(self) -> Count:
         """Count by attaching the method to the model, without weights.
@@ -159,32 +136,51 @@ class ParameterCounter(InteractiveFigure, script="parameter_counter.js"):
         with torch.device("meta"):  # what is planted takes no memory either
             return count(self.chosen().attach(blank(self.base)))
 
+    def cost(self, method: str | None = None) -> Cost:
+        """What was counted of the method, or of another one as it is set here.
+
+        Raises:
+            Refused: the method, set so, does not go with this model.
+            BadValue: it was not counted with these hyper-parameters.
+        """
+        method = method or self.method
+        rows, place = self._costs[self.base][method], 0
+        if isinstance(rows, str):
+            raise Refused(rows)
+        for control in self._controls[method]:
+            value, values = self.settings[method][control["name"]], control["values"]
+            if value not in values:
+                raise BadValue(
+                    f"{method} was not counted with {control['name']}={value!r}. "
+                    f"Choose from: {', '.join(map(str, values))}."
+                )
+            place = place * len(values) + values.index(value)
+        if not rows[place]:
+            raise Refused(f"{method}, set so, does not go with {self.base}. Choose other values.")
+        return Cost(*rows[place])
+
     def memory(self) -> dict[str, dict[str, float]]:
         """Bytes of a training step, by what they are: with the method, and with full fine-tuning.
 
         Raises:
-            PftError: the method does not go with this model.
+            Refused: the method does not go with this model.
         """
-        shape, counted = self.models[self.base], self.count()
         options: dict[str, Any] = {
             "precision": self.precision,
             "batch": self.batch,
             "length": self.length_of_text,
         }
-        total = shape["total"]
+        total = self.models[self.base]["total"]
         return {
-            METHODS[self.method].title: memory(
-                shape, self.method, self.settings[self.method], counted.trainable,
-                counted.total - total, **options,
-            ),
-            METHODS["full"].title: memory(shape, "full", {}, total, 0, **options),
-        }  # fmt: skip
+            METHODS[name].title: memory(self.cost(name), total, **options)
+            for name in (self.method, FULL)
+        }  # one entry for full fine-tuning itself
 
     def table(self) -> list[dict[str, Any]]:
         return [{"training": name, **parts} for name, parts in self.memory().items()]
 
     def figure(self) -> "Figure":
-        rows, counted = self.memory(), self.count()
+        rows, cost = self.memory(), self.cost()
         with style():
             figure, axes = canvas(7.2, 2.4)
             axes.grid(True, axis="x")
@@ -197,7 +193,8 @@ class ParameterCounter(InteractiveFigure, script="parameter_counter.js"):
             axes.invert_yaxis()
             axes.set_xlabel("GiB (estimate)")
             title = METHODS[self.method].title
-            axes.set_title(f"{self.base}: {title} trains {counted.percent:.3g} % of the parameters")
+            share = 100 * cost.trainable / (self.models[self.base]["total"] + cost.added)
+            axes.set_title(f"{self.base}: {title} trains {share:.3g} % of the parameters")
             figure.legend(loc="outside lower center", ncols=4, frameon=False)
         return figure
 

@@ -9,14 +9,26 @@ const STEPS = 100; // of the budget; the last one is no limit
 const score = (value) => (100 * value).toFixed(1);
 
 function render({ model, el }) {
-  const points = model.get("points"), commands = model.get("commands"), devices = model.get("devices"), styles = Object.fromEntries(model.get("styles"));
-  const box = frame(el, "pft-tradeoff", "Cost against score");
-  const of = (name) => [...new Set(points.map((point) => point[name]))];
+  const box = frame(el, "pft-tradeoff", "Cost against score"), waiting = spoken(box);
+  let stop = () => {};
+  waiting.textContent = COMING;
+  fetched(model, "tradeoff").then((index) => {
+    waiting.remove();
+    stop = show(model, box, index);
+  }, () => (waiting.textContent = MISSING));
+  return () => stop();
+}
+
+function show(model, box, { pairs, families: all }) {
+  const styles = Object.fromEntries(all), pieces = {}; // number of the pair → its data
+  const pair = () => pairs.findIndex(([b, t]) => b === model.get("base") && t === model.get("task"));
+  const piece = () => pieces[pair()] ?? { points: [], commands: [], devices: [] };
+  const of = (place) => [...new Set(pairs.map((each) => each[place]))];
   const same = (list) => list.map((value) => [value, value]);
 
   const fields = html(box, "div", { class: "pft-fields" });
-  const base = choice(fields, "Base", same(of("base")), (value) => begin(value, model.get("task")));
-  const task = choice(fields, "Task", same(of("task")), (value) => begin(model.get("base"), value));
+  const base = choice(fields, "Base", same(of(0)), (value) => begin(value, model.get("task")));
+  const task = choice(fields, "Task", same(of(1)), (value) => begin(model.get("base"), value));
   const metric = choice(fields, "Score", [], (value) => assign(model, "metric", value));
   const cost = choice(fields, "Cost", Object.entries(COSTS).map(([name, { name: text }]) => [name, text]), (value) => {
     model.set("budget", null); // its unit is another
@@ -50,14 +62,14 @@ function render({ model, el }) {
   /** Another base or task: the nearest that there is, with its own main score, and no budget. */
   function begin(wantedBase, wantedTask) {
     const changed = wantedBase === model.get("base") ? "task" : "base";
-    const there = points.find((p) => p.base === wantedBase && p.task === wantedTask)
-      ?? points.find((p) => (changed === "base" ? p.base === wantedBase : p.task === wantedTask));
-    for (const name of ["base", "task", "metric"]) model.set(name, there[name]);
+    const there = pairs.find(([b, t]) => b === wantedBase && t === wantedTask)
+      ?? pairs.find(([b, t]) => (changed === "base" ? b === wantedBase : t === wantedTask));
+    ["base", "task", "metric"].forEach((name, i) => model.set(name, there[i]));
     model.set("opened", "");
     assign(model, "budget", null);
   }
 
-  const here = () => points.filter((p) => p.base === model.get("base") && p.task === model.get("task"));
+  const here = () => piece().points;
   const visible = () => here().filter((p) => model.get("families").includes(p.family) && model.get("metric") in p.scores);
   const price = (point) => point[model.get("cost")];
   const mean = (point) => point.scores[model.get("metric")][0];
@@ -90,6 +102,7 @@ function render({ model, el }) {
     + `; ${grouped(point.trainable)} trainable (${percent(point.share)}), ${short(point.seconds)} s, ${bytes(point.memory)}.`;
 
   function paint(picture, width) {
+    if (!here().length) return;
     const shown = visible(), [low, high] = ends(), say = COSTS[model.get("cost")].say;
     const at = { left: 46, right: width - 14, top: 12, bottom: 312 };
     const free = here().some((point) => price(point) === 0); // such as a linear probe
@@ -133,7 +146,7 @@ function render({ model, el }) {
       return g;
     });
     label(picture, at, order.map((p) => ({ point: p, x: x(p), y: up(mean(p)) })), new Set([top, ...edge]));
-    reachable(marksDrawn, (key) => (told.textContent = tell(points.find((p) => p.key === key))),
+    reachable(marksDrawn, (key) => (told.textContent = tell(here().find((p) => p.key === key))),
       (key) => assign(model, "opened", key === model.get("opened") ? "" : key));
   }
 
@@ -158,7 +171,7 @@ function render({ model, el }) {
 
   function open() {
     behind.replaceChildren();
-    const point = points.find((each) => each.key === model.get("opened"));
+    const point = here().find((each) => each.key === model.get("opened"));
     if (!point) return;
     html(behind, "p", { class: "pft-title" }, `The runs behind ${point.name}`);
     const list = (values) => Object.entries(values).map(([name, value]) => `${name} = ${JSON.stringify(value)}`).join(", ");
@@ -170,15 +183,24 @@ function render({ model, el }) {
     rows(["Seed", ...Object.keys(point.scores).sort().map((name) => `${name}, %`), "Seconds", "Date", "Commit", "Device"],
       runs.map(([seed, scores, seconds, commit, date, device]) => [seed,
         ...scores.map((value) => (value === null ? "–" : score(value))), seconds.toFixed(1),
-        date.slice(0, 10), commit.slice(0, 12), devices[device]]));
+        date.slice(0, 10), commit.slice(0, 12), piece().devices[device]]));
     for (const number of new Set(runs.map((run) => run.at(-1)))) {
-      html(html(behind, "p", {}, "Command: "), "code", {}, commands[number]);
+      html(html(behind, "p", {}, "Command: "), "code", {}, piece().commands[number]);
     }
   }
 
   function draw() {
     base.show(model.get("base"));
     task.show(model.get("task"));
+    const number = pair();
+    if (number >= 0 && !pieces[number]) {
+      note.textContent = COMING;
+      fetched(model, `tradeoff-${number}`).then((found) => {
+        pieces[number] = found;
+        draw();
+      }, () => (note.textContent = MISSING));
+      return;
+    }
     metric.fill(same([...new Set(here().flatMap((point) => Object.keys(point.scores)))]));
     metric.show(model.get("metric"));
     cost.show(model.get("cost"));

@@ -1,7 +1,6 @@
 """What a method costs against what it reaches, from result lines."""
 
 import json
-import statistics
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +8,10 @@ import traitlets
 
 from ...core.errors import BadValue
 from ...experiments.results import Result, load_results
-from ...experiments.summary import Summary, interval, summarise
+from ...experiments.summary import summarise
+from ..plots import tradeoff
 from ...registry import METHODS
-from ..plots import FAMILIES, label, tradeoff
+from .data import RUN, tradeoff_data
 from .figure import InteractiveFigure
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Point = Mapping[str, Any]
 COSTS = ("trainable", "seconds", "memory")
-RUN = ("seed", "test", "seconds", "commit", "date", "device", "command")
 
 
 class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
@@ -35,10 +34,6 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
         BadValue: there are no test scores among the results, or none for this base and task.
     """
 
-    points: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    commands: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    devices: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    styles: traitlets.List[Any] = traitlets.List().tag(sync=True)
     base = traitlets.Unicode().tag(sync=True)
     task = traitlets.Unicode().tag(sync=True)
     metric = traitlets.Unicode().tag(sync=True)
@@ -50,50 +45,44 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
     def __init__(self, results: Iterable[Result] | None = None, **chosen: Any):
         runs = load_results() if results is None else list(results)
         self._rows = summarise(runs)
-        if not self._rows:
-            raise BadValue(
-                "There are no test scores among these results. Give finished runs, as "
-                "`pftlab compare` writes them; the runs of a search have none."
-            )
-        by_key = {run.key: run for run in runs if run.test}
-        commands = sorted({run.command for run in by_key.values()})
-        devices = sorted({run.device for run in by_key.values()})
-        points = []
-        for number, row in enumerate(self._rows):
-            behind = [by_key[key] for key in row.keys]
-            points.append(_point(str(number), row, self._rows, behind, commands, devices))
+        self._data = tradeoff_data(runs)
+        pairs = self._data["tradeoff"]["pairs"]
+        wanted = [chosen.get("base"), chosen.get("task")]
         first = next(
-            (
-                point
-                for point in points
-                if all(chosen.get(name, point[name]) == point[name] for name in ("base", "task"))
-            ),
-            None,
+            (p for p in pairs if all(w in (None, v) for w, v in zip(wanted, p, strict=False))), None
         )
         if first is None:
             raise BadValue(
                 f"There are no results of {chosen}. There are: "
-                + "; ".join(sorted({f"{p['base']}, {p['task']}" for p in points}))
+                + "; ".join(sorted(f"{base}, {task}" for base, task, _ in pairs))
                 + "."
             )
-        there = [family for family in FAMILIES if any(p["family"] == family for p in points)]
-        begin = {name: first[name] for name in ("base", "task", "metric")} | {"families": there}
-        super().__init__(
-            points=points,
-            commands=commands,
-            devices=devices,
-            styles=[[f, {"name": FAMILIES[f][0], "marker": FAMILIES[f][2]}] for f in there],
-            **(begin | chosen),
-        )
+        begin = dict(zip(("base", "task", "metric"), first, strict=True))
+        begin["families"] = [name for name, _ in self._data["tradeoff"]["families"]]
+        super().__init__(inline={} if results is None else self._data, **(begin | chosen))
+
+    def fetched(self, name: str) -> Any:
+        return self._data[name]
+
+    @property
+    def _piece(self) -> dict[str, Any]:
+        """The data of the base and the task that are chosen; without points where there is none."""
+        pairs = [pair[:2] for pair in self._data["tradeoff"]["pairs"]]
+        here = [self.base, self.task]
+        nothing: dict[str, Any] = {"points": [], "commands": [], "devices": []}
+        return self._data[f"tradeoff-{pairs.index(here)}"] if here in pairs else nothing
+
+    @property
+    def points(self) -> list[Point]:
+        """The points of the base and the task that are chosen."""
+        return self._piece["points"]
 
     def visible(self) -> list[Point]:
         """The points that are drawn: of the base, the task and the families that are chosen."""
         return [
             point
             for point in self.points
-            if (point["base"], point["task"]) == (self.base, self.task)
-            and point["family"] in self.families
-            and self.metric in point["scores"]
+            if point["family"] in self.families and self.metric in point["scores"]
         ]
 
     def affordable(self) -> list[Point]:
@@ -121,8 +110,8 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
         found = [dict(zip(RUN, json.loads(text), strict=True)) for text in point["runs"]]
         for run in found:
             run["test"] = dict(zip(point["scores"], run["test"], strict=True))
-            run["command"] = self.commands[run["command"]]
-            run["device"] = self.devices[run["device"]]
+            run["command"] = self._piece["commands"][run["command"]]
+            run["device"] = self._piece["devices"][run["device"]]
         return found
 
     def table(self) -> list[dict[str, Any]]:
@@ -147,49 +136,5 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
         return tradeoff(shown or here)
 
     def describe(self) -> str:
-        here = [p for p in self.points if (p["base"], p["task"]) == (self.base, self.task)]
-        runs = sum(len(point["runs"]) for point in here)
-        return f"{self.base}, {self.task}, {len(here)} methods, {runs} runs"
-
-
-def _point(
-    key: str,
-    row: Summary,
-    rows: list[Summary],
-    runs: list[Result],
-    commands: list[str],
-    devices: list[str],
-) -> dict[str, Any]:
-    """One point, as JSON can hold it; scores: metric → (mean, half of the 95 % interval).
-
-    A run is one line of text, of what `RUN` names: its scores in the order of the metrics, and
-    where its command and its device are in the lists that all points share.
-    """
-    scores = {}
-    for metric in sorted(runs[0].test):
-        values = [run.test[metric] for run in runs if metric in run.test]
-        scores[metric] = [statistics.fmean(values), interval(values)]
-    namesakes = [r for r in rows if (r.base, r.task) == (row.base, row.task)]
-    lines = [
-        [
-            run.seed, [run.test.get(metric) for metric in scores], round(run.seconds, 2),
-            run.commit, run.date, devices.index(run.device), commands.index(run.command),
-        ]
-        for run in sorted(runs, key=lambda run: run.seed)
-    ]  # fmt: skip
-    return {
-        "key": key,
-        "name": label(row, namesakes),
-        "family": METHODS[row.method].family,
-        "base": row.base,
-        "task": row.task,
-        "metric": row.metric,
-        "scores": scores,
-        "trainable": row.trainable,
-        "share": row.trainable / row.total,
-        "seconds": row.seconds,
-        "memory": row.memory_bytes,
-        "hyperparameters": row.hyperparameters,
-        "training": row.training,
-        "runs": [json.dumps(line, separators=(",", ":")) for line in lines],
-    }
+        runs = sum(len(point["runs"]) for point in self.points)
+        return f"{self.base}, {self.task}, {len(self.points)} methods, {runs} runs"

@@ -2,7 +2,11 @@
 
 import base64
 import itertools
+import json
+import random
 import statistics
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,16 +36,17 @@ from pftlab.book.widgets import (
     TradeoffExplorer,
     WatchedAdaLoRA,
 )
+from pftlab.book.widgets.data import stored_data, tradeoff_data
 from pftlab.book.widgets.figure import unpacked
 from pftlab.book.widgets.nf4_explorer import BLOCKS, LEVELS
-from pftlab.book.widgets.parameter_counter import CONTROLS
+from pftlab.book.widgets.parameter_counter import memory
 from pftlab.book.widgets.placement_explorer import CHOICES, DESIGNS
 from pftlab.book.widgets.prefix_attention import attention
-from pftlab.book.widgets.shapes import memory, shapes
 from pftlab.core import planted
 from pftlab.core.trained import trainable_state
-from pftlab.experiments import summarise
+from pftlab.experiments import costs, summarise
 from pftlab.experiments.memory import step_memory
+from pftlab.experiments.results import load_costs
 from pftlab.experiments.sizes import blank
 from pftlab.low_rank.adalora import SVDUpdate
 from pftlab.registry import METHODS
@@ -111,71 +116,108 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_a_shape_has_what_the_model_has() -> None:
-    shape = shapes("llama-3.1-8b")
-    assert (shape["layers"], shape["width"], shape["keys"], shape["inner"]) == (
-        32,
-        4096,
-        1024,
-        14336,
-    )
-    assert shape["middle"] == 3 and shape["biases"] == 0 and shape["norms"] == 65 * 4096
-    assert shape["linear"] == 32 * (2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
-    assert shapes("bert-base")["total"] == 109_514_298
+def test_costs_of_a_model_are_those_of_its_layers() -> None:
+    """LoRA of rank 8 on query and value of BERT base, by hand."""
+    lora = costs.cost("bert-base", pft.LoRA(rank=8))
+    assert lora.trainable == lora.added == lora.stored == 12 * 2 * 8 * (768 + 768)
+    assert (lora.other, lora.text) == (0, 0)
+    assert lora.packable == 12 * (4 * 768**2 + 2 * 768 * 3072)
+    frozen = costs.cost("bert-base", pft.LoRA(rank=8, at=("attention.query",))).token
+    assert lora.token - frozen == 12 * 8  # the input of query and value is one tensor
+    full = costs.cost("bert-base", pft.FullFineTuning())
+    assert (full.trainable, full.added, full.packable) == (109_514_298, 0, 0)
 
 
-def test_an_encoder_decoder_model_is_refused() -> None:
-    with pytest.raises(pft.Refused, match="two stacks"):
-        shapes("t5-small")
+@pytest.mark.parametrize("method", ["top_layers", "adapter_drop", "frozen_bottom"])
+def test_what_counts_layers_is_counted_on_the_whole_model(method: str) -> None:
+    chosen = METHODS[method](**{"count": 3} if method != "adapter_drop" else {})
+    with torch.device("meta"):
+        expected = pft.count(chosen.attach(blank("gpt2")))
+    assert costs.cost("gpt2", chosen).trainable == expected.trainable
 
 
 @pytest.mark.parametrize("model", TINY)
-@pytest.mark.parametrize("method", CONTROLS)
+@pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].needs_head])
 def test_the_estimate_of_activations_is_near_what_a_step_keeps(
     model: str, method: str, tmp_path: Any
 ) -> None:
     built = TINY[model]()
     built.config.save_pretrained(tmp_path)
-    shape = shapes(str(tmp_path))
     batch = {
         "input_ids": torch.randint(3, 50, (8, 32)),
         "attention_mask": torch.ones(8, 32, dtype=torch.long),
         "labels": torch.zeros(8, dtype=torch.long),
     }
-    settings = {key: getattr(METHODS[method](), key) for key in CONTROLS[method]}
-    if "length" in settings:
-        settings["length"] = 5  # a tiny model has few positions
-    chosen = METHODS[method](**settings)
-    if (model, method) == ("llama", "bitfit"):
-        pytest.skip("Llama has no biases")
-    measured = step_memory(chosen.attach(built), batch)["activations"]
-    options: dict[str, Any] = {"precision": "32", "batch": 8, "length": 32}
-    estimated = memory(shape, method, settings, 0, 0, **options)["activations"]
+    chosen = METHODS[method](**METHODS[method].facts.tiny)
+    try:
+        chosen.attach(built)
+    except pft.PftError:
+        with pytest.raises(pft.PftError):
+            costs.cost(str(tmp_path), chosen)
+        return
+    measured = step_memory(built, batch)["activations"]
+    try:
+        cost = costs.cost(str(tmp_path), chosen)
+    except pft.Refused as reason:  # costs are those of a model that writes, where there is one
+        assert "writes it word by word" in str(reason) and model != "bert"
+        return
+    total = pft.count(built).total
+    estimated = memory(cost, total, precision="32", batch=8, length=32)["activations"]
     assert 0.7 < estimated / measured < 1.3, (estimated, measured)
+
+
+def test_every_method_that_goes_with_a_model_is_stored() -> None:
+    stored = load_costs()
+    assert [each["name"] for each in stored["methods"]] == list(METHODS)
+    for model, rows in stored["costs"].items():
+        assert list(rows) == list(METHODS), model
+        for method, each in rows.items():
+            assert isinstance(each, str) or len(each) == len(costs.settings(METHODS[method]))
+    described = {each["name"]: each for each in stored["methods"]}
+    assert described == {name: costs.described(name) for name in METHODS}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_stored_costs_are_what_is_counted(seed: int) -> None:
+    """Cells drawn at random."""
+    draw = random.Random(seed)
+    stored = load_costs()["costs"]
+    model, method = draw.choice(sorted(stored)), draw.choice(sorted(METHODS))
+    rows = stored[model][method]
+    place = draw.randrange(len(costs.settings(METHODS[method])))
+    chosen = costs.settings(METHODS[method])[place]
+    try:
+        expected = costs.cost(model, costs.build(model, METHODS[method], chosen))
+    except pft.PftError:
+        assert isinstance(rows, str) or rows[place] == []
+    else:
+        assert tuple(rows[place]) == expected
 
 
 def test_what_is_chosen_is_what_is_counted() -> None:
     counter = ParameterCounter("bert-base", "lora", FEW, rank=16)
     expected = pft.count(pft.LoRA(rank=16).attach(blank("bert-base")))
-    assert counter.count() == expected
-    counter.settings = {**counter.settings, "lora": {"rank": 4, "at": ["ffn.gate", "ffn.up"]}}
-    assert counter.chosen() == pft.LoRA(rank=4, at=("ffn.up",))  # BERT has no gate
+    assert counter.count() == expected and counter.cost().trainable == expected.trainable
+    every = list(costs.LINEAR)
+    counter.settings = {**counter.settings, "lora": {"rank": 4, "at": every}}
+    assert "ffn.gate" not in counter.chosen().at and "ffn.up" in counter.chosen().at
+    assert counter.cost().trainable == counter.count().trainable  # BERT has no gate
 
 
 def test_memory_of_full_fine_tuning_in_16_bits_is_16_bytes_a_parameter() -> None:
     counter = ParameterCounter("bert-base", "full", FEW)
     parts = counter.memory()["Full fine-tuning"]
-    total = counter.models["bert-base"]["total"]
-    assert sum(parts.values()) - parts["activations"] == 16 * total
+    assert sum(parts.values()) - parts["activations"] == 16 * counter.models["bert-base"]["total"]
 
 
 def test_four_bits_hold_for_frozen_matrices_alone() -> None:
     counter = ParameterCounter("llama-3.1-8b", "lora", FEW, precision="4")
     lora, full = counter.memory().values()
-    shape = counter.models["llama-3.1-8b"]
-    rest = counter.count().total - shape["linear"]
-    assert lora["weights"] == pytest.approx(shape["linear"] * 4.127 / 8 + 2 * rest, rel=1e-4)
-    assert full["weights"] == 2 * shape["total"]
+    linear = 32 * (2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
+    assert counter.cost().packable == linear
+    rest = counter.count().total - linear
+    assert lora["weights"] == pytest.approx(linear * 4.127 / 8 + 2 * rest, rel=1e-4)
+    assert full["weights"] == 2 * counter.models["llama-3.1-8b"]["total"]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +226,58 @@ def test_four_bits_hold_for_frozen_matrices_alone() -> None:
 def test_unknown_names_are_said(given: dict[str, Any]) -> None:
     with pytest.raises(pft.UnknownName, match="Known"):
         ParameterCounter(**{"base": "bert-base", "models": ("bert-base",)} | given)
+
+
+def test_what_was_not_counted_is_said() -> None:
+    with pytest.raises(pft.BadValue, match="not counted with rank=3"):
+        ParameterCounter("bert-base", "lora", rank=3)
+    counter = ParameterCounter("llama-7b", "bitfit")
+    with pytest.raises(pft.Refused, match="built without them"):
+        counter.cost()
+
+
+def test_data_is_fetched_and_not_carried() -> None:
+    counter, explorer = ParameterCounter(), TradeoffExplorer()
+    data = stored_data()
+    for figure in (counter, explorer):
+        assert len(json.dumps(figure.get_state(), default=str)) < 80_000 + len(figure._esm)
+        answers: list[Any] = []
+        figure.send = answers.append  # type: ignore[method-assign]
+        for name in data if figure is explorer else ["costs-gpt2"]:
+            if name.startswith("costs-") == (figure is counter):
+                figure._handle_custom_msg({"ask": name}, [])
+                assert answers.pop() == {"name": name, "data": data[name]}
+    own = TradeoffExplorer(made_up.grid())
+    assert own.inline.keys() == tradeoff_data(made_up.grid()).keys()
+
+
+def test_many_points_are_quick() -> None:
+    """The work grows as the number of points does, not as its square."""
+    few, many = (
+        [
+            replace(run, key=f"{run.key} {k}", base={**run.base, "name": f"base {k}"})
+            for k in range(copies)
+            for run in made_up.grid()
+        ]
+        for copies in (1, 20)
+    )
+    assert calls(lambda: tradeoff_data(many)) < 30 * calls(lambda: tradeoff_data(few))
+
+
+def calls(work: Callable[[], Any]) -> int:
+    """How many functions are called: a clock that does not depend on the machine."""
+    count = 0
+
+    def count_call(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(count_call)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 # TradeoffExplorer
