@@ -28,13 +28,11 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..core import Method
+from ..core import Method, WeightDelta, detach, is_linear, trainable_state
 from ..core.count import count
 from ..core.errors import PftError
 from ..core.files import atomic_write
-from ..core.method import detach, trainable_state
-from ..core.sites import is_conv1d, sites, widths
-from ..core.weights import WeightDelta
+from ..core.sites import sites
 from ..registry import METHODS
 from .results import COSTS, load_costs
 from .sizes import SIZES, blank
@@ -201,8 +199,7 @@ def _packable(model: nn.Module) -> int:
         if any(isinstance(child, WeightDelta) for child in module.children()):
             return 0
         weight = getattr(module, "weight", None)
-        matrix = is_conv1d(module) or (widths(module) and isinstance(module, nn.Linear))
-        if matrix and isinstance(weight, Tensor) and not weight.requires_grad:
+        if is_linear(module) and isinstance(weight, Tensor) and not weight.requires_grad:
             frozen += weight.numel()
     return frozen
 
