@@ -36,9 +36,6 @@ from pftlab.book.widgets.figure import unpacked
 from pftlab.book.widgets.nf4_explorer import BLOCKS, LEVELS
 from pftlab.book.widgets.parameter_counter import memory
 from pftlab.book.widgets.placement_explorer import CHOICES
-from pftlab.core.attachment import detach
-from pftlab.experiments.sizes import blank
-from pftlab.others import fourierft
 
 ROOT = Path(__file__).resolve().parents[2]
 BASES = ("bert-base", "gpt2", "llama-3.1-8b")

@@ -16,8 +16,8 @@ from ...core.errors import BadValue
 from ...experiments.results import Result, load_costs, load_results
 from ...experiments.summary import Summary, interval, summarise
 from ...facts import FAMILIES
-from ..plots import label
 from ...registry import facts_of
+from ..plots import label
 
 RUN = ("seed", "test", "seconds", "commit", "date", "device", "command")
 

@@ -12,6 +12,7 @@ from ...core.errors import BadValue, Refused, UnknownName
 from ...experiments.costs import Cost, build
 from ...experiments.results import load_costs
 from ...experiments.sizes import blank
+from ...registry import METHODS
 from ..plots import MEMORY, canvas, style
 from .figure import InteractiveFigure
 

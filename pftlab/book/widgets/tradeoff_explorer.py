@@ -9,8 +9,8 @@ import traitlets
 from ...core.errors import BadValue
 from ...experiments.results import Result, load_results
 from ...experiments.summary import summarise
-from ..plots import tradeoff
 from ...registry import METHODS
+from ..plots import tradeoff
 from .data import RUN, tradeoff_data
 from .figure import InteractiveFigure
 
