@@ -1,7 +1,7 @@
 """How PEFT writes down LoRA and its relatives."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -91,19 +91,27 @@ LOKR = replace(
 )
 
 
-class VeRAForm(PeftForm):
-    """VeRA as PEFT writes it down. Its file may hold A and B too, which the seed gives anyway."""
+@dataclass(frozen=True)
+class DrawnForm(PeftForm):
+    """A method whose random matrices the seed gives; PEFT's file may hold them all the same.
+
+    Attributes:
+        drawn: name of what the deltas share → how PEFT's keys of it end.
+    """
+
+    drawn: Mapping[str, str] = field(default_factory=dict)
 
     def fill(
         self, model: nn.Module, name: str, method: Method, tensors: Mapping[str, Tensor]
     ) -> set[str]:
         used = super().fill(model, name, method, tensors)
         *_, delta = next(planted(model, name))
-        for own, key in (("A", "base_model.vera_A"), ("B", "base_model.vera_B")):
-            if key in tensors:
-                drawn = getattr(delta.shared, own)
-                given = tensors[key].to(drawn)
-                if given.shape != drawn.shape or not torch.allclose(given, drawn, 1e-2, 1e-3):
+        for own, ending in self.drawn.items():
+            ours = getattr(delta.shared, own)
+            for key in (key for key in tensors if key.endswith(f".{ending}")):
+                theirs = tensors[key].to(ours)
+                same = theirs.numel() == ours.numel()
+                if not (same and torch.allclose(theirs.view_as(ours), ours, 1e-2, 1e-3)):
                     raise BadCheckpoint(
                         f"The file's {key} is not what the seed {getattr(method, 'seed', 0)} "
                         "gives. Load it with Hugging Face PEFT."
@@ -113,7 +121,7 @@ class VeRAForm(PeftForm):
 
 
 # PEFT has one d for a fused projection, so that slices have no such form.
-VERA = VeRAForm(
+VERA = DrawnForm(
     "VERA",
     tensors={"b": "vera_lambda_b", "d": "vera_lambda_d"},
     fields={
@@ -123,6 +131,7 @@ VERA = VeRAForm(
         "seed": "projection_prng_key",
     },
     options={"bias": ("none",), "save_projection": (False, True)},
+    drawn={"A": "vera_A", "B": "vera_B"},
 )
 
 

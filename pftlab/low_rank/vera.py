@@ -4,32 +4,27 @@ Kopiczko, Blankevoort and Asano (2024), https://arxiv.org/abs/2310.11454
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site
 from ..facts import FACTS
+from .drawn import Drawn, shared
 
 
-class Projections(nn.Module):
-    """The random matrices A (r, d_in) and B (d_out, r) that all deltas share and nobody trains.
+def projections(d_in: int, d_out: int, rank: int, seed: int) -> Drawn:
+    """A (r, d_in) and B (d_out, r), uniform with variance 2 / fan-in.
 
-    They are drawn from the seed again and never saved: uniform with variance 2 / fan-in, from one
-    generator, A first, so that PEFT finds the same.
+    From one generator, A first, so that PEFT finds the same.
     """
+    generator = torch.Generator().manual_seed(seed)
 
-    A: Tensor
-    B: Tensor
+    def uniform(*shape: int) -> Tensor:
+        bound = (3 * 2 / shape[1]) ** 0.5
+        return torch.empty(shape, device="cpu").uniform_(-bound, bound, generator=generator)
 
-    def __init__(self, d_in: int, d_out: int, rank: int, seed: int):
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        for name, shape in (("A", (rank, d_in)), ("B", (d_out, rank))):
-            bound = (3 * 2 / shape[1]) ** 0.5
-            drawn = torch.empty(shape, device="cpu").uniform_(-bound, bound, generator=generator)
-            self.register_buffer(name, drawn, persistent=False)
+    return Drawn(uniform(rank, d_in), uniform(d_out, rank))
 
 
 class VectorBased(Delta):
@@ -38,11 +33,11 @@ class VectorBased(Delta):
     b (d_out,), d (r,); x (..., d_in), h (..., d_out)
     """
 
-    def __init__(self, d_in: int, d_out: int, shared: Projections, initial: float, dropout: float):
+    def __init__(self, d_in: int, d_out: int, drawn: Drawn, initial: float, dropout: float):
         super().__init__()
-        self.shared = shared
+        self.shared = drawn
         self.b = nn.Parameter(torch.zeros(d_out))
-        self.d = nn.Parameter(torch.full((len(shared.A),), initial))
+        self.d = nn.Parameter(torch.full((len(drawn.A),), initial))
         self.dropout = nn.Dropout(dropout)
         self.d_in = d_in
 
@@ -82,12 +77,10 @@ class VeRA(Method):
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         chosen = self.sites(model)
         widest = max(site.d_in for site in chosen), max(site.d_out for site in chosen)
-        shared: dict[Any, Projections] = {}  # one pair on each device
-        planned: list[tuple[Site, Delta]] = []
-        for site in chosen:
-            device = site.device
-            if device not in shared:
-                shared[device] = Projections(*widest, self.rank, self.seed).to(device)
-            delta = VectorBased(site.d_in, site.d_out, shared[device], self.initial, self.dropout)
-            planned.append((site, delta))
-        return planned
+        return shared(
+            chosen,
+            lambda: projections(*widest, self.rank, self.seed),
+            lambda site, drawn: VectorBased(
+                site.d_in, site.d_out, drawn, self.initial, self.dropout
+            ),
+        )

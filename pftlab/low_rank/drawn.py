@@ -1,0 +1,40 @@
+"""Random matrices that are drawn from a seed: what the methods share that train next to none."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core import Delta, Site
+
+
+class Drawn(nn.Module):
+    """The random matrices A and B that all deltas of a method share and nobody trains.
+
+    They are drawn from the seed again and never saved. They have the size of the widest site; a
+    delta takes the part that fits its own.
+    """
+
+    A: Tensor
+    B: Tensor
+
+    def __init__(self, A: Tensor, B: Tensor):
+        super().__init__()
+        self.register_buffer("A", A, persistent=False)
+        self.register_buffer("B", B, persistent=False)
+
+
+def shared(
+    sites: Sequence[Site], draw: Callable[[], Drawn], delta: Callable[[Site, Drawn], Delta]
+) -> list[tuple[Site, Delta]]:
+    """A plan in which all deltas on a device share what was drawn.
+
+    Args:
+        sites: where to plant.
+        draw: the matrices, the same at every call.
+        delta: what to plant at a site, with them.
+    """
+    there: dict[Any, Drawn] = {}
+    for device in {site.device for site in sites}:
+        there[device] = draw().to(device)
+    return [(site, delta(site, there[site.device])) for site in sites]
