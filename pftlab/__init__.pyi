@@ -59,6 +59,7 @@ from .low_rank.lora_plus import LoRAPlus as LoRAPlus
 from .low_rank.olora import OLoRA as OLoRA
 from .low_rank.pissa import PiSSA as PiSSA
 from .low_rank.qlora import QLoRA as QLoRA
+from .low_rank.randlora import RandLoRA as RandLoRA
 from .low_rank.rslora import RsLoRA as RsLoRA
 from .low_rank.vera import VeRA as VeRA
 from .others.fourierft import FourierFT as FourierFT

@@ -301,6 +301,12 @@ _ROWS = (
         mergeable=True, tiny={"rank": 8},
     ),
     _row(
+        "randlora", "low_rank.randlora:RandLoRA", "RandLoRA", 2025, 1e-3,
+        paper="Albert et al. (2025), RandLoRA: Full-Rank Parameter-Efficient Fine-Tuning of Large Models",
+        reference="albert2025randlora", url="https://arxiv.org/abs/2502.00987",
+        mergeable=True, tiny={"rank": 8, "alpha": 16.0}, small={"rank": 16, "alpha": 32.0},
+    ),
+    _row(
         "delta_lora", "low_rank.delta_lora:DeltaLoRA", "Delta-LoRA", 2023, 1e-3,
         paper="Zi et al. (2023), Delta-LoRA: Fine-Tuning High-Rank Parameters with the Delta of Low-Rank Matrices",
         reference="zi2023deltalora", url="https://arxiv.org/abs/2309.02411",

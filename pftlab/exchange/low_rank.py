@@ -134,6 +134,25 @@ VERA = DrawnForm(
     drawn={"A": "vera_A", "B": "vera_B"},
 )
 
+RANDLORA = DrawnForm(
+    "RANDLORA",
+    tensors={"Lambda": "randlora_lambda", "Gamma": "randlora_gamma"},
+    fields={
+        "rank": "r",
+        "alpha": "randlora_alpha",
+        "dropout": "randlora_dropout",
+        "seed": "projection_prng_key",
+    },
+    options={
+        "bias": ("none",),
+        "save_projection": (False, True),
+        "sparse": (False,),
+        "very_sparse": (False,),
+        "init_weights": (True, False),
+    },
+    drawn={"A": "randlora_A", "B": "randlora_B"},
+)
+
 
 @dataclass(frozen=True)
 class AdaLoRAForm(PeftForm):

@@ -124,6 +124,22 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "modules_to_save": None,
         **LAYERS,
     },
+    "RANDLORA": EVERY
+    | {
+        "r": 32,
+        "projection_prng_key": 0,
+        "save_projection": True,
+        "sparse": False,
+        "very_sparse": False,
+        "randlora_dropout": 0.0,
+        "fan_in_fan_out": False,
+        "randlora_alpha": 640,
+        "bias": "none",
+        "init_weights": True,
+        "target_modules": None,
+        "modules_to_save": None,
+        **LAYERS,
+    },
     "LOHA": EVERY | PRODUCT,
     "LOKR": EVERY
     | PRODUCT

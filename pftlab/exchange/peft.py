@@ -38,6 +38,7 @@ FORMS: dict[str, PeftForm] = {
     "loha": low_rank.LOHA,
     "lokr": low_rank.LOKR,
     "vera": low_rank.VERA,
+    "randlora": low_rank.RANDLORA,
     "adalora": low_rank.ADALORA,
     "qlora": low_rank.QLORA,
     "layer_norm": others.LN_TUNING,

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from pftlab import METHODS
+from pftlab.testing import MODELS
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -19,6 +22,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     target = config.getoption("--matrix", default=None)
     if not target:
         return
+    stored: dict[str, dict[str, str]] = {}
+    if target != "-" and Path(target).is_file():
+        stored = json.loads(Path(target).read_text(encoding="utf-8"))
     found: dict[str, dict[str, str]] = {}
     for report in (
         r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])
@@ -31,6 +37,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if target == "-":
         terminalreporter.write_line(table(found))
     else:
+        # in the order of the registry; what was not tried this time stays as it was
+        rows = {n: stored.get(n, {}) | found.get(n, {}) for n in METHODS}
+        found = {n: {m: row[m] for m in MODELS if m in row} for n, row in rows.items()}
         Path(target).write_text(
             json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
