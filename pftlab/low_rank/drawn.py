@@ -25,16 +25,17 @@ class Drawn(nn.Module):
 
 
 def shared(
-    sites: Sequence[Site], draw: Callable[[], Drawn], delta: Callable[[Site, Drawn], Delta]
+    sites: Sequence[Site], draw: Callable[[str], Drawn], delta: Callable[[Site, Drawn], Delta]
 ) -> list[tuple[Site, Delta]]:
     """A plan in which all deltas on a device share what was drawn.
 
     Args:
         sites: where to plant.
-        draw: the matrices, the same at every call.
+        draw: the matrices, the same at every call, on the device that it is told: "cpu", or
+            "meta" for a model of shapes alone, where no number need be drawn.
         delta: what to plant at a site, with them.
     """
     there: dict[Any, Drawn] = {}
     for device in {site.device for site in sites}:
-        there[device] = draw().to(device)
+        there[device] = draw("meta" if device.type == "meta" else "cpu").to(device)
     return [(site, delta(site, there[site.device])) for site in sites]

@@ -15,7 +15,7 @@ from ..facts import FACTS
 from .drawn import Drawn, shared
 
 
-def bases(d_max: int, d_min: int, rank: int, seed: int) -> Drawn:
+def bases(d_max: int, d_min: int, rank: int, seed: int, device: str = "cpu") -> Drawn:
     """A (r, d_min) and B (d_max, n, r) for n = ⌈d_min / r⌉ bases, each of standard deviation 1.
 
     Drawn in bfloat16 from one generator, A first, so that Hugging Face PEFT finds the same.
@@ -24,7 +24,7 @@ def bases(d_max: int, d_min: int, rank: int, seed: int) -> Drawn:
 
     def uniform(*shape: int) -> Tensor:
         bound = math.prod(shape[1:]) ** -0.5
-        drawn = torch.empty(shape, dtype=torch.bfloat16, device="cpu")
+        drawn = torch.empty(shape, dtype=torch.bfloat16, device=device)
         return drawn.uniform_(-bound, bound, generator=generator)
 
     A = uniform(rank, d_min)
@@ -90,6 +90,6 @@ class RandLoRA(Method):
         scale = self.alpha / self.rank
         return shared(
             chosen,
-            lambda: bases(max(d_in, d_out), min(d_in, d_out), self.rank, self.seed),
+            lambda device: bases(max(d_in, d_out), min(d_in, d_out), self.rank, self.seed, device),
             lambda site, drawn: RandomBases(site.d_in, site.d_out, drawn, scale, self.dropout),
         )

@@ -13,7 +13,7 @@ from ..facts import FACTS
 from .drawn import Drawn, shared
 
 
-def projections(d_in: int, d_out: int, rank: int, seed: int) -> Drawn:
+def projections(d_in: int, d_out: int, rank: int, seed: int, device: str = "cpu") -> Drawn:
     """A (r, d_in) and B (d_out, r), uniform with variance 2 / fan-in.
 
     From one generator, A first, so that PEFT finds the same.
@@ -22,7 +22,7 @@ def projections(d_in: int, d_out: int, rank: int, seed: int) -> Drawn:
 
     def uniform(*shape: int) -> Tensor:
         bound = (3 * 2 / shape[1]) ** 0.5
-        return torch.empty(shape, device="cpu").uniform_(-bound, bound, generator=generator)
+        return torch.empty(shape, device=device).uniform_(-bound, bound, generator=generator)
 
     return Drawn(uniform(rank, d_in), uniform(d_out, rank))
 
@@ -79,7 +79,7 @@ class VeRA(Method):
         widest = max(site.d_in for site in chosen), max(site.d_out for site in chosen)
         return shared(
             chosen,
-            lambda: projections(*widest, self.rank, self.seed),
+            lambda device: projections(*widest, self.rank, self.seed, device),
             lambda site, drawn: VectorBased(
                 site.d_in, site.d_out, drawn, self.initial, self.dropout
             ),

@@ -32,7 +32,10 @@ class Spectrum(Delta):
             )
         self.c = nn.Parameter(torch.randn(frequencies))
         self.shape, self.alpha = (d_out, d_in), alpha
-        self.register_buffer("places", _draw(d_in * d_out, seed)[:frequencies], persistent=False)
+        # of shapes alone, as a model to count on has, nothing need be drawn
+        device = "meta" if self.c.is_meta else "cpu"
+        places = _draw(d_in * d_out, seed, device)[:frequencies]
+        self.register_buffer("places", places, persistent=False)
 
     def change(self) -> Tensor:
         """α Re(F⁻¹(E)), the update of W, (d_out, d_in)."""
@@ -45,8 +48,8 @@ class Spectrum(Delta):
 
 
 @lru_cache(maxsize=2)
-def _draw(size: int, seed: int) -> Tensor:
-    return torch.randperm(size, generator=torch.Generator().manual_seed(seed), device="cpu")
+def _draw(size: int, seed: int, device: str) -> Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed), device=device)
 
 
 @dataclass(frozen=True)
