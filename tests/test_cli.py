@@ -15,6 +15,7 @@ from tiny import save_tiny_base
 import pftlab as pft
 from pftlab.cli import main
 from pftlab.cli.hyperparameters import hyperparameters, parse, split_methods
+from pftlab.cli.table import print_table
 
 
 def run(capsys: Any, *words: str) -> tuple[int, str, str]:
@@ -257,6 +258,24 @@ def test_one_method_is_described(capsys: Any) -> None:
     assert "family sparse (in surveys: reparametrisation)" in out and "acts at: every weight" in out
     _, out, _ = run(capsys, "methods", "linear_probe")
     assert "models for: sequence_classification, token_classification\n" in out
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, None])
+def test_tables_wrap_at_the_width_and_lose_nothing(
+    capsys: Any, monkeypatch: Any, width: int | None
+) -> None:
+    if width is None:  # into a pipe: a row is a line
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", str(width))
+    rows = [["a_b", "tuple[int, ...] :a:", 1_000], ["c" * 60, "", 2]]
+    print_table(["name", "type", "n"], rows, right=(2,))
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= (width or 200) for line in lines)
+    assert "tuple[int, ...] :a:" in lines[2] or width == 40
+    assert "".join(lines).count("c") == 60 and "\x1b" not in "".join(lines)
+    assert lines[2].endswith(" 1000")
+    assert width is not None or len(lines) == 4
 
 
 def test_tasks_and_bases_are_listed(capsys: Any) -> None:

@@ -1,6 +1,6 @@
 """Base models: the book's own, MiniLM, any model of the Hugging Face hub, any local folder."""
 
-from .cards import BASES, Card
+from .cards import BASES, BaseCard
 from .load import BaseInfo, load_base, load_tokenizer, random_weights
 
-__all__ = ["BASES", "BaseInfo", "Card", "load_base", "load_tokenizer", "random_weights"]
+__all__ = ["BASES", "BaseInfo", "BaseCard", "load_base", "load_tokenizer", "random_weights"]

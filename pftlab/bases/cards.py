@@ -7,7 +7,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
-class Card:
+class BaseCard:
     """The index card of a base model.
 
     Attributes:
@@ -34,7 +34,7 @@ class Card:
 
 
 _CARDS = (
-    Card(
+    BaseCard(
         "tiny-encoder",
         "BERT-like, 4 layers of width 128, pretrained by the book",
         architecture="bert",
@@ -42,7 +42,7 @@ _CARDS = (
         licence="Apache-2.0",
         sha256="cbd634109903df6ac33680666acaf4fbf34ee582f14a1dea98f87a537762442a",
     ),
-    Card(
+    BaseCard(
         "mini-encoder",
         "BERT-like, 6 layers of width 256, pretrained by the book",
         architecture="bert",
@@ -50,7 +50,7 @@ _CARDS = (
         licence="Apache-2.0",
         sha256="fecd74be1ba6e32dcf615603a30e3a22daa9570a42d71559ec09abe15e315950",
     ),
-    Card(
+    BaseCard(
         "tiny-decoder",
         "GPT-2-like, 4 layers of width 128, pretrained by the book",
         architecture="gpt2",
@@ -58,7 +58,7 @@ _CARDS = (
         licence="Apache-2.0",
         sha256="4d39c44f9dbe2288b89edc7a01e5bcadcb13ef94cf0aa6fa983fb989e1634325",
     ),
-    Card(
+    BaseCard(
         "mini-decoder",
         "GPT-2-like, 6 layers of width 256, pretrained by the book",
         architecture="gpt2",
@@ -66,7 +66,7 @@ _CARDS = (
         licence="Apache-2.0",
         sha256="5e2d858f2586c6987eb093414d1803dd059d861f6024882fd3d69bfbc12b5c80",
     ),
-    Card(
+    BaseCard(
         "minilm",
         "all-MiniLM-L6-v2: 6 layers of width 384, a sentence encoder distilled from a larger model",
         architecture="bert",
@@ -79,4 +79,4 @@ _CARDS = (
     ),
 )
 
-BASES: dict[str, Card] = {card.name: card for card in _CARDS}
+BASES: dict[str, BaseCard] = {card.name: card for card in _CARDS}

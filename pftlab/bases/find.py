@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import Unavailable, UnknownName
-from .cards import BASES, WEIGHTS, Card
+from .cards import BASES, WEIGHTS, BaseCard
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[\w.\-]+)?")
 
@@ -41,7 +41,7 @@ def find_folder(name: str) -> Path:
     return folder
 
 
-def _packaged(card: Card) -> Path | None:
+def _packaged(card: BaseCard) -> Path | None:
     """Find a card's weights inside an installed package, without importing the package."""
     from importlib.metadata import PackageNotFoundError, distribution
 

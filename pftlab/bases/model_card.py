@@ -4,7 +4,7 @@ python -m pftlab.bases.model_card     writes the README of every model in pftlab
 """
 
 from ..core.files import atomic_write
-from .cards import BASES, WEIGHTS, Card
+from .cards import BASES, WEIGHTS, BaseCard
 from .history import History, learning_curve, read_history
 
 # Where the pretraining text comes from, and on what terms. Keys are the sources of the corpus.
@@ -51,7 +51,7 @@ LIMITS = """* It is small and was trained for minutes, to learn and teach with. 
 * Capitals beyond Latin, Greek and Cyrillic are lost."""
 
 
-def card_text(card: Card, history: History) -> str:
+def card_text(card: BaseCard, history: History) -> str:
     """Write the card of one model in Markdown."""
     runs = history["runs"]
     last = runs[-1]

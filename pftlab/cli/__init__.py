@@ -34,6 +34,7 @@ METHODS = """\
 List the methods, or describe one of them with all its hyper-parameters.
 
   merges     the trained method can be folded into the model's weights
+  lr         the method's own peak learning rate
 """
 COUNT = """\
 Count the parameters that a method trains in a model, without loading weights.

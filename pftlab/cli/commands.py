@@ -54,14 +54,14 @@ def methods(given: argparse.Namespace) -> None:
         _print_json([_known(METHODS[row.name]) for row in rows])
         return
     print_table(
-        ["name", "method", "family", "merges", "trained with", "paper"],
+        ["name", "method", "family", "merges", "lr", "paper"],
         [
             [
                 row.name,
                 row.title,
                 row.family,
                 "yes" if row.mergeable else "",
-                f"lr {row.learning_rate:g}",
+                f"{row.learning_rate:g}",
                 row.paper,
             ]
             for row in rows

@@ -21,7 +21,7 @@ from .held_out import HeldOut
 from .objectives import DecoderObjective, EncoderObjective, Objective, Teacher
 from .preparation import learn_vocabulary, prepare
 from .recipe import WARM_UP, pretrain
-from .students import SIZES, DecoderStudent, EncoderStudent, Student, load_model, save_model
+from .students import STUDENT_SIZES, DecoderStudent, EncoderStudent, Student, load_model, save_model
 from .tokenizer import save_vocabulary
 
 
@@ -40,7 +40,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--processes", type=int, default=1, help="to cut the corpus with")
     parser.add_argument("--prepared", type=Path, help="folder that prepare wrote (default: --out)")
-    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=list(SIZES))
+    parser.add_argument(
+        "--sizes", nargs="+", choices=tuple(STUDENT_SIZES), default=list(STUDENT_SIZES)
+    )
     parser.add_argument("--start", type=Path, help="folder of models that go on, or are measured")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--minutes", type=float, help="end after that long, if before --steps")
@@ -115,13 +117,13 @@ def _train(options: argparse.Namespace, out: Path) -> None:
             unseen = prepare([d["text"] for d in documents], tokenizer, options.teacher)
             held_out_objective = EncoderObjective(unseen, tokenizer, teacher, size, device)
         width = teacher.width if teacher else 0
-        students = {n: EncoderStudent(SIZES[n], tokenizer, width) for n in options.sizes}
-        rates = {n: SIZES[n].encoder_rate for n in options.sizes}
+        students = {n: EncoderStudent(STUDENT_SIZES[n], tokenizer, width) for n in options.sizes}
+        rates = {n: STUDENT_SIZES[n].encoder_rate for n in options.sizes}
     else:
         objective = DecoderObjective(corpus, tokenizer, options.tokens_per_step, device)
         held_out_objective = objective
-        students = {n: DecoderStudent(SIZES[n], tokenizer) for n in options.sizes}
-        rates = {n: SIZES[n].decoder_rate for n in options.sizes}
+        students = {n: DecoderStudent(STUDENT_SIZES[n], tokenizer) for n in options.sizes}
+        rates = {n: STUDENT_SIZES[n].decoder_rate for n in options.sizes}
     rates = {name: options.rate * rate for name, rate in rates.items()}
     earlier: dict[str, list[dict[str, Any]]] = {name: [] for name in students}
     for name, student in students.items():
@@ -180,11 +182,11 @@ def _measure(options: argparse.Namespace) -> None:
         student: Student
         if kind == "encoder":
             unseen = prepare([d["text"] for d in documents], tokenizer, None)
-            student = EncoderStudent(SIZES[size], tokenizer, 0)
+            student = EncoderStudent(STUDENT_SIZES[size], tokenizer, 0)
             tokens = options.tokens_per_step
             objective: Objective = EncoderObjective(unseen, tokenizer, None, tokens, device)
         else:
-            student = DecoderStudent(SIZES[size], tokenizer)
+            student = DecoderStudent(STUDENT_SIZES[size], tokenizer)
             objective = DecoderObjective(prepare([""], tokenizer, None), tokenizer, 1, device)
         load_model(student, folder)
         held_out = HeldOut(documents, tokenizer, objective, device)

@@ -23,7 +23,7 @@ Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Size:
+class StudentSize:
     """A size of model: transformer layers, hidden width, attention heads, peak learning rates."""
 
     layers: int
@@ -33,16 +33,16 @@ class Size:
     decoder_rate: float
 
 
-SIZES = {
-    "tiny": Size(layers=4, width=128, heads=4, encoder_rate=1.5e-3, decoder_rate=3e-3),
-    "mini": Size(layers=6, width=256, heads=8, encoder_rate=8e-4, decoder_rate=1.5e-3),
+STUDENT_SIZES = {
+    "tiny": StudentSize(layers=4, width=128, heads=4, encoder_rate=1.5e-3, decoder_rate=3e-3),
+    "mini": StudentSize(layers=6, width=256, heads=8, encoder_rate=8e-4, decoder_rate=1.5e-3),
 }
 
 
 class EncoderStudent(nn.Module):
     """A BERT with its masked-LM head and, for training only, two maps into the teacher's space."""
 
-    def __init__(self, size: Size, tokenizer: Tokenizer, teacher_width: int):
+    def __init__(self, size: StudentSize, tokenizer: Tokenizer, teacher_width: int):
         super().__init__()
         config = BertConfig(
             vocab_size=tokenizer.get_vocab_size(),
@@ -91,7 +91,7 @@ class EncoderStudent(nn.Module):
 class DecoderStudent(nn.Module):
     """A GPT-2 and its next-token loss."""
 
-    def __init__(self, size: Size, tokenizer: Tokenizer):
+    def __init__(self, size: StudentSize, tokenizer: Tokenizer):
         super().__init__()
         end = token_id(tokenizer, "[END]")
         config = GPT2Config(

@@ -18,7 +18,7 @@ from .fastfood import Fastfood
 from .mask import every_weight
 
 
-class Projected(WeightDelta):
+class RandomlyProjected(WeightDelta):
     """W₀ + λ P(θ): a random projection of few numbers θ that all parameters share (Eq. 4).
 
     θ (d,) = 0 at first: training starts at the base; λ () scales this parameter's part
@@ -67,7 +67,7 @@ class IntrinsicDID(Method):
         return [
             (
                 site,
-                Projected(
+                RandomlyProjected(
                     site.host.get_parameter(site.place.x).shape, theta, scales > 0, self.seed + i
                 ),
             )

@@ -8,8 +8,8 @@ batch = task.collate(tokenizer)(examples[:16])     # a dict of tensors
 task.score(predictions, task.references("test"))   # a dict of numbers
 """
 
-from .card import Card
+from .card import TaskCard
 from .load import TASKS, load_task
 from .task import Task
 
-__all__ = ["TASKS", "Card", "Task", "load_task"]
+__all__ = ["TASKS", "TaskCard", "Task", "load_task"]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
+class TaskCard:
     """The index card of a task in `TASKS`.
 
     Attributes:

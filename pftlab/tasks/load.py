@@ -4,14 +4,14 @@ from pathlib import Path
 
 from ..core.errors import BadValue, UnknownName
 from .bundled import BUNDLED
-from .card import Card
+from .card import TaskCard
 from .columns import Columns
 from .own import load_own
 from .real import REAL
 from .source import Source
 from .task import Task
 
-TASKS: dict[str, Card] = {card.name: card for card in (*BUNDLED, *REAL)}
+TASKS: dict[str, TaskCard] = {card.name: card for card in (*BUNDLED, *REAL)}
 
 
 def load_task(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import BadValue, Unavailable
-from .card import Card
+from .card import TaskCard
 from .columns import Row
 from .folder import find_split, read_folder
 from .metrics import METRICS
@@ -45,7 +45,7 @@ class Hub:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RealTask(Card):
+class RealTask(TaskCard):
     """A published data set.
 
     Attributes:

@@ -25,11 +25,11 @@ from pftlab.pretraining.held_out import HeldOut
 from pftlab.pretraining.objectives import DecoderObjective, EncoderObjective, Teacher
 from pftlab.pretraining.preparation import learn_vocabulary, prepare
 from pftlab.pretraining.recipe import pretrain
-from pftlab.pretraining.students import DecoderStudent, EncoderStudent, Size, save_model
+from pftlab.pretraining.students import DecoderStudent, EncoderStudent, StudentSize, save_model
 from pftlab.training.state import STATE, read_state
 
 CPU = torch.device("cpu")
-SMALL = Size(layers=1, width=32, heads=2, encoder_rate=3e-3, decoder_rate=3e-3)
+SMALL = StudentSize(layers=1, width=32, heads=2, encoder_rate=3e-3, decoder_rate=3e-3)
 
 
 @pytest.fixture(scope="module")

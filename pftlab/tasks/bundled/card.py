@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import UnknownName
-from ..card import Card
+from ..card import TaskCard
 from ..columns import Row
 from ..draw import Draw
 from ..metrics import Metric
@@ -19,7 +19,7 @@ INPUTS = ("text", "text_a", "text_b", "tokens", "source")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BundledTask(Card):
+class BundledTask(TaskCard):
     """A task generated from a seed, the same on every platform, without a download.
 
     The content words of the test split never occur in the training split, so only a model that
