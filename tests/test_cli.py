@@ -133,7 +133,8 @@ def test_compare_prints_a_table_and_goes_on(capsys: Any, tmp_path: Path) -> None
     assert "not tuned for this task" in out
     assert (tmp_path / "f.svg").read_text().count("<path") > 5
     before = (tmp_path / "r.jsonl").read_text()
-    assert json.loads(before.splitlines()[0])["command"].startswith("pftlab compare --base ")
+    shared = json.loads(before.splitlines()[0])["shared"]
+    assert shared["command"].startswith("pftlab compare --base ")
     code, out, _ = run(capsys, *words, "--json")
     rows = json.loads(out)  # nothing but JSON
     assert {row["method"] for row in rows} == {"linear_probe", "lora", "bitfit"}
@@ -176,10 +177,10 @@ def test_ctrl_c_keeps_what_is_finished(capsys: Any, tmp_path: Path, monkeypatch:
     assert (code, out) == (130, "")
     assert "the same command goes on" in err
     lines = (tmp_path / "r.jsonl").read_text().splitlines()
-    assert [json.loads(line)["method"] for line in lines] == ["linear_probe"]
+    assert [json.loads(line)["method"] for line in lines[1:]] == ["linear_probe"]
     code, out, _ = run(capsys, *words)
     assert code == 0 and "lora" in out
-    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 1 + 3
 
 
 def test_train_saves_what_load_reads(capsys: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pftlab.book.classroom import release, rubric
 from pftlab.book.classroom.world.notebook import answers
 from pftlab.book.exercises import chapters, exercises_of, quiz_of
 
-sys.path.insert(0, str(ROOT / "tests" / "exercises"))
+sys.path.insert(0, str(ROOT / "tests" / "book" / "exercises"))
 from test_answers import ALL
 
 

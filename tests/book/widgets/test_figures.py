@@ -307,15 +307,19 @@ def test_best_and_front_are_those_of_a_search_over_all() -> None:
 def test_scores_are_those_of_the_summary() -> None:
     results = made_up.grid()
     explorer = TradeoffExplorer(results)
-    for row, point in zip(summarise(results), explorer.points, strict=True):
-        assert point["scores"][row.metric] == [row.mean, row.interval]
-        assert len(point["runs"]) == row.seeds == 5
     by_key = {result.key: result for result in results}
-    for row, point in zip(summarise(results), explorer.points, strict=True):
-        for key, run in zip(row.keys, explorer.runs(point), strict=True):
-            for name in ("seed", "test", "commit", "date", "device", "command"):
-                assert run[name] == getattr(by_key[key], name)
-            assert run["seconds"] == pytest.approx(by_key[key].seconds, abs=0.01)
+    rows: dict[tuple[str, str], list[Any]] = {}
+    for row in summarise(results):
+        rows.setdefault((row.base, row.task), []).append(row)
+    assert len(rows) == 4
+    for (explorer.base, explorer.task), here in rows.items():
+        for row, point in zip(here, explorer.points, strict=True):
+            assert point["scores"][row.metric] == [row.mean, row.interval]
+            assert len(point["runs"]) == row.seeds == 5
+            for key, run in zip(row.keys, explorer.runs(point), strict=True):
+                for name in ("seed", "test", "commit", "date", "device", "command"):
+                    assert run[name] == getattr(by_key[key], name)
+                assert run["seconds"] == pytest.approx(by_key[key].seconds, abs=0.01)
 
 
 def test_families_can_be_hidden() -> None:
