@@ -6,6 +6,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..core.architectures import architecture
 from ..core.errors import BadValue, UnknownName
+from ..core.heads import label_names
 from ..core.record import attached
 from ..tasks import Task
 from ..tasks.encoding import IGNORED, Example
@@ -102,6 +103,13 @@ def check_head(model: PreTrainedModel, task: Task) -> None:
         raise BadValue(
             f"{task.name!r} is a task of the kind {task.kind!r}; it needs {needed}, and this is "
             f"a {type(model).__name__}. Load the base with {call}."
+        )
+    named = label_names(model)
+    if named != task.labels and set(named) == set(task.labels):
+        raise BadValue(
+            f"The outputs of this model are {', '.join(named)}, and {task.name!r} numbers its "
+            f"labels as {', '.join(task.labels)}. Give both one order: load_base(name, "
+            f"labels={task.labels!r}) makes a new head."
         )
     if task.kind == "regression" and model.config.num_labels != 1:
         raise BadValue(

@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
+from ..core.heads import name_labels
 from ..core.interrupt import stop_on_interrupt
 from ..core.trained import load_trainable_state, trainable_state
 from ..tasks import Task
@@ -92,6 +93,8 @@ def train(
     with RunFolder(folder, writes=processes.first) as place:
         saved = resume_run(place, model, arguments) if resume else Saved(Run(arguments), {}, {})
         run, best = saved.run, saved.best
+        if len(task.labels) == model.config.num_labels:
+            name_labels(model, task.labels)
         if run.steps == steps:
             return _leave(model, best, run)
         tokenizer = tokenizer or load_tokenizer(model)

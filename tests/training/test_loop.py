@@ -1,5 +1,6 @@
 """The loop: it learns, repeats itself, keeps the best, and says early what cannot be."""
 
+import copy
 import json
 import math
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from training_setup import ARGUMENTS, equal, few, model_with, state_of, with_splits, without_dropout
+from transformers import pipeline
 
 import pftlab as pft
 from pftlab.training import loop
@@ -380,3 +382,21 @@ def test_a_state_is_saved_now_and_then(
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
     pft.train(model_with(pft.LinearProbe(), base), task, **arguments)
     assert saved == [6, 12, *range(1, 13)]
+
+
+def test_the_names_of_the_classes_are_learnt_and_kept(
+    base: str, task: pft.Task, tmp_path: Path
+) -> None:
+    model = model_with(pft.LoRA(rank=2), base)
+    pft.train(model, task, **ARGUMENTS | {"steps": 1})
+    named = dict(enumerate(task.labels))
+    assert model.config.id2label == named
+    pft.save(model, tmp_path)
+    again = pft.load(pft.load_base(base, num_labels=2), tmp_path)
+    assert again.config.id2label == named
+    classify = pipeline("text-classification", model=again, tokenizer=pft.load_tokenizer(base))
+    assert classify("a text")[0]["label"] in task.labels
+    turned = pft.load_base(base, labels=task.labels[::-1])
+    for action in (pft.train, pft.evaluate):
+        with pytest.raises(pft.BadValue, match="Give both one order"):
+            action(pft.LoRA(rank=2).attach(copy.deepcopy(turned)), task, progress=False)
