@@ -200,7 +200,8 @@ def load(
     except BaseException as error:
         for new in attached(model).keys() - before.keys():
             detach(model, new)
-        if isinstance(error, BadCheckpoint | torch.OutOfMemoryError):
+        named = isinstance(error, BadCheckpoint) and str(folder) in str(error)
+        if named or isinstance(error, torch.OutOfMemoryError):
             raise
         if isinstance(error, DAMAGED):
             raise BadCheckpoint(
@@ -220,17 +221,16 @@ def _rehearse(
 ) -> None:
     """Attach to a copy that has shapes and no values, so that a file's sizes cost no memory.
 
-    Raises:
-        PftError: the file does not fit. What a model without values cannot do is no error here.
+    What raises here would raise on the model itself, except that a tensor without values ("meta")
+    cannot be looked at.
     """
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
         try:
             _attach(without_values(model), saved, methods, name)
-        except PftError:
-            raise
-        except Exception:
-            return
+        except (NotImplementedError, RuntimeError) as error:
+            if isinstance(error, PftError) or "meta" not in str(error):
+                raise
 
 
 def without_values(model: nn.Module) -> nn.Module:
