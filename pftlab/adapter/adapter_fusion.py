@@ -8,6 +8,7 @@ have a gradient. Its dropout on the attention scores is left out here.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,8 @@ class Fusion(Delta):
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         q = x if self.normed else h
-        z = torch.stack([adapter.change(q) for adapter in self.adapters], dim=-2)  # (..., N, width)
+        adapters: Any = self.adapters
+        z = torch.stack([adapter.change(q) for adapter in adapters], dim=-2)  # (..., N, width)
         scores = (self.query(q).unsqueeze(-2) * self.key(z)).sum(-1)  # (..., N)
         s = torch.softmax(scores, dim=-1)
         return h + (s.unsqueeze(-1) * self.value(z)).sum(-2)

@@ -117,7 +117,9 @@ def word_scores(model: nn.Module) -> Site | None:
     It is no part of the base model, and so in no table. Its input must be as wide as the word
     embeddings, else no inverse fits there.
     """
-    host: Any = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    network: Any = model
+    has_one = hasattr(model, "get_output_embeddings")
+    host: Any = network.get_output_embeddings() if has_one else None
     if host is None or host.in_features != sites(model, ("embedding",))[0].d_out:
         return None
     path = next(path for path, module in model.named_modules() if module is host)

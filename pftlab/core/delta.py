@@ -110,7 +110,7 @@ def planted(
         for name, child in list(host.named_children()):
             ours = isinstance(child, Delta) and name.startswith(PREFIX)
             if ours and method_name in (None, child.method_name):
-                yield path, host, name, child  # type: ignore[misc]
+                yield path, host, name, child
 
 
 def is_planted(name: str) -> bool:

@@ -38,7 +38,8 @@ def head_parameters(model: nn.Module) -> frozenset[str]:
     names = [n for n, _ in model.named_parameters()]
     info = getattr(model, "pftlab_base", None)
     fresh = frozenset(n for n in names if info is not None and n in info.fresh)
-    if model.get_output_embeddings() is not None or not base_prefix(model):
+    network: Any = model  # of transformers
+    if network.get_output_embeddings() is not None or not base_prefix(model):
         return fresh
     return fresh | {n for n in names if not n.startswith(base_prefix(model))}
 

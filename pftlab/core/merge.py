@@ -6,6 +6,7 @@ matrix go through the host in float64, and a few random inputs tell whether it r
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,9 @@ def merge(model: nn.Module) -> nn.Module:
             hosts[path] = host
     _check_trained(model, record)
     changed = _changed_weights(model)
-    folded = [(host, *_affine(path, host)) for path, host in hosts.items()]
+    folded: list[tuple[Any, Tensor, Tensor]] = [
+        (host, *_affine(path, host)) for path, host in hosts.items()
+    ]
     release(model)
     for parameter, value in changed:
         parameter.copy_(value)
@@ -64,13 +67,13 @@ def _changed_weights(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
     return list(values.values())
 
 
-def _check_host(path: str, host: nn.Module, delta: Delta) -> None:
+def _check_host(path: str, host: Any, delta: Delta) -> None:
     reason = ""
     if not is_linear(host):
         reason = f"it acts on a {type(host).__name__}, which has no weight matrix to take it up"
     elif delta.reads_elsewhere:
         reason = "it reads its input at another place than it writes"
-    elif not host.weight.is_floating_point():  # type: ignore[union-attr]
+    elif not host.weight.is_floating_point():
         reason = "its host is quantised; load the base in 16 bits to merge"
     elif host.weight.is_meta:
         reason = "its host has no values (device 'meta'); load the base to merge"
@@ -114,6 +117,6 @@ def _affine(path: str, host: nn.Module) -> tuple[Tensor, Tensor]:
             f"{names} at {path} cannot be merged: with it, the {type(host).__name__} is no affine "
             "map. Keep it attached."
         )
-    if host.bias is None and bias.abs().max() > 0:  # type: ignore[union-attr]
+    if host.bias is None and bias.abs().max() > 0:
         raise Refused(f"The delta at {path} adds a bias, and its {type(host).__name__} has none.")
     return weight, bias

@@ -40,21 +40,21 @@ LORA = PeftForm(
 )
 RSLORA = replace(
     LORA,
-    options=LORA.options | {"use_rslora": (True,)},
+    options={**LORA.options, "use_rslora": (True,)},
     per_slice=("rank",),
     per_slice_root=("alpha",),  # (√k alpha) / √(k rank) is each slice's scale
 )
 DORA = replace(
     LORA,
-    tensors=LORA.tensors | {"m": "lora_magnitude_vector"},
-    options=LORA.options | {"use_dora": (True,)},
-    fused=LORA.fused | {"m": "rows"},
+    tensors={**LORA.tensors, "m": "lora_magnitude_vector"},
+    options={**LORA.options, "use_dora": (True,)},
+    fused={**LORA.fused, "m": "rows"},
     neutral={"m": lambda host: lengths(WHOLE.weight(host).detach())},
 )
 # PEFT decomposes a fused projection as a whole, so that slices have no such form.
-PISSA = replace(LORA, options=LORA.options | {"init_lora_weights": ("pissa",)}, fused={})
+PISSA = replace(LORA, options={**LORA.options, "init_lora_weights": ("pissa",)}, fused={})
 # PEFT forgets that GPT-2's Conv1D stores W transposed.
-OLORA = replace(PISSA, options=LORA.options | {"init_lora_weights": ("olora",)}, conv1d=False)
+OLORA = replace(PISSA, options={**LORA.options, "init_lora_weights": ("olora",)}, conv1d=False)
 QLORA = replace(LORA, differs={"": "the base computes with weights in four bits"})
 
 LOHA = PeftForm(
@@ -84,7 +84,7 @@ LOKR = replace(
         "D1": "lokr_w2_a",
         "D0": "lokr_w2_b",
     },
-    fields=LOHA.fields | {"factor": "decompose_factor", "decompose_both": "decompose_both"},
+    fields={**LOHA.fields, "factor": "decompose_factor", "decompose_both": "decompose_both"},
     fused={},
     per_slice=(),
     variants=({}, {"rank": 1, "decompose_both": True}),

@@ -170,10 +170,10 @@ def _method(
         )
     for name, form in fitting.items():
         if form.foreign_option(config) is None:
-            return form.read(methods[name], model, DEFAULTS[kind] | config, tensors)
+            return form.read(methods[name], model, {**DEFAULTS[kind], **config}, tensors)
     name, form = next(iter(fitting.items()))
-    option = form.foreign_option(config)
-    given = repr((DEFAULTS[kind] | config)[option])
+    option: Any = form.foreign_option(config)  # there is one, else the file had been read
+    given = repr({**DEFAULTS[kind], **config}[option])
     if option not in DEFAULTS[kind]:
         raise BadCheckpoint(
             f"This {kind} checkpoint has {option}={given:.80}, an option that PFT Lab does not "

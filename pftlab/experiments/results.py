@@ -255,10 +255,9 @@ def _checked(data: dict[str, Any]) -> Result:
     """
     result = Result(**data)
     for name, (kind, entries) in _KINDS.items():
-        value = getattr(result, name)
-        if not isinstance(value, kind) or any(
-            not isinstance(value[key], of) for key, of in entries.items()
-        ):
+        value: Any = getattr(result, name)
+        of_kind = isinstance(value, kind)
+        if not of_kind or any(not isinstance(value[key], of) for key, of in entries.items()):
             raise TypeError(f"{name}: {value!r}")
     for scores in (result.validation, result.test):
         if not isinstance(scores, dict) or not all(

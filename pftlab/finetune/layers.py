@@ -1,5 +1,7 @@
 """Which parameters belong to which layer: shared by the methods that treat layers differently."""
 
+from typing import Any
+
 from torch import nn
 
 from ..core import BadValue, is_planted
@@ -23,7 +25,7 @@ def above(model: nn.Module, first: int) -> list[str]:
         )
     below = [f"{s.path}." for s in blocks if s.layer is not None and s.layer < first]
     below += _embeddings(model, [s.path for s in blocks])
-    base = model.base_model  # type: ignore[attr-defined]
+    base: Any = model.base_model
     inside = {id(p) for p in base.parameters()}
     return [
         name
@@ -41,7 +43,7 @@ def from_the_top(model: nn.Module) -> list[list[str]]:
     one is the embeddings. In an encoder-decoder model both stacks count alike.
     """
     depth = 1 + max(site.layer or 0 for site in sites(model, ("block",)))
-    base = model.base_model  # type: ignore[attr-defined]
+    base: Any = model.base_model
     inside = {id(p) for p in base.parameters()}
     ours = {n: p for n, p in model.named_parameters() if not is_planted(n)}
     groups = [[n for n, p in ours.items() if id(p) not in inside]]

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..core import Delta, Site
+
+META = torch.device("meta")
 
 
 class Drawn(nn.Module):
@@ -37,5 +40,5 @@ def shared(
     """
     there: dict[Any, Drawn] = {}
     for device in {site.device for site in sites}:
-        there[device] = draw("meta" if device.type == "meta" else "cpu").to(device)
+        there[device] = draw("meta" if device == META else "cpu").to(device)
     return [(site, delta(site, there[site.device])) for site in sites]

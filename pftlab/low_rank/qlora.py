@@ -79,7 +79,7 @@ class StandIn:
         if torch.is_autocast_enabled(x.device.type):  # which does not see what replaces `function`
             x = x.to(torch.get_autocast_dtype(x.device.type))
             bias = None if bias is None else bias.to(x.dtype)
-        product = Product.apply(x, *delta.bits, delta.shape)  # type: ignore[no-untyped-call]
+        product = Product.apply(x, *delta.bits, delta.shape)
         return product if bias is None else product + bias
 
     def to(self, dtype: torch.dtype) -> Tensor:

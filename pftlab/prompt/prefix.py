@@ -48,7 +48,8 @@ class Reparametrisation(nn.Module):
         start = sum(2 * heads * width for heads, width in self.shapes[:layer])
         heads, width = self.shapes[layer]
         stop = start + 2 * heads * width
-        first, activation, last = self.mlp
+        parts: Any = self.mlp
+        first, activation, last = parts
         hidden = activation(first(self.embedding))
         out = nn.functional.linear(hidden, last.weight[start:stop], last.bias[start:stop])
         keys, values = out.view(-1, 2, heads, width).permute(1, 2, 0, 3)

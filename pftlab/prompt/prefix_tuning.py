@@ -16,6 +16,7 @@ from ..core import (
     PositionShift,
     Refused,
     Site,
+    config_of,
     plant,
     planted,
     uproot,
@@ -64,7 +65,7 @@ class PrefixTuning(Method):
         if self.hidden is None:
             planned = [(site, self.delta(site)) for site in chosen]
         else:
-            width = int(model.config.hidden_size)  # type: ignore[arg-type]
+            width = int(config_of(model).hidden_size)
             shapes = [shape(site) for site in chosen]
             with chosen[0].device or torch.device("cpu"):
                 shared = Reparametrisation(self.length, width, self.hidden, shapes)
@@ -127,7 +128,7 @@ def _read(model: nn.Module, words: Tensor) -> list[tuple[Tensor, Tensor]]:
         for site, recorder in zip(chosen, recorders, strict=True):
             plant(site, "recorder", recorder)
         inputs = {"input_ids": words, "attention_mask": torch.ones_like(words)}
-        if model.config.is_encoder_decoder:
+        if config_of(model).is_encoder_decoder:
             inputs["decoder_input_ids"] = words
         model(**inputs)
         by_host = {id(s.host): r.seen for s, r in zip(chosen, recorders, strict=True)}

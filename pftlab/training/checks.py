@@ -1,6 +1,7 @@
 """What can be known to be wrong before training begins is said then."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -144,7 +145,8 @@ def check_tokens(
     Raises:
         BadValue: a token is beyond the table.
     """
-    known = model.get_input_embeddings().weight.shape[0]
+    words: Any = model.get_input_embeddings()
+    known = words.weight.shape[0]
     columns = ("input_ids", "labels") if task.kind == "generation" else ("input_ids",)
     highest = max((max(example[name]) for example in examples for name in columns), default=0)
     if highest >= known:

@@ -147,7 +147,8 @@ class Evaluator:
             if not self.model.config.is_encoder_decoder:
                 written = written[:, batch["input_ids"].shape[1] :]
             for i, ids in zip(rows, written, strict=True):
-                texts[i] = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+                text: Any = self.tokenizer.decode(ids, skip_special_tokens=True)
+                texts[i] = text.strip()
         return texts
 
     def _batches(

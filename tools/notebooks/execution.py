@@ -72,7 +72,8 @@ def run(path: Path) -> None:
     spent: list[float] = [0.0]
 
     def on_executed(**_: Any) -> None:
-        used = psutil.Process(client.km.provisioner.pid).cpu_times()
+        kernel: Any = client.km
+        used = psutil.Process(kernel.provisioner.pid).cpu_times()
         spent.append(used.user + used.system)
 
     client.on_cell_executed = on_executed

@@ -29,7 +29,7 @@ from transformers.utils import output_capturing
 from ..delta import PREFIX, Delta, delta_in
 from ..errors import Refused
 from ..handover import Handover
-from ..places import Port, Site
+from ..places import Port, Site, config_of
 from .module import first_input
 
 NAME = "pftlab"
@@ -81,7 +81,7 @@ def listen(model: nn.Module) -> None:
         Refused: the architecture computes its attention without asking transformers.
     """
     model.set_attn_implementation(NAME)  # type: ignore[operator]
-    if model.config._attn_implementation != NAME:
+    if config_of(model)._attn_implementation != NAME:
         raise Refused(
             f"A {type(model).__name__} does not use the attention interface of transformers, "
             "so that keys and values cannot be added. Use another method or model."

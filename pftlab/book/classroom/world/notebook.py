@@ -48,7 +48,7 @@ def answers(data: bytes, asked: dict[str, dict[str, str]]) -> tuple[dict[str, st
 def _cells(data: bytes) -> Iterator[tuple[str, list[str], str]]:
     """(kind, tags, source) of each cell; outputs are not looked at."""
     try:
-        text = data.decode(json.detect_encoding(data), "replace")  # type: ignore[attr-defined]
+        text = data.decode(json.detect_encoding(data), "replace")
         notebook = json.loads(text)
         if "cells" not in notebook and "worksheets" in notebook:  # before version 4
             import nbformat
