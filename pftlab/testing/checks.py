@@ -247,7 +247,8 @@ def size_of_file(case: Case) -> None:
     else:
         assert held == trained, "the file does not hold what was trained, and that alone"
     size = (case.folder / "adapter_model.safetensors").stat().st_size
-    assert size <= held + 300 * (len(stored) + 3), "the file's header is large"
+    # a kilobyte or two on the methods and the base, and each tensor's name and place
+    assert size <= held + 2048 + 300 * len(stored), "the file's header is large"
 
 
 @check()
