@@ -26,5 +26,5 @@ def test_trains_a_head_on_features_that_stay() -> None:
 
 
 def test_a_model_without_a_head_has_nothing_to_train() -> None:
-    with pytest.raises(pft.BadValue, match="load it with num_labels"):
+    with pytest.raises(pft.BadValue, match="load the base with num_labels"):
         pft.LinearProbe().attach(tiny("gpt2"))
