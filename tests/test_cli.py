@@ -18,6 +18,12 @@ from pftlab.cli.hyperparameters import hyperparameters, parse, split_methods
 from pftlab.cli.table import print_table
 
 
+@pytest.fixture(autouse=True)
+def _no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a pipe: a row is one line, whatever another test left in the environment."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def run(capsys: Any, *words: str) -> tuple[int, str, str]:
     code = main(list(words))
     captured = capsys.readouterr()

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 import pftlab as pft
-from pftlab.bases import BASES, load
+from pftlab.bases import BASES, find
 from pftlab.bases.cards import WEIGHTS
 from pftlab.bases.history import read_history
 from pftlab.bases.model_card import SOURCES, card_text
@@ -56,7 +56,7 @@ def test_a_damaged_file_is_refused_by_its_name(
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    monkeypatch.setattr(load, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(find, "WEIGHTS", tmp_path)
     with pytest.raises(BadCheckpoint, match=r"model\.safetensors.*corrupted"):
         pft.load_base(name)
 

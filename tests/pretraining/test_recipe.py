@@ -359,7 +359,7 @@ def test_the_recipe_from_the_command_line(
 ) -> None:
     """prepare, encoder, decoder: folders that load_base opens, a log, no trace of held-out text."""
     monkeypatch.setattr(preparation, "train_tokenizer", _small_vocabulary)
-    monkeypatch.setattr(command, "SIZES", {"tiny": SMALL})
+    monkeypatch.setattr(command, "STUDENT_SIZES", {"tiny": SMALL})
     (tmp_path / "text").mkdir()
     held = tmp_path / "text" / "held.jsonl"
     (tmp_path / "text" / "a.jsonl").write_text(
