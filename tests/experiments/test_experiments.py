@@ -240,7 +240,7 @@ def test_workers_do_the_same_and_a_killed_grid_goes_on(grid: Grid, tmp_path: Pat
     )
     process = subprocess.Popen([sys.executable, str(script)])
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not (out.exists() and out.stat().st_size):
+    while time.monotonic() < deadline and not (out.exists() and load_results(out)):
         time.sleep(0.05)
     workers = psutil.Process(process.pid).children()
     process.kill()
