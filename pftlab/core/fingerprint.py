@@ -22,6 +22,7 @@ from .heads import head_parameters
 EXACT, ROWS, FEW = 64, 64, 4  # values of each parameter
 ROUNDING = 2.0**-7  # of a number to bfloat16, twice, relative
 SMALLEST = 2.0**-23  # what float16 may lose of a number near 0
+QUANTISED = ("Params4bit", "Int8Params")  # the parameters of bitsandbytes
 LEAST_COSINE = 0.9  # between values and the same in 4 bits it is 0.99
 
 
@@ -129,23 +130,42 @@ def _parameters(
         if name in head or is_planted(name):
             continue
         value = originals.get(name, parameter).detach()
-        kind = type(parameter).__name__ if parameter.dtype.itemsize == 1 else str(parameter.dtype)
-        if parameter.dtype.itemsize > 1:
-            yield name, value, kind.removeprefix("torch."), False
+        kind = type(parameter).__name__
+        if kind not in QUANTISED and parameter.dtype.itemsize > 1:
+            yield name, value, str(parameter.dtype).removeprefix("torch."), False
         else:
             host = model.get_submodule(name.rpartition(".")[0])
             yield name, _unrounded(parameter, host), kind, True
 
 
-def _unrounded(parameter: nn.Parameter, host: Any) -> Tensor:
+def _unrounded(parameter: Any, host: Any) -> Tensor:
     """The values of a parameter in 8 bits or fewer, in the base's own shape."""
-    if type(parameter).__name__ not in ("Params4bit", "Int8Params"):
+    if type(parameter).__name__ not in QUANTISED:
         return parameter.detach()
-    from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+    state = getattr(parameter, "quant_state", None)
+    if getattr(state, "packing_format_for_cpu", False):
+        value = _reordered(parameter.detach(), state)
+    else:
+        from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
-    value: Tensor = dequantize_bnb_weight(parameter, getattr(host, "state", None))
+        value = dequantize_bnb_weight(parameter, getattr(host, "state", None))
     source = getattr(host, "source_cls", None)  # GPT-2's is transposed before it is rounded
     return value.T if source is not None and source.__name__ == "Conv1D" else value
+
+
+def _reordered(packed: Tensor, state: Any) -> Tensor:
+    """The values (N, K) of a 4-bit weight that bitsandbytes has reordered for the processor.
+
+    It does so in the first pass on processors that compute with bfloat16, and cannot give the
+    values of such a weight. Two columns of 32 rows share 32 bytes: those of rows 0 to 15 are the
+    low halves, those of rows 16 to 31 the high halves. A row's scales have become a column.
+    """
+    n, k = state.shape
+    pairs = packed.view(n // 32, k // 2, 16, 2)
+    numbers = torch.stack([pairs & 15, pairs >> 4], 2).view(n // 32, k // 2, 32, 2)
+    numbers = numbers.transpose(1, 2).reshape(n, k // state.blocksize, state.blocksize)
+    value: Tensor = state.code[numbers.int()] * state.absmax.T[..., None]
+    return value.view(n, k)
 
 
 @torch.no_grad()

@@ -13,7 +13,13 @@ from tiny import batch, perturb, tiny
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import pftlab as pft
-from pftlab.core.fingerprint import _first_format, describe_base, difference, fingerprint
+from pftlab.core.fingerprint import (
+    _first_format,
+    _unrounded,
+    describe_base,
+    difference,
+    fingerprint,
+)
 from pftlab.core.heads import head_parameters
 from pftlab.core.saved import TENSORS
 
@@ -93,7 +99,11 @@ def test_a_base_of_the_first_format(tmp_path: Path) -> None:
         pft.load(other, tmp_path)
 
 
-LOADERS = {"bert": AutoModelForSequenceClassification, "gpt2": AutoModelForCausalLM}
+LOADERS = {
+    "bert": AutoModelForSequenceClassification,
+    "gpt2": AutoModelForCausalLM,
+    "llama": AutoModelForCausalLM,
+}
 
 
 def quantised(name: str, folder: Path, **settings: Any) -> Any:
@@ -148,3 +158,40 @@ def test_an_adapter_moves_between_a_quantised_base_and_the_base(
             parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
     with pytest.raises(pft.BadCheckpoint, match="another base"):
         pft.load(mixed, tmp_path / "lora")
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["scales", "scales of scales"])
+def test_four_bits_that_the_first_pass_reorders(nested: bool, tmp_path: Path) -> None:
+    """Some processors compute with the weights in another order, from the first pass on."""
+    functional = pytest.importorskip("bitsandbytes.functional")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 2}
+    plain = LlamaForCausalLM(LlamaConfig(**shape, num_hidden_layers=1, vocab_size=60))
+    plain.save_pretrained(tmp_path / "base")
+    settings = {"load_in_4bit": True, "bnb_4bit_use_double_quant": nested}
+    model = pft.LoRA(rank=2).attach(quantised("llama", tmp_path / "base", **settings)).eval()
+    with torch.no_grad():
+        before = model(torch.arange(3, 9)[None]).logits
+    if not model.model.layers[0].mlp.up_proj.weight.quant_state.packing_format_for_cpu:
+        for parameter in model.parameters():  # as other processors would
+            if state := getattr(parameter, "quant_state", None):
+                parameter.data, _ = functional._convert_weight_packed_for_cpu(parameter.data, state)
+    up = model.model.layers[0].mlp.up_proj
+    value, expected = _unrounded(up.weight, up).float(), plain.model.layers[0].mlp.up_proj.weight
+    assert (value - expected).abs().max() < 0.2 * expected.abs().max()
+    pft.save(model, tmp_path / "lora")
+    with torch.no_grad():
+        assert torch.equal(model(torch.arange(3, 9)[None]).logits, before)
+    pft.load(quantised("llama", tmp_path / "base", **settings), tmp_path / "lora")
+    pft.load(LlamaForCausalLM.from_pretrained(tmp_path / "base"), tmp_path / "lora")
+
+
+def test_four_bits_that_are_kept_as_sixteen(tmp_path: Path) -> None:
+    """As sharding wants it: the bytes of four numbers look like one number."""
+    tiny("gpt2").save_pretrained(tmp_path / "base")
+    settings = {"load_in_4bit": True, "bnb_4bit_quant_storage": torch.bfloat16}
+    model = pft.LoRA(rank=2).attach(quantised("gpt2", tmp_path / "base", **settings))
+    pft.save(model, tmp_path / "lora")
+    pft.load(quantised("gpt2", tmp_path / "base", load_in_4bit=True), tmp_path / "lora")
+    pft.load(tiny("gpt2"), tmp_path / "lora")
