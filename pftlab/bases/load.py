@@ -4,6 +4,7 @@ torch and transformers are imported when a model is asked for, so that a list of
 nothing.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ TASK_CLASSES = {
     "masked_lm": "AutoModelForMaskedLM",
     "features": "AutoModel",
 }
+# While transformers builds a model, the type of all new parameters is that model's; and how much it
+# says is one setting as well. Both are the whole process's, so one thread builds at a time.
+_BUILDING = threading.RLock()
 LABELLED = ("sequence_classification", "token_classification")
 
 
@@ -74,7 +78,8 @@ def load_base(
         seed: of the parameters that start at random. The caller's random state is not touched.
 
     Returns:
-        The model in evaluation mode on the CPU, with `pftlab_base` set to its `BaseInfo`.
+        The model in evaluation mode on the CPU, with `pftlab_base` set to its `BaseInfo`. Threads
+        that load at the same time wait for each other.
 
     Raises:
         UnknownName: no such base or task.
@@ -213,7 +218,7 @@ def random_weights(model: "PreTrainedModel", seed: int = 0) -> "PreTrainedModel"
     from ..core.seeding import seeded
 
     config = copy.deepcopy(model.config)
-    with seeded(seed):
+    with seeded(seed), _BUILDING:
         control = type(model)(config)
     control.to(device=model.device, dtype=model.dtype).eval()  # type: ignore[call-arg]
     info = getattr(model, "pftlab_base", None)
@@ -273,13 +278,14 @@ def _quiet() -> Iterator[None]:
     """Silence transformers' report of fresh parameters: `BaseInfo.fresh` says it instead."""
     from transformers.utils import logging
 
-    level: Any = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+    with _BUILDING:
+        level: Any = logging.get_verbosity()
+        bars = logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if bars:
+                logging.enable_progress_bar()

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import shutil
+import threading
 
 import pytest
 import torch
@@ -318,3 +319,37 @@ def test_names_of_the_classes_are_in_the_configuration(bert_folder, tmp_path):
         load_base(str(bert_folder), 2, labels=("ham", "spam", "eggs"))
     with pytest.raises(BadValue, match="name of its own"):
         load_base(str(bert_folder), labels=("ham", "ham"))
+
+
+def test_threads_load_what_each_loads_alone(bert_folder):
+    """transformers sets the type of new parameters, and how much it says, for all threads."""
+    from transformers.utils import logging
+
+    types = (torch.float32, torch.bfloat16, torch.float16)
+    alone = {
+        (t, seed): load_base(str(bert_folder), 2, dtype=t, seed=seed)
+        for seed, t in enumerate(types)
+    }
+    level, found = logging.get_verbosity(), []
+
+    def work(dtype, seed):
+        for _ in range(4):
+            control = random_weights(alone[dtype, seed], seed)
+            model = load_base(str(bert_folder), 2, dtype=dtype, seed=seed)
+            found.append((dtype, seed, model, control))
+
+    threads = [threading.Thread(target=work, args=key) for key in alone for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 24
+    controls = {key: random_weights(alone[key], key[1]).state_dict() for key in alone}
+    for dtype, seed, model, control in found:
+        expected = alone[dtype, seed].state_dict()
+        for name, value in model.state_dict().items():
+            assert value.dtype == expected[name].dtype and value.equal(expected[name]), name
+        for name, value in control.state_dict().items():
+            assert value.equal(controls[dtype, seed][name]), name
+    assert torch.get_default_dtype() == torch.float32
+    assert logging.get_verbosity() == level
