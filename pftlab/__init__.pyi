@@ -15,6 +15,7 @@ from .core.errors import UnknownName as UnknownName
 from .core.merge import merge as merge
 from .core.record import attached as attached
 from .core.sites import sites as sites
+from .deployment import export as export
 from .registry import METHODS as METHODS
 from .registry import load as load
 from .registry import register as register

@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from .errors import BadCheckpoint, PftError, Unavailable
+from .errors import BadCheckpoint, PftError, Refused, Unavailable
 
 FORGOTTEN = 3600.0  # seconds after which no other process is still writing
 
@@ -52,6 +52,58 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         Unavailable: the folder of `path` cannot be written, or the disk is full.
     """
     path = Path(path)
+    with _beside(path) as temporary:
+        yield temporary
+        _reach_disk(temporary)
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+
+
+def check_empty(folder: str | Path) -> None:
+    """Raise Refused unless `folder` is new or empty."""
+    folder = Path(folder)
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        raise Refused(
+            f"{str(folder)!r} is no empty folder, and nothing is overwritten. Give the name of a "
+            "new folder, or remove that one."
+        )
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a folder to write into; when the block ends well, it becomes `path`, as a whole.
+
+    As `atomic_write` does for a file; nothing is overwritten.
+
+    Raises:
+        Refused: `path` is there and is no empty folder.
+        Unavailable: it cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    check_empty(path)
+    with _beside(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _reach_disk(file)
+        if path.is_dir():
+            path.rmdir()
+        os.replace(temporary, path)
+
+
+def _reach_disk(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A path of the same name in a hidden folder beside `path`, which goes in the end."""
     check_writable(path.parent)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         with suppress(OSError):
@@ -59,14 +111,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
                 shutil.rmtree(left)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            temporary = Path(folder) / path.name
-            yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
-            os.replace(temporary, path)
+            yield Path(folder) / path.name
     except PftError:
         raise
     except (OSError, SafetensorError) as error:

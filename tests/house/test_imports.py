@@ -20,7 +20,7 @@ ORDER = [
     {"registry"},
     {"bases", "tasks"},
     {"training"},
-    {"experiments", "pretraining", "testing"},
+    {"experiments", "pretraining", "testing", "deployment"},
     {"book"},
     {"cli"},
 ]

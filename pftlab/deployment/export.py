@@ -1,0 +1,89 @@
+"""A trained model as a folder that needs no pftlab: transformers opens it, and onnxruntime."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..bases import load_tokenizer
+from ..core.count import count
+from ..core.errors import Refused
+from ..core.files import atomic_folder, check_empty
+from ..core.merge import merge
+from ..core.record import enabled_record
+from ..tasks import Task
+from ..training import Run
+from .model_card import card_text
+from .onnx import check_onnx, write_onnx
+
+ONNX = "onnx/model.onnx"  # where the hub's own tools look for it
+
+
+def export(
+    model: PreTrainedModel,
+    folder: str | Path,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    task: Task | None = None,
+    run: Run | None = None,
+    test: Mapping[str, float] | None = None,
+    onnx: bool = False,
+) -> Path:
+    """Write the model with what was trained folded into its weights, as plain transformers has it.
+
+    The folder holds config.json (with the names of the labels), model.safetensors, the tokenizer,
+    the generation configuration of a model that writes, and README.md: a model card with method,
+    data, scores and the licence of the base. `transformers.pipeline(…, model=folder)` opens it.
+    `model` stays as it is: what is merged is a copy of it.
+
+    Args:
+        model: with something attached.
+        folder: new or empty; it is there in the end as a whole, or not at all.
+        tokenizer: the base's; loaded if not given.
+        task: what it was trained on, for the card.
+        run: what `train` returned, for the card.
+        test: scores on the test split, for the card.
+        onnx: write onnx/model.onnx as well, in 32 bits, and compare it with the model in
+            onnxruntime. It is one pass without a cache: whole texts in, logits out. Needs
+            `pip install "pftlab[onnx]"`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        Refused: nothing is attached; it cannot be folded into weights; `folder` is not empty; the
+            model has no ONNX form, or one that computes something else.
+        Unavailable: the folder cannot be written, or packages for ONNX are missing.
+    """
+    record = enabled_record(model, "Exporting")
+    if len(used := [head.users[0] for head in record.heads if head.users]) > 1:
+        raise Refused(
+            f"{used[0]!r} and {used[1]!r} have heads of their own, and an exported model has one. "
+            "Load one of them alone into a base, and export that."
+        )
+    check_empty(folder)
+    if onnx:
+        check_onnx()
+    tokenizer = tokenizer or load_tokenizer(model)
+    card = card_text(model, count(model), task=task, run=run, test=test, onnx=onnx)
+    plain = _merged(model)
+    with atomic_folder(folder) as inside:
+        plain.save_pretrained(inside)
+        tokenizer.save_pretrained(inside)
+        (inside / "README.md").write_text(card, encoding="utf-8")
+        if onnx:
+            write_onnx(plain, tokenizer, inside / ONNX)
+    return Path(folder)
+
+
+def _merged(model: PreTrainedModel) -> PreTrainedModel:
+    plain = copy.deepcopy(model)
+    try:
+        merge(plain)
+    except Refused as error:
+        raise Refused(
+            f"This model cannot be exported as a plain one. {error} Save what was trained with "
+            "pftlab.save(model, folder), and serve that folder beside its base: pftlab serve."
+        ) from error
+    return plain.eval()

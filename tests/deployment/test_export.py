@@ -1,0 +1,165 @@
+"""An exported folder needs no pftlab, and computes what the adapted model computes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import method, perturb, save_tiny_base, tiny
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+
+import pftlab as pft
+
+TEXTS = ["a fine film", "dull, and long, and dull again"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_tiny_base(tmp_path_factory.mktemp("base"))
+
+
+def trained(base: str, attach: Any, labels: tuple[str, ...] = ("no", "yes")) -> Any:
+    return moved(attach.attach(pft.load_base(base, labels=labels), seed=0))
+
+
+def moved(model: Any) -> Any:
+    """The model as if it had been trained."""
+    perturb(model)
+    return model
+
+
+def scores(model: Any, tokenizer: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(**tokenizer(TEXTS, padding=True, return_tensors="pt")).logits.softmax(-1)
+
+
+@pytest.mark.parametrize("attach", [pft.LoRA(rank=2), pft.BitFit(), pft.FullFineTuning()])
+def test_a_pipeline_opens_it_and_answers_alike(base: str, attach: Any, tmp_path: Path) -> None:
+    model = trained(base, attach)
+    before = {n: t.clone() for n, t in model.state_dict().items()}
+    wanted = scores(model, pft.load_tokenizer(model))
+    folder = pft.export(model, tmp_path / "out")
+    answers = pipeline("text-classification", model=str(folder), top_k=None)(TEXTS)
+    for row, answer in zip(wanted, answers, strict=True):
+        found = {entry["label"]: entry["score"] for entry in answer}
+        assert found == pytest.approx({"no": float(row[0]), "yes": float(row[1])}, abs=1e-6)
+    after = model.state_dict()
+    assert all(torch.equal(after[n], t) for n, t in before.items()) and pft.attached(model)
+    assert not [path for path in tmp_path.iterdir() if path.name != "out"]
+    assert base not in "".join(
+        path.read_text("utf-8") for path in folder.glob("*.[jm][sd]*")
+    )  # no path of this machine
+
+
+def test_a_language_model_goes_on_writing(tmp_path: Path) -> None:
+    model = moved(pft.LoRA(rank=2).attach(pft.load_base("tiny-decoder"), seed=0))
+    tokenizer = pft.load_tokenizer(model)
+    folder = pft.export(model, tmp_path / "out")
+    inputs = tokenizer("The king", return_tensors="pt")
+    again = AutoModelForCausalLM.from_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder)("The king") == tokenizer("The king")
+    assert (folder / "generation_config.json").is_file()
+    options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
+    assert torch.equal(again.generate(**inputs, **options), model.generate(**inputs, **options))
+    written = pipeline("text-generation", model=str(folder))("The king", max_new_tokens=3)
+    assert written[0]["generated_text"].startswith("The king")
+
+
+def test_the_card_tells_how_it_was_made(tmp_path: Path) -> None:
+    task = pft.load_task("reviews", size="tiny")
+    done = pft.fine_tune("tiny-encoder", pft.LoRA(rank=2), task, steps=1, progress=False)
+    folder = pft.export(done.model, tmp_path / "out", task=task, run=done.run, test=done.test)
+    card = (folder / "README.md").read_text("utf-8")
+    from huggingface_hub import ModelCard
+
+    data = ModelCard(card).data
+    assert (data.license, data.pipeline_tag) == ("apache-2.0", "text-classification")
+    assert {result.metric_type for result in data.eval_results} >= {"accuracy"}
+    assert "Hu" in card and '"rank": 2' in card and task.fingerprint in card
+    assert f"| test | accuracy | {done.test['accuracy']:.4f} |" in card
+    assert f"| licence | {task.licence} |" in card and pft.BASES["tiny-encoder"].sha256 in card
+    config = json.loads((folder / "config.json").read_text())
+    assert config["id2label"] == {"0": "negative", "1": "positive"}
+
+
+def test_the_card_of_a_base_nobody_knows(base: str, tmp_path: Path) -> None:
+    copied = Path(save_tiny_base(tmp_path / "base"))
+    (copied / "README.md").write_text("---\nlicense: mit\n---\n")
+    for source, licence in ((base, "other"), (str(copied), "mit")):
+        folder = pft.export(trained(source, pft.LoRA(rank=2)), tmp_path / licence)
+        assert f"license: {licence}\n" in (folder / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["prompt_tuning", "prefix_tuning", "houlsby", "loreft"])
+def test_what_does_not_merge_is_refused(base: str, name: str, tmp_path: Path) -> None:
+    model = trained(base, method(name))
+    with pytest.raises(pft.Refused, match=r"cannot be exported.* pftlab\.save.* pftlab serve"):
+        pft.export(model, tmp_path / "out")
+    assert not list(tmp_path.iterdir()) and pft.attached(model)
+
+
+def test_what_else_is_refused(base: str, tmp_path: Path, monkeypatch: Any) -> None:
+    with pytest.raises(pft.Refused, match="Nothing is attached"):
+        pft.export(pft.load_base(base, num_labels=2), tmp_path / "out")
+    model = trained(base, pft.LoRA(rank=2))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(pft.Refused, match="is no empty folder"):
+        pft.export(model, tmp_path / "full")
+    with pytest.raises(pft.BadValue, match="tokenizer"):
+        pft.export(pft.LoRA(rank=2).attach(tiny("bert")), tmp_path / "out")
+    monkeypatch.setattr("pftlab.deployment.onnx.find_spec", lambda name: None)
+    with pytest.raises(pft.Unavailable, match=r'pip install "pftlab\[onnx\]"'):
+        pft.export(model, tmp_path / "out", onnx=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_leaves_nothing(base: str, tmp_path: Path, monkeypatch: Any) -> None:
+    model = trained(base, pft.LoRA(rank=2))
+    monkeypatch.setattr(
+        type(pft.load_tokenizer(base)), "save_pretrained", lambda *_: (_ for _ in ()).throw(OSError)
+    )
+    with pytest.raises(pft.Unavailable, match="cannot be written"):
+        pft.export(model, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_heads_are_no_model(base: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        pft.save(trained(base, pft.LoRA(rank=2)), tmp_path / name)
+    model = pft.load_base(base, labels=("no", "yes"))
+    for name in ("one", "two"):
+        pft.load(model, tmp_path / name, name=name)
+    with pytest.raises(pft.Refused, match="heads of their own"):
+        pft.export(model, tmp_path / "out")
+
+
+ONNX = ["bert", *(pytest.param(name, marks=pytest.mark.full) for name in ("gpt2", "llama", "t5"))]
+
+
+@pytest.mark.parametrize("name", ONNX)
+def test_onnxruntime_computes_alike(base: str, name: str, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = moved(pft.LoRA(rank=2).attach(tiny(name), seed=0))
+    tokenizer = pft.load_tokenizer(base)
+    folder = pft.export(model, tmp_path / "out", tokenizer=tokenizer, onnx=True)
+    session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx")
+    batch = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
+    wanted = {one.name for one in session.get_inputs()}
+    if "decoder_input_ids" in wanted:
+        batch["decoder_input_ids"] = batch["input_ids"][:, :3]
+    batch = {
+        key: tensor % model.config.vocab_size for key, tensor in batch.items() if key in wanted
+    }
+    found = torch.from_numpy(session.run(None, {k: t.numpy() for k, t in batch.items()})[0])
+    with torch.no_grad():
+        logits = model(**batch).logits
+        with pft.disabled(model):
+            plain = model(**batch).logits
+    if logits.dim() == 3 and name != "t5":  # padding may compute anything
+        seen = batch["attention_mask"].bool()
+        found, logits, plain = found[seen], logits[seen], plain[seen]
+    assert torch.allclose(found, logits, atol=1e-5)
+    assert not torch.allclose(found, plain, atol=1e-3)
