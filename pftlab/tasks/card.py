@@ -20,6 +20,8 @@ class TaskCard:
         labels: names of classes or tags; empty where there are none, or too many to list here.
         licence: of the data.
         citation: the paper to cite.
+        instruction: what a model that follows instructions is told to do; "" where the sources
+            say it themselves. None: the summary.
     """
 
     name: str
@@ -29,6 +31,15 @@ class TaskCard:
     labels: tuple[str, ...] = ()
     licence: str
     citation: str
+    instruction: str | None = None
+
+    @property
+    def told(self) -> str:
+        """The instruction, as a sentence."""
+        if self.instruction is not None:
+            return self.instruction
+        said = self.summary[0].upper() + self.summary[1:]
+        return said if said.endswith(("?", ")")) else f"{said}."
 
     def load(self, *, size: str, seed: int, data: Path | None) -> "Task":
         """Load the task; see `load_task`."""

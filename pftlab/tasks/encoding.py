@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BadValue
 from .rows import shown
+from .template import SEPARATOR, Shot, Template, template_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 Example = dict[str, Any]  # input_ids, attention_mask, (token_type_ids), (labels)
 IGNORED = -100
-SEPARATOR = "\n"  # between source and target, and between two texts where there is no token for it
 
 
 def encode_rows(
@@ -23,8 +23,10 @@ def encode_rows(
     *,
     positions: int | None = None,
     encoder_decoder: bool | None = None,
+    instruction: str = "",
+    shots: Sequence[Shot] = (),
 ) -> list[Example]:
-    """Encode rows by their columns; see `Task.encode`."""
+    """Encode rows by their columns; see `Task.encode`, and of `instruction` `template_of`."""
     # a tokenizer that was saved without its limit says 10^30
     limit = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
     if not 8 <= max_length <= limit:
@@ -35,8 +37,22 @@ def encode_rows(
     if "source" in columns:
         if encoder_decoder is None:
             encoder_decoder = type(tokenizer).__name__.startswith("T5")
-        encode = _encode_for_encoder_decoder if encoder_decoder else _encode_for_decoder
-        return encode(tokenizer, columns["source"], columns.get("target"), max_length)
+        sources, targets = columns["source"], columns.get("target")
+        if encoder_decoder:
+            if shots:
+                raise BadValue(
+                    "Solved examples in front are read by decoders (GPT-2, Llama); this is an "
+                    "encoder-decoder. Give shots=0."
+                )
+            return _encode_for_encoder_decoder(tokenizer, sources, targets, max_length)
+        template = template_of(tokenizer, instruction, shots)
+        if max_length + template.shots > limit:
+            raise BadValue(
+                f"{len(shots)} solved examples take {template.shots} tokens, beside the "
+                f"{max_length} of max_length, and this model takes {limit}. Give fewer examples, "
+                "or a smaller max_length."
+            )
+        return _encode_for_decoder(template, sources, targets, max_length)
     texts = [columns["text_a"], columns["text_b"]] if "text_a" in columns else [columns["text"]]
     if len(texts) == 2 and not _separates(tokenizer):
         texts[1] = [SEPARATOR + text for text in texts[1]]
@@ -119,34 +135,14 @@ def _encode_for_encoder_decoder(
 
 
 def _encode_for_decoder(
-    tokenizer: "PreTrainedTokenizerBase",
-    sources: Sequence[str],
-    targets: Sequence[str] | None,
-    max_length: int,
+    template: Template, sources: Sequence[str], targets: Sequence[str] | None, max_length: int
 ) -> list[Example]:
-    """Write [begin] source separator target [end], with the loss on target and end alone."""
-    if tokenizer.eos_token_id is None:
-        raise BadValue(
-            f"{type(tokenizer).__name__} has no end-of-text token, so a model could not learn when "
-            "to stop. Generation needs a decoder (GPT-2, Llama) or an encoder-decoder (T5)."
-        )
-
-    def ids(texts: Sequence[str]) -> list[list[int]]:
-        return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-
-    with_special = tokenizer("a")["input_ids"]
-    begin = [tokenizer.bos_token_id] if with_special[0] == tokenizer.bos_token_id else []
-    separator = ids([SEPARATOR])[0]
-    wrapping = len(begin) + len(separator)
-    goals = (
-        [[]] * len(sources)
-        if targets is None
-        else [[*goal, tokenizer.eos_token_id] for goal in ids(targets)]
-    )
-    _check_room(wrapping + 1 + max(map(len, goals)), max_length)
+    """Write a prompt and an answer, with the loss on the answer alone, its end included."""
+    goals = [[]] * len(sources) if targets is None else template.answers(sources, targets)
+    _check_room(template.around + 1 + max(map(len, goals)), max_length)
+    rooms = [max_length - len(goal) for goal in goals]
     examples = []
-    for source, goal in zip(ids(sources), goals, strict=True):
-        prompt = begin + source[: max_length - wrapping - len(goal)] + separator
+    for prompt, goal in zip(template.prompts(sources, rooms), goals, strict=True):
         row: Example = {
             "input_ids": prompt + goal,
             "attention_mask": [1] * (len(prompt) + len(goal)),

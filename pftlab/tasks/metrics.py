@@ -7,13 +7,18 @@ brings. Shares of right answers need no library; spans are counted as by seqeval
 no longer be installed everywhere.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import zip_longest
 from typing import Any
 
 from ..core.errors import Unavailable
+
+#: A minus behind a letter, a digit or a bracket takes away, and is no sign.
+NUMBER = re.compile(r"(?:(?<![\w)])-)?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?", re.ASCII)
 
 Metric = Callable[[Sequence[Any], Sequence[Any]], float]
 
@@ -145,6 +150,25 @@ def rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> 
     return float(sum(scores) / len(scores))
 
 
+def last_number(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """The share of texts whose last number is the last number of a reference.
+
+    As arithmetic problems are scored (Cobbe et al., 2021, whose solutions end in "#### 18").
+    Commas between digits do not count, nor do zeros behind the point: 1,000.0 is 1000.
+    """
+    pairs = zip(predictions, references, strict=True)
+    return sum(
+        (said := number_in(text)) is not None and said in map(number_in, right)
+        for text, right in pairs
+    ) / len(references)
+
+
+def number_in(text: str) -> Decimal | None:
+    """The last number that a text writes in digits."""
+    found = NUMBER.findall(text)
+    return Decimal(found[-1].replace(",", "")) if found else None
+
+
 def _chain(rows: Iterable[Sequence[Any]]) -> list[Any]:
     return [value for row in rows for value in row]
 
@@ -161,5 +185,6 @@ METRICS: dict[str, Metric] = {
         span_f1,
         bleu,
         rouge_l,
+        last_number,
     )
 }

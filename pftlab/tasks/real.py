@@ -1,6 +1,7 @@
 """Real tasks: one table, and how to fetch what it names. No data are part of this package."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from ..core.errors import BadValue, Unavailable
 from .card import TaskCard
-from .columns import Row
+from .columns import Row, rename
 from .folder import find_split, read_folder
 from .metrics import METRICS
 from .rows import SPLITS, as_datasets, check, complete, whole
@@ -50,13 +51,15 @@ class RealTask(TaskCard):
 
     Attributes:
         folder: its name inside a folder of tasks; by default the name of the task.
-        hub: where to download it.
+        hub: where to download it; None where the hub has no such data set.
+        origin: where the data are, if not on the hub.
         prepare: puts a row, from either source, into words for a model.
         notes: what a reader of the numbers must know.
     """
 
     folder: str | None = None
-    hub: Hub
+    hub: Hub | None = None
+    origin: str = ""
     prepare: Callable[[Row], Row] | None = None
     notes: tuple[str, ...] = ()
 
@@ -78,6 +81,13 @@ class RealTask(TaskCard):
             splits = found.splits
             names = found.info.get("label_names") or self.labels
             source = f"folder {folder.name}"
+        elif self.hub is None:
+            raise Unavailable(
+                f"{self.name!r} is not on this machine, and the Hugging Face hub has no such data "
+                f"set. Take it from {self.origin}, put it into a folder {self.folder_name}/ as "
+                "train.jsonl (with validation.jsonl and test.jsonl, if you have them), and name "
+                "the folder above it in the environment variable PFTLAB_DATA or in data=."
+            )
         else:
             splits, names = fetch(self.folder_name, self.hub)
             source = " ".join(filter(None, ("hub", self.hub.path, self.hub.config)))
@@ -119,6 +129,7 @@ class RealTask(TaskCard):
             licence=self.licence,
             citation=self.citation,
             notes=(*self.notes, *notes),
+            instruction=self.told,
         )
 
 
@@ -234,6 +245,17 @@ def _name_the_word(row: Row) -> Row:
         "text_a": f"{row['word']}: {row['text_a']}",
         "text_b": f"{row['word']}: {row['text_b']}",
     }
+
+
+def _ask(row: Row) -> Row:
+    """Write what an instruction is about, if it is about something, behind it."""
+    (asked,) = rename([row], {"source": ("instruction", "input"), "target": ("output",)})
+    return asked
+
+
+def _without_calculator(row: Row) -> Row:
+    """Drop the calls of a calculator, such as <<16-3-4=9>>, from a solution."""
+    return {**row, "target": re.sub(r"<<[^<>]*>>", "", row["target"])}
 
 
 UD_NO_TAG = 13  # "_" among the hub's names of universal tags
@@ -521,5 +543,41 @@ REAL: tuple[RealTask, ...] = (
             splits={"train": "train", "validation": "dev", "test": "test"},
             adapt=_join_triples,
         ),
+    ),
+    RealTask(
+        name="gsm8k",
+        summary="solve a word problem of primary school, step by step",
+        kind="generation",
+        metrics=("last_number",),
+        licence="MIT",
+        citation="Cobbe et al., 2021",
+        instruction="",
+        hub=Hub("openai/gsm8k", "main", columns={"source": "question", "target": "answer"}),
+        prepare=_without_calculator,
+        notes=("Calls of a calculator (<<16-3-4=9>>) are left out of the solutions.",),
+    ),
+    RealTask(
+        name="instruct_llmfs",
+        summary="follow a short instruction: rewrite, correct, answer",
+        kind="generation",
+        metrics=("rouge_l",),
+        licence="Apache-2.0",
+        citation="Raschka, 2024, Build a Large Language Model (From Scratch), chapter 7",
+        instruction="",
+        origin="https://github.com/rasbt/LLMs-from-scratch (ch07, instruction-data.json)",
+        prepare=_ask,
+        notes=("Five inputs of the training split are in the validation or test split too.",),
+    ),
+    RealTask(
+        name="self_instruct_seed",
+        summary="follow an instruction of any kind, written by experts",
+        kind="generation",
+        metrics=("rouge_l",),
+        licence="Apache-2.0",
+        citation="Wang et al., 2023 (ACL)",
+        instruction="",
+        origin="https://github.com/yizhongw/self-instruct (seed_tasks, human_eval)",
+        prepare=_ask,
+        notes=("The training split has 175 tasks, too few to learn from, but for few examples.",),
     ),
 )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from ..core.errors import BadValue, UnknownName
 from .draw import Draw
 from .encoding import IGNORED, Collator, Example, encode_rows
 from .metrics import Metric
+from .template import Shot
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,6 +38,8 @@ class Task:
         noise: share of the training labels that is wrong by construction; None if unknown.
         best_score: the highest value of the main metric on the test split that is possible, by
             construction; None if unknown.
+        instruction: what a model that follows instructions is told to do, in front of each
+            source; "" where the sources say it themselves.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Task:
     notes: tuple[str, ...] = ()
     noise: float | None = None
     best_score: float | None = None
+    instruction: str = ""
 
     @property
     def metric(self) -> str:
@@ -88,6 +92,7 @@ class Task:
         limit: int | None = None,
         positions: int | None = None,
         encoder_decoder: bool | None = None,
+        shots: Sequence[Shot] = (),
     ) -> list[Example]:
         """Turn a split into numbers that `collate` makes batches of.
 
@@ -101,6 +106,8 @@ class Task:
             positions: how many tokens the model can take; None: what the tokenizer says.
             encoder_decoder: whether source and target go to an encoder and a decoder. Only for
                 generation; None means that the tokenizer's class tells (T5).
+            shots: solved examples in front of each source, for a decoder; see `shots`. Their
+                tokens come on top of `max_length`.
 
         Returns:
             One dict a row with input_ids, attention_mask, what else the tokenizer gives, and
@@ -116,6 +123,8 @@ class Task:
             max_length,
             positions=positions,
             encoder_decoder=encoder_decoder,
+            instruction=self.instruction,
+            shots=shots,
         )
 
     def prompts(
@@ -127,11 +136,13 @@ class Task:
         limit: int | None = None,
         positions: int | None = None,
         encoder_decoder: bool | None = None,
+        shots: Sequence[Shot] = (),
     ) -> list[Example]:
         """Encode only the sources of a generation task, as the input of `model.generate`.
 
-        They read exactly as the beginnings of `encode`'s rows. `collate` pads them on the left,
-        so that what the model writes follows on.
+        They read exactly as the beginnings of `encode`'s rows, unless these were cut to make room
+        for their targets. `collate` pads them on the left, so that what the model writes follows
+        on.
         """
         if self.kind != "generation":
             raise BadValue(
@@ -144,14 +155,34 @@ class Task:
             max_length,
             positions=positions,
             encoder_decoder=encoder_decoder,
+            instruction=self.instruction,
+            shots=shots,
         )
+
+    def shots(self, n: int, seed: int = 0) -> tuple[Shot, ...]:
+        """Source and target of `n` training rows, to be shown to a model as solved examples.
+
+        They are those of `subset(n, seed)`, in its order.
+
+        Raises:
+            BadValue: the task is answered by no text, or there are not `n` rows.
+        """
+        if self.kind != "generation":
+            raise BadValue(
+                f"The task {self.name!r} is of the kind {self.kind!r}; only a task that is "
+                "answered in text can be shown as solved examples."
+            )
+        if n == 0:
+            return ()
+        rows = self.subset(n, seed).rows("train")
+        return tuple(zip(rows["source"][:], rows["target"][:], strict=True))
 
     def references(self, split: str, limit: int | None = None) -> list[Any]:
         """What `score` compares predictions with: labels, lists of tags, or lists of texts."""
         column = {"tagging": "tags", "generation": "references"}.get(self.kind, "label")
         return self.rows(split, limit)[column][:]
 
-    def collate(self, tokenizer: "PreTrainedTokenizerBase") -> Callable[[list[Example]], dict]:
+    def collate(self, tokenizer: "PreTrainedTokenizerBase") -> Collator:
         """Make the function that pads a list of encoded rows into a dict of tensors (batch, …)."""
         return Collator(tokenizer)
 

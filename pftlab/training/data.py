@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..core.errors import BadValue
 from ..tasks import Task
 from ..tasks.encoding import IGNORED, Example, encode_rows
+from ..tasks.template import Shot
 from .checks import check_labels, check_tokens, positions
 from .processes import Processes
 
@@ -25,7 +26,8 @@ BLOCK = 1_000  # rows that are encoded at a time
 KEPT = 4  # encodings of a task that are kept: of two splits for two bases
 #: What decides how a tokenizer encodes, beside what its backend holds.
 DECIDING = ("model_input_names", "model_max_length", "truncation_side", "bos_token_id",
-            "eos_token_id")  # fmt: skip
+            "eos_token_id", "chat_template")  # fmt: skip
+SCORES = 2**28  # numbers that a language model may give for one batch: 1 GiB
 POOL = 50  # batches among which texts of like length are looked for
 
 
@@ -41,6 +43,7 @@ class Examples:
         split: of the task.
         max_length: in tokens.
         progress: show a bar where encoding takes longer than a second.
+        shots: solved examples in front of each text.
 
     Raises:
         UnknownName: no such split.
@@ -55,13 +58,17 @@ class Examples:
         split: str,
         max_length: int,
         progress: bool = False,
+        shots: Sequence[Shot] = (),
     ):
         if split in task.splits and len(task.splits[split]) == 0:
             raise BadValue(f"The split {split!r} of {task.name!r} is empty. Give it examples.")
         self.rows = task.rows(split)
         self.model, self.task, self.tokenizer = model, task, tokenizer
         self.split, self.max_length, self.progress = split, max_length, progress
-        self.options = encoding_options(model, task)
+        self.options = encoding_options(model, task) | {
+            "instruction": task.instruction,
+            "shots": tuple(shots),
+        }
         mark = (split, max_length, *self.options.values(), mark_of(tokenizer))
         self.known = _kept(task, mark)
         self.checked: set[int] = set()
@@ -193,12 +200,42 @@ def encode(
     max_length: int,
     limit: int | None = None,
     progress: bool = False,
+    shots: Sequence[Shot] = (),
 ) -> list[Example]:
     """The first rows of a split, or all, as numbers for `model`; see `Examples`."""
-    examples = Examples(model, task, tokenizer, split, max_length, progress)
+    examples = Examples(model, task, tokenizer, split, max_length, progress, shots)
     rows = range(len(examples) if limit is None else min(limit, len(examples)))
     examples.need(rows)
     return [examples[row] for row in rows]
+
+
+def like_length(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    collate: Callable[[list[Example]], Batch],
+    batch_size: int,
+    doing: str,
+    progress: bool,
+) -> Iterator[tuple[list[int], Batch]]:
+    """Row numbers and their batch, texts of like length together, so that little is padded.
+
+    A language model gives a number for each word of its vocabulary at each token, so a batch has
+    fewer rows where these would be more than `SCORES`.
+    """
+    device = next(model.parameters()).device
+    lengths = [len(example["input_ids"]) for example in examples]
+    order = sorted(range(len(examples)), key=lengths.__getitem__)
+    words = model.config.vocab_size if model.get_output_embeddings() is not None else 1
+    with tqdm(total=len(order), desc=doing, unit="text", disable=not progress, leave=False) as bar:
+        start = 0
+        while start < len(order):
+            rows = order[start : start + batch_size]
+            while len(rows) > 1 and len(rows) * lengths[rows[-1]] * words > SCORES:
+                rows = rows[: -(-len(rows) // 2)]
+            batch = collate([examples[i] for i in rows])
+            yield rows, {name: tensor.to(device) for name, tensor in batch.items()}
+            start += len(rows)
+            bar.update(len(rows))
 
 
 def encoding_options(model: PreTrainedModel, task: Task) -> dict[str, Any]:

@@ -1,11 +1,9 @@
 """Scores of a model on a split of a task."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
@@ -13,7 +11,8 @@ from ..core.errors import BadValue
 from ..tasks import Task
 from ..tasks.encoding import IGNORED
 from .checks import check_head
-from .data import counted, encode, encoding_options
+from .data import counted, encode, like_length
+from .generation import Writer, Written
 
 GENERATED = 64  # texts that are generated when no limit is given
 
@@ -27,6 +26,9 @@ def evaluate(
     max_length: int = 128,
     tokenizer: PreTrainedTokenizerBase | None = None,
     limit: int | None = None,
+    shots: int = 0,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
     progress: bool = False,
 ) -> dict[str, float]:
     """Score `model` on a split.
@@ -40,11 +42,17 @@ def evaluate(
         tokenizer: the base's; loaded if not given.
         limit: use only the first rows; None: all, but of a generation task the first 64, for
             writing texts is slow. Give the length of the split to use all.
+        shots: solved examples from the training split that stand in front of each prompt of a
+            decoder (in-context learning): the base without any training, as a baseline. Their
+            tokens come on top of `max_length`.
+        max_new_tokens: that are written at most; None: as many as the longest target has.
+        seed: of the choice of the solved examples.
         progress: show a progress bar.
 
     Returns:
         "loss", the mean over all labels, and every metric of the task by name. Texts are
-        generated greedily, up to the length of the longest target.
+        generated greedily; of them there are also "tokens", the mean number written, and
+        "ended", the share that the model ended by itself (the others were cut).
 
     Raises:
         UnknownName: no such split.
@@ -58,6 +66,9 @@ def evaluate(
         max_length=max_length,
         tokenizer=tokenizer or load_tokenizer(model),
         limit=limit,
+        shots=shots,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
         progress=progress,
     )
     return evaluator(progress)
@@ -76,49 +87,66 @@ class Evaluator:
         max_length: int,
         batch_size: int = 64,
         limit: int | None = None,
+        shots: int = 0,
+        max_new_tokens: int | None = None,
+        seed: int = 0,
         progress: bool = False,
     ):
         check_head(model, task)
-        for name, value in {"batch_size": batch_size, "limit": limit}.items():
+        numbers = {"batch_size": batch_size, "limit": limit, "max_new_tokens": max_new_tokens}
+        for name, value in numbers.items():
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise BadValue(f"{name}={value!r}: give a whole number of at least 1.")
+        if not isinstance(shots, int) or shots < 0:
+            raise BadValue(f"shots={shots!r}: give a whole number, 0 for none.")
         if task.kind == "generation" and limit is None:
             limit = GENERATED
-        self.model, self.task, self.split, self.tokenizer = model, task, split, tokenizer
+        self.model, self.task, self.split = model, task, split
         self.batch_size = batch_size
-        self.examples = encode(model, task, tokenizer, split, max_length, limit, progress)
+        solved = task.shots(shots, seed) if shots else ()
+        self.examples = encode(
+            model, task, tokenizer, split, max_length, limit, progress, shots=solved
+        )
         self.weights = [counted(example["labels"]) for example in self.examples]
         self.collate = task.collate(tokenizer)
         if task.kind == "generation":
-            self.longest = max(self.weights)
-            options = encoding_options(model, task)
-            self.positions = options["positions"]
-            if not options["encoder_decoder"]:  # source and target share the positions
-                max_length = max(8, max_length - self.longest)
-            self.prompts = task.prompts(
-                tokenizer, split, max_length=max_length, limit=limit, **options
-            )
             self.references = task.references(split, limit)
+            self.write = Writer(
+                model,
+                task,
+                tokenizer,
+                split,
+                max_length=max_length,
+                longest=max_new_tokens or max(self.weights),
+                limit=limit,
+                shots=solved,
+                batch_size=batch_size,
+            )
 
     @torch.no_grad()
     def __call__(self, progress: bool = False) -> dict[str, float]:
         """The loss and the scores of the model as it is now; see `evaluate`."""
         training = self.model.training
         self.model.eval()
+        lengths: dict[str, float] = {}
         try:
             loss, predictions, references = self._read(progress)
             if self.task.kind == "generation":
-                predictions, references = self._write(progress), self.references
+                written = self.write(progress)
+                predictions, references = [w.text for w in written], self.references
+                lengths = lengths_of_texts(written)
         finally:
             self.model.train(training)
-        return {"loss": loss, **self.task.score(predictions, references)}
+        return {"loss": loss, **self.task.score(predictions, references), **lengths}
 
     def _read(self, progress: bool) -> tuple[float, list[Any], list[Any]]:
         """The mean loss, and predictions and references in the order of the rows."""
         predictions: list[Any] = [None] * len(self.examples)
         references: list[Any] = [None] * len(self.examples)
         total = 0.0
-        for rows, batch in self._batches(self.examples, progress):
+        for rows, batch in like_length(
+            self.model, self.examples, self.collate, self.batch_size, self.split, progress
+        ):
             output = self.model(**batch)
             total += float(output.loss) * sum(self.weights[i] for i in rows)
             if self.task.kind == "generation":
@@ -130,38 +158,13 @@ class Evaluator:
                 predictions[i], references[i] = _pair(prediction, label)
         return total / sum(self.weights), predictions, references
 
-    def _write(self, progress: bool) -> list[str]:
-        """Greedy continuations of the task's prompts, as text."""
-        texts = [""] * len(self.prompts)
-        for rows, batch in self._batches(self.prompts, progress):
-            longest = self.longest
-            if self.positions is not None and not self.model.config.is_encoder_decoder:
-                longest = min(longest, self.positions - batch["input_ids"].shape[1])
-            written = self.model.generate(  # type: ignore[operator]
-                **batch,
-                max_new_tokens=longest,
-                do_sample=False,
-                eos_token_id=self.tokenizer.eos_token_id,
-                pad_token_id=self.tokenizer.pad_token_id,
-            )
-            if not self.model.config.is_encoder_decoder:
-                written = written[:, batch["input_ids"].shape[1] :]
-            for i, ids in zip(rows, written, strict=True):
-                text: Any = self.tokenizer.decode(ids, skip_special_tokens=True)
-                texts[i] = text.strip()
-        return texts
 
-    def _batches(
-        self, examples: list[dict[str, Any]], progress: bool
-    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Row numbers and their batch, texts of like length together, so that little is padded."""
-        device = next(self.model.parameters()).device
-        order = sorted(range(len(examples)), key=lambda i: len(examples[i]["input_ids"]))
-        starts = range(0, len(order), self.batch_size)
-        for start in tqdm(starts, self.split, unit="batch", disable=not progress, leave=False):
-            rows = order[start : start + self.batch_size]
-            batch = self.collate([examples[i] for i in rows])
-            yield rows, {name: tensor.to(device) for name, tensor in batch.items()}
+def lengths_of_texts(written: list[Written]) -> dict[str, float]:
+    """The mean length of texts in tokens, and the share that the model ended by itself."""
+    return {
+        "tokens": sum(w.tokens for w in written) / len(written),
+        "ended": sum(w.ended for w in written) / len(written),
+    }
 
 
 def _pair(prediction: Tensor, label: Tensor) -> tuple[Any, Any]:

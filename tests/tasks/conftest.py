@@ -1,5 +1,7 @@
 """Tiny tokenizers of the four kinds that the book's models have, without any download."""
 
+import copy
+
 import pytest
 from tokenizers import pre_tokenizers, trainers
 from transformers import BertTokenizer, GPT2Tokenizer, LlamaTokenizer, T5Tokenizer
@@ -27,6 +29,22 @@ def gpt2():
     )
     backend = tokenizer.backend_tokenizer
     backend.train_from_iterator([" ".join(WORDS)] * 4, trainer)
+    return tokenizer
+
+
+CHATML = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture
+def chat(gpt2):
+    """A tokenizer with a chat template, as models that follow instructions have."""
+    tokenizer = copy.deepcopy(gpt2)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.eos_token, tokenizer.chat_template = "<|im_end|>", CHATML
     return tokenizer
 
 

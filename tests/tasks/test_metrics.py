@@ -132,3 +132,24 @@ def test_a_missing_library_is_named_before_training(monkeypatch):
 def test_the_table_names_every_metric():
     assert all(METRIC.__name__ == name for name, METRIC in metrics.METRICS.items())
     assert {"accuracy", "matthews", "span_f1", "bleu"} <= metrics.METRICS.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("She has 3 + 4 = 7.", 7),
+        ("#### 1,234,567", 1_234_567),
+        ("It costs $2.50, or $3.00", 3),
+        ("10-3", 3),
+        ("It is -3 degrees", -3),
+        ("1, 2,3", 3),
+        ("x2", 2),
+        ("seven", None),
+        ("", None),
+        ("\u0663", None),  # a digit of another script
+    ],
+)
+def test_the_last_number(text, number):
+    assert metrics.number_in(text) == number
+    right = 0.0 if number is None else 1.0
+    assert metrics.last_number([text, "8"], [["9", f"so {number}"], ["7"]]) == right / 2

@@ -105,6 +105,28 @@ class TestFolder:
             {"source": "a | b | c", "target": "one", "references": ["one", "two"]}
         ]
 
+    def test_instructions_and_problems(self, tmp_path):
+        row = {"instruction": "Correct this.", "input": "a dogs", "output": "a dog"}
+        rows = [row, {**row, "input": ""}]
+        lay_out(tmp_path / "instruct_llmfs", dict.fromkeys(SPLITS, rows))
+        task = load_task("instruct_llmfs", data=tmp_path)
+        assert task.splits["test"]["source"][:] == ["Correct this.\na dogs", "Correct this."]
+        assert task.splits["test"]["target"][:] == ["a dog", "a dog"]
+        assert task.instruction == "" and task.licence == "Apache-2.0"
+        solved = {"source": "2 and 3?", "target": "2+3=<<2+3=5>>5 in all\n#### 5"}
+        rows = [{**solved, "source": f"{i} and 3?"} for i in range(20)]
+        lay_out(tmp_path / "gsm8k", {"train": rows, "test": rows[:2]})
+        task = load_task("gsm8k", data=tmp_path)
+        assert task.references("test") == [["2+3=5 in all\n#### 5"]] * 2
+        assert task.score(["it is 6, no, 5.", "5 or 6"], task.references("test")) == {
+            "last_number": 0.5
+        }
+
+    def test_data_that_the_hub_does_not_have(self):
+        for name in ("instruct_llmfs", "self_instruct_seed"):
+            with pytest.raises(Unavailable, match=r"hub has no such.*github\.com.*PFTLAB_DATA"):
+                load_task(name)
+
     def test_the_word_in_question_is_named(self, tmp_path):
         row = {"text_a": "The bank .", "text_b": "A bank .", "label": 1, "word": "bank"}
         names = ["different_sense", "same_sense"]
@@ -260,15 +282,18 @@ class TestHub:
 
 
 def test_the_table_is_sound():
-    assert len({card.name for card in REAL}) == len(REAL) == 20
+    assert len({card.name for card in REAL}) == len(REAL) == 23
     for card in REAL:
+        assert TASKS[card.name] is card
+        assert set(card.metrics) <= set(METRICS) and card.licence and card.citation and card.summary
+        if card.hub is None:
+            assert card.origin
+            continue
         columns = set(card.hub.columns) | (
             {"target"} if "references" in card.hub.columns else set()
         )
         assert columns >= set(COLUMNS[card.kind]), card.name
-        assert set(card.metrics) <= set(METRICS) and card.licence and card.citation and card.summary
         assert {"train", "test"} <= set(card.hub.splits)
-        assert TASKS[card.name] is card
 
 
 REAL_DATA = os.environ.get("PFTLAB_DATA", "")
@@ -284,7 +309,8 @@ def test_the_real_files(name):
         pytest.skip(f"PFTLAB_DATA holds no folder {card.folder_name}")
     task = load_task(name, data=REAL_DATA)
     assert set(task.splits) == {"train", "validation", "test"}
-    assert all(len(rows) >= 200 for rows in task.splits.values())
+    if card.hub is not None:
+        assert all(len(rows) >= 200 for rows in task.splits.values())
     references = task.references("test", limit=50)
     if task.kind == "generation":
         assert task.score([texts[0] for texts in references], references)[task.metric] == 1

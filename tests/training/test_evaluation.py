@@ -5,16 +5,23 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from tiny import GPT2, IDS, letters_tokenizer
-from tokenizers import processors
+from tiny import GPT2, IDS, letters_tokenizer, perturb, tiny
+from tokenizers import pre_tokenizers, processors
 from training_setup import ARGUMENTS, few, model_with, with_splits
-from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2Tokenizer,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 import pftlab as pft
 from pftlab.core.errors import UnknownName
 from pftlab.tasks import Task
 from pftlab.tasks.metrics import METRICS
 from pftlab.training.evaluation import Evaluator
+from pftlab.training.generation import Writer, Written
 
 
 def test_classification_is_what_one_computes_by_hand(base: str, task: pft.Task) -> None:
@@ -118,6 +125,54 @@ def language_model(kind: str) -> tuple[Any, Any]:
     return T5ForConditionalGeneration(config), tokenizer
 
 
+def test_padding_on_the_left_changes_nothing_that_is_written() -> None:
+    for name in ("gpt2", "llama"):
+        model, tokenizer = tiny(name), text_tokenizer()
+        model.resize_token_embeddings(len(tokenizer))
+        perturb(pft.LoRA(rank=2).attach(model))
+        rows = [{"source": "abcde"[:n], "target": "abc"} for n in (1, 5, 2, 4)]
+        task = pft.load_task({"train": rows, "validation": rows, "test": rows})
+        options: dict[str, Any] = {"max_length": 16, "longest": 8, "limit": None}
+        together, alone = (
+            Writer(model, task, tokenizer, "test", batch_size=size, **options)() for size in (4, 1)
+        )
+        assert together == alone and len({w.text for w in alone}) > 1
+
+
+def bytes_tokenizer() -> Any:
+    """A tokenizer with one token for each byte, so that it has blank lines."""
+    alphabet = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    return GPT2Tokenizer(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[])
+
+
+def test_a_blank_line_ends_what_follows_solved_examples(monkeypatch: Any) -> None:
+    model, tokenizer = tiny("gpt2"), bytes_tokenizer()
+    model.resize_token_embeddings(len(tokenizer))
+    rows = [{"source": "a b", "target": "ab"}, {"source": "c", "target": "c"}]
+    task = pft.load_task({"train": rows * 4, "validation": rows, "test": rows})
+    options: dict[str, Any] = {"tokenizer": tokenizer, "max_length": 12, "max_new_tokens": 6}
+    shown = Evaluator(model, task, "test", shots=2, **options)
+    plain = Evaluator(model, task, "test", **options)
+    newline, a, b, end = 199, *tokenizer("ab")["input_ids"], tokenizer.eos_token_id
+    assert tokenizer.decode([newline]) == "\n"
+    model.lm_head = torch.nn.Linear(32, len(tokenizer))
+    with torch.no_grad():  # it writes nothing but new lines
+        model.lm_head.weight.zero_()
+        model.lm_head.bias.copy_(torch.eye(len(tokenizer))[newline])
+    assert shown.write() == [Written("", 1, ended=True)] * 2  # the prompt's new line counts
+    assert plain.write() == [Written("", 6, ended=False)] * 2
+    scores = shown()
+    assert (scores["tokens"], scores["ended"]) == (1, 1)
+
+    def generate(input_ids: Any, **rest: Any) -> Any:
+        said = [[a, newline, newline, end, end], [a, b, newline, b, end]]
+        return torch.cat([input_ids, torch.tensor(said)], 1)
+
+    monkeypatch.setattr(model, "generate", generate)  # the end token pads
+    long, short = shown.write()  # the shorter prompt is read first
+    assert (short, long) == (Written("a", 3, ended=True), Written("ab\nb", 5, ended=True))
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "t5"])
 def test_language_models_learn_to_write(kind: str) -> None:
     model, tokenizer = language_model(kind)
@@ -131,6 +186,15 @@ def test_language_models_learn_to_write(kind: str) -> None:
     assert before["exact"] < 1.0 == after["exact"] == run.metrics["exact"]
     assert after["loss"] == pytest.approx(run.metrics["validation_loss"], abs=1e-6)
     assert after == pytest.approx(pft.evaluate(model, task, batch_size=1, **options), abs=1e-4)
+    lengths = [
+        len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+        for text in task.splits["validation"]["target"]
+    ]
+    assert (after["tokens"], after["ended"]) == (sum(lengths) / 4, 1.0)
+    cut = pft.evaluate(model, task, max_new_tokens=3, **options)
+    assert cut["tokens"] == sum(min(3, n) for n in lengths) / 4
+    assert cut["ended"] == sum(n <= 3 for n in lengths) / 4 < 1
+    assert cut["loss"] == after["loss"]
 
 
 def test_a_long_source_leaves_room_for_what_is_written() -> None:
@@ -150,7 +214,7 @@ def test_generation_takes_a_part_unless_told_otherwise() -> None:
     task = with_splits(writing(), test=Dataset.from_dict(columns))
     options: dict[str, Any] = {"tokenizer": tokenizer, "max_length": 32}
     sizes = [
-        len(Evaluator(model, task, "test", limit=limit, **options).prompts)
+        len(Evaluator(model, task, "test", limit=limit, **options).write.prompts)
         for limit in (None, 3, n)
     ]
     assert sizes == [64, 3, 70]

@@ -71,6 +71,7 @@ class BundledTask(TaskCard):
             notes=("The test split uses content words that the training split never shows.",),
             noise=self.noise,
             best_score=self.best_score,
+            instruction=self.told,
         )
 
     def _draw(self, *purpose: str | int) -> Draw:
