@@ -1,4 +1,4 @@
-"""Base models: the book's own, MiniLM, any model of the Hugging Face hub, any local folder."""
+"""Base models: the book's own, MiniLM, SmolLM2, any model of the hub, any local folder."""
 
 from .cards import BASES, BaseCard
 from .load import BaseInfo, load_base, load_tokenizer, random_weights

@@ -4,16 +4,15 @@ torch and transformers are imported when a model is asked for, so that a list of
 nothing.
 """
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import BadCheckpoint, BadValue, PftError, Unavailable, UnknownName
-from .cards import BASES
-from .find import find_folder
+from .building import BUILDING, quiet
+from .cards import BASES, BaseCard
+from .find import Found, find_base
 from .folder import Weights, check_size, read_config, read_weights
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ TASK_CLASSES = {
     "masked_lm": "AutoModelForMaskedLM",
     "features": "AutoModel",
 }
-# While transformers builds a model, the type of all new parameters is that model's; and how much it
-# says is one setting as well. Both are the whole process's, so one thread builds at a time.
-_BUILDING = threading.RLock()
 LABELLED = ("sequence_classification", "token_classification")
 
 
@@ -41,6 +37,7 @@ class BaseInfo:
     Attributes:
         name: what `load_base` was given.
         source: the folder that config, weights and tokenizer were read from.
+        origin: where the weights in it came from, alike on every machine; see `Found`.
         sha256: of the weight file (of several shards: of their digests in order); None after
             `random_weights`.
         fresh: names of the parameters that the checkpoint lacks and that therefore started at
@@ -50,6 +47,7 @@ class BaseInfo:
 
     name: str
     source: str
+    origin: str
     sha256: str | None
     fresh: frozenset[str]
     words: int | None = None
@@ -95,7 +93,8 @@ def load_base(
 
     if task is not None and task not in TASK_CLASSES:
         raise UnknownName("model task", task, TASK_CLASSES)
-    folder, config, weights = _open(name)
+    found, config, weights = _open(name)
+    folder, card = found.folder, BASES.get(name)
     if labels is not None:
         if num_labels not in (None, len(labels)):
             raise BadValue(
@@ -117,9 +116,9 @@ def load_base(
         config.num_labels = num_labels
 
     model_class = getattr(transformers, TASK_CLASSES[task])
-    with seeded(seed), _quiet():
+    with seeded(seed), quiet():
         try:
-            _give_pad_token(config)
+            _give_pad_token(config, card)
             check_size(config, model_class, weights, folder)
             model, loaded = model_class.from_pretrained(
                 folder,
@@ -148,30 +147,46 @@ def load_base(
     }
     fresh = (set(loaded["missing_keys"]) | mismatched) & {n for n, _ in model.named_parameters()}
     _check_fit(model, fresh, mismatched, folder, weights)
+    if card is not None and card.pad and model.can_generate():
+        model.generation_config.pad_token_id = card.pad[0]
     if labels is not None:
         name_labels(model, labels)
     table = model.get_input_embeddings()
     words = None if table is None else len(table.weight)
-    model.pftlab_base = BaseInfo(name, str(folder), weights.sha256, frozenset(fresh), words)
+    model.pftlab_base = BaseInfo(
+        name, str(folder), found.origin, weights.sha256, frozenset(fresh), words
+    )
     return model
 
 
-def _open(name: str) -> "tuple[Path, PreTrainedConfig, Weights]":
-    """The folder of a base, its configuration and its weight files, as far as they are trusted."""
-    folder, card = find_folder(name), BASES.get(name)
-    weights = read_weights(folder)
-    if card is not None and weights.sha256 != card.sha256:
+def fetch(name: str) -> Found:
+    """Make sure that a base is on this machine and whole: download or convert it if need be.
+
+    Raises:
+        UnknownName, Unavailable, BadCheckpoint: as `load_base`.
+    """
+    found, _, _ = _open(name)
+    return found
+
+
+def _open(name: str) -> "tuple[Found, PreTrainedConfig, Weights]":
+    """Where a base is, its configuration and its weight files, as far as they are trusted."""
+    found = find_base(name)
+    weights = read_weights(found.folder)
+    if found.sha256 is not None and weights.sha256 != found.sha256:
         raise BadCheckpoint(
             f"The weight file {str(weights.files[0])!r} of {name!r} is corrupted: its sha256 is "
-            f"{weights.sha256}, and it should be {card.sha256}. Install or download it again."
+            f"{weights.sha256}, and it should be {found.sha256}. Remove its folder, and install, "
+            "download or convert it again (pftlab fetch does the last two)."
         )
-    return folder, read_config(folder), weights
+    return found, read_config(found.folder), weights
 
 
 def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
     """Load the tokenizer of a base model: by the names `load_base` takes, or for a loaded model.
 
-    A tokenizer without a padding token (GPT-2) pads with its end-of-text token.
+    A tokenizer without a padding token (GPT-2) pads with its end-of-text token; one of a base
+    with a card pads with what the card says.
 
     Raises:
         UnknownName, Unavailable, BadCheckpoint: as `load_base`.
@@ -180,18 +195,19 @@ def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     if isinstance(base, str):
-        name = base
+        name = called = base
     else:
         info = getattr(base, "pftlab_base", None)
         name = info.source if info else str(base.config.name_or_path)
+        called = info.name if info else name
     if not name:  # as a path it would be the current folder, with whatever lies there
         raise BadValue(
             "This model was built from a configuration, so it is not known where its tokenizer is. "
             "Give one, as in train(model, task, tokenizer=…)."
         )
-    folder = find_folder(name)
+    folder, card = find_base(name).folder, BASES.get(called)
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
@@ -201,6 +217,8 @@ def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
             f"({type(error).__name__}: {error}). Save one there with "
             "tokenizer.save_pretrained(folder)."
         ) from error
+    if card is not None and card.pad:
+        tokenizer.pad_token = card.pad[1]
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -218,7 +236,7 @@ def random_weights(model: "PreTrainedModel", seed: int = 0) -> "PreTrainedModel"
     from ..core.seeding import seeded
 
     config = copy.deepcopy(model.config)
-    with seeded(seed), _BUILDING:
+    with seeded(seed), BUILDING:
         control = type(model)(config)
     control.to(device=model.device, dtype=model.dtype).eval()  # type: ignore[call-arg]
     info = getattr(model, "pftlab_base", None)
@@ -244,9 +262,11 @@ def _default_task(config: "PreTrainedConfig", num_labels: int | None) -> str:
     return "features"
 
 
-def _give_pad_token(config: "PreTrainedConfig") -> None:
-    """Pad with the end-of-text token where there is no padding token, as GPT-2 has none."""
-    if getattr(config, "pad_token_id", None) is None:
+def _give_pad_token(config: "PreTrainedConfig", card: BaseCard | None) -> None:
+    """Pad as the card says, or with the end-of-text token where there is none, as in GPT-2."""
+    if card is not None and card.pad:
+        config.pad_token_id = card.pad[0]
+    elif getattr(config, "pad_token_id", None) is None:
         end = getattr(config, "eos_token_id", None)
         config.pad_token_id = end[0] if isinstance(end, list) else end
 
@@ -271,21 +291,3 @@ def _check_fit(
             f"its config.json ({model.config.model_type}): most parameters are missing. Give a "
             "folder whose two files belong together."
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' report of fresh parameters: `BaseInfo.fresh` says it instead."""
-    from transformers.utils import logging
-
-    with _BUILDING:
-        level: Any = logging.get_verbosity()
-        bars = logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(level)
-            if bars:
-                logging.enable_progress_bar()

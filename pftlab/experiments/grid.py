@@ -222,12 +222,12 @@ class Grid:
         run = done.run
         if run.interrupted:
             raise KeyboardInterrupt
-        sha256 = model.pftlab_base.sha256
+        base = model.pftlab_base
         return Result(
-            key=self.key(job, sha256, task.fingerprint),
+            key=self.key(job, base.sha256, task.fingerprint),
             method=job.method.name,
             hyperparameters=_settings(job.method),
-            base={"name": self.base_name, "sha256": sha256},
+            base={"name": self.base_name, "sha256": base.sha256, "origin": base.origin},
             task={
                 "name": self.task,
                 "fingerprint": task.fingerprint,

