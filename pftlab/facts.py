@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 
 
 class Family(NamedTuple):
-    """How a family is written and drawn: colours are Okabe and Ito's (2008)."""
+    """How a family is written and drawn.
+
+    No colour is blue or orange, which say frozen and trained, and each can be seen on white and on
+    black; since not every eye can tell all of them apart, each family has a marker as well.
+    """
 
     title: str
     colour: str
@@ -20,11 +24,11 @@ class Family(NamedTuple):
 
 FAMILIES: dict[str, Family] = {
     "finetune": Family("fine-tuning", "#7a7a7a", "s"),
-    "adapter": Family("adapters", "#0072b2", "o"),
-    "prompt": Family("prompts", "#e69f00", "^"),
-    "low_rank": Family("low rank", "#009e73", "D"),
+    "adapter": Family("adapters", "#8f5fc9", "o"),
+    "prompt": Family("prompts", "#9a8a00", "^"),
+    "low_rank": Family("low rank", "#2a9d4a", "D"),
     "sparse": Family("sparse", "#cc79a7", "v"),
-    "others": Family("others", "#d55e00", "P"),
+    "others": Family("others", "#00a0a0", "P"),
 }
 #: what models are for, in the words of `load_base`
 MODEL_TASKS = (

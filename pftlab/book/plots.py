@@ -1,11 +1,10 @@
 """The figures of the book and of the command line.
 
-Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart; every family has a
-marker of its own besides. Backgrounds are transparent and text is a mid-grey that can be read on
-white and on black.
+A method has the colour and the marker of its family. Blue and orange are left to what is pretrained
+and to what is trained. Backgrounds are transparent, and text and colours can be seen on white and
+on black.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..facts import FAMILIES
 from ..registry import facts_of
+from ..scores import score_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from ..training import Run
 
 MEMORY: dict[str, tuple[str, str]] = {  # part → name, colour
-    "weights": ("weights", "#7a7a7a"),
-    "gradients": ("gradients", "#e69f00"),
-    "optimiser": ("AdamW's moments", "#0072b2"),
-    "activations": ("kept for the backward pass", "#56b4e9"),
+    "weights": ("weights", "#2f7ebc"),
+    "gradients": ("gradients", "#b3480b"),
+    "optimiser": ("AdamW's moments", "#e8935a"),
+    "activations": ("kept for the backward pass", "#8a8f94"),
 }
 GREY = "#767676"  # contrast 4.5 on white and 4.6 on black
 STYLE: dict[str, Any] = {
@@ -48,15 +48,18 @@ STYLE: dict[str, Any] = {
     "font.size": 10,
 }
 UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
-BESIDE = 0.085  # decades of the axis that points are apart at least
-CROWD = 10  # points; with more, their names stand upright
-# Where a label may stand, in points from its marker, best first: (x, y, horizontal alignment).
-PLACES: tuple[tuple[float, float, str], ...] = (
-    (9, 0, "left"),
-    (-9, 0, "right"),
-    *((x, y, side) for y in (12, -12, 24, -24, 38, -38, 52, -52, 68, -68)
-      for x, side in ((6, "left"), (-6, "right"), (0, "center"))),
-)  # fmt: skip
+# How names are moved apart: strongly, never back to their mark, and for a number of tries, since a
+# limit by the clock would not give the same picture again.
+PLACING: dict[str, Any] = {
+    "force_static": (0.5, 0.3),
+    "force_text": (0.5, 0.8),
+    "force_pull": 0.0,
+    "expand": (1.2, 1.4),
+    "explode_radius": 120,
+    "iter_lim": 200,
+    "min_arrow_len": 8,
+    "arrowprops": {"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
+}
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:
@@ -98,42 +101,52 @@ def tradeoff(
 
     Returns:
         A matplotlib figure. A method that trains nothing but the head stands at 0, at the left.
-        Methods that train about equally many parameters stand side by side, the fewest first.
-        Where there are many, their names stand upright above their intervals.
+        Axis and intervals end where the score ends. Names stand where they find room; a line leads
+        from a name to its mark.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+    score = score_of(rows[0].metric)
     counts = [row.trainable for row in rows if row.trainable]
     smallest, largest = min(counts, default=1), max(counts, default=10)
     zero = smallest / 6  # where on the log scale 0 is shown
     with style():
-        crowded = len(rows) > CROWD
-        figure, axes = canvas(7.2, 6.0 if crowded else 4.6)
+        figure, axes = canvas(7.2, 4.6 + 0.12 * max(0, len(rows) - 8))
         axes.grid(True)
         axes.set_xscale("log")
         axes.set_xlabel("trainable parameters, without the head")
-        axes.set_ylabel(f"{rows[0].metric} on the test split, %")
-        axes.set_title(title or f"{rows[0].task} on {rows[0].base}")
-        used, points = {}, []
-        places = _apart([math.log10(row.trainable or zero) for row in rows])
-        for row, place in zip(rows, places, strict=True):
+        axes.set_ylabel(f"{score.axis} on the test split" if score.times == 1 else score.axis)
+        axes.set_title(title or f"{rows[0].task} on {rows[0].base}, test split")
+        used, points, ends = {}, [], []
+        for row in rows:
             family = facts_of(row.method).family
             _, colour, marker = FAMILIES[family]
-            x, y, half = 10**place, 100 * row.mean, 100 * (row.interval or 0)
+            x, y = row.trainable or zero, score.times * row.mean
+            low, high = (score.times * end for end in score.reach(row.mean, row.interval))
             bars = axes.errorbar(
-                x, y, yerr=half or None, fmt=marker, color=colour, markersize=7, capsize=3
-            )
+                x, y, yerr=[[y - low], [high - y]] if high > low else None, fmt=marker,
+                color=colour, markersize=7, capsize=3, elinewidth=1, markeredgecolor="white",
+                markeredgewidth=0.6,
+            )  # fmt: skip
             used[family] = bars.lines[0]
-            points.append((x, y, half, label(row, rows)))
-        axes.set_xlim(smallest / 4, largest * 4)
-        if len(counts) < len(rows):
-            axes.set_xlim(zero / 2, largest * 4)
-            axes.axvspan(zero / 2, zero * 2, color=GREY, alpha=0.1, linewidth=0)
-        axes.margins(y=0.12)
+            points.append((x, y, low, high, label(row, rows)))
+            ends += [low, high]
         if control is not None:
-            axes.axhline(100 * control.mean, color=GREY, linestyle="--", linewidth=1)
+            ends.append(score.times * control.mean)
+        room = 0.08 * (max(ends) - min(ends)) or 0.01 * score.times
+        axes.set_ylim(
+            max(min(ends) - room, score.times * score.low),
+            min(max(ends) + room, score.times * score.high),
+        )
+        axes.set_xlim(smallest / 4, largest * 10)  # room for the last name
+        if len(counts) < len(rows):
+            axes.set_xlim(zero / 2, largest * 10)
+            axes.axvspan(zero / 2, zero * 2, color=GREY, alpha=0.1, linewidth=0)
+        if control is not None:
+            level = score.times * control.mean
+            axes.axhline(level, color=GREY, linestyle="--", linewidth=1)
             axes.annotate(
-                f"{facts_of(control.method).title} from random weights", (0.99, 100 * control.mean),
+                f"{facts_of(control.method).title} from random weights", (0.99, level),
                 xycoords=("axes fraction", "data"), xytext=(0, 4), textcoords="offset points",
                 ha="right",
             )  # fmt: skip
@@ -141,14 +154,14 @@ def tradeoff(
         axes.xaxis.set_major_locator(LogLocator(base=10, numticks=8))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
         if len(counts) < len(rows):
-            ticks = [tick for tick in axes.get_xticks() if zero * 2 < tick <= largest * 4]
+            ticks = [tick for tick in axes.get_xticks() if zero * 2 < tick <= largest * 10]
             axes.set_xticks([zero, *ticks], ["0", *map(short, ticks)])
         figure.legend(
             [used[family] for family in FAMILIES if family in used],
             [FAMILIES[family][0] for family in FAMILIES if family in used],
             loc="outside lower center", ncols=6, frameon=False, handletextpad=0.1,
         )  # fmt: skip
-        (_write_upright if crowded else _write_labels)(axes, points)
+        _write_labels(axes, points)
     return figure
 
 
@@ -184,7 +197,7 @@ def memory(rows: Sequence["Summary"], title: str = "") -> "Figure":
 
 def learning_curves(runs: Mapping[str, "Run"], title: str = "") -> "Figure":
     """Training loss over steps, one line for each run by name."""
-    colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7a7a7a"]
+    colours = [family.colour for family in FAMILIES.values()]
     with style():
         figure, axes = canvas(7.2, 3.8)
         axes.grid(True)
@@ -203,27 +216,32 @@ def finding(rows: Sequence["Summary"]) -> str:
     """What the trade-off figure of `rows` shows, in sentences: for alternative texts.
 
     Names the best method, the best of those that train under 5 % of the parameters, how far apart
-    they are and whether the seeds can tell them apart, and the lowest.
+    they are and whether the seeds can tell them apart, and the worst.
     """
-    best = max(rows, key=lambda row: row.mean)
-    lowest = min(rows, key=lambda row: row.mean)
+    score = score_of(rows[0].metric)
+
+    def worth(row: "Summary") -> float:
+        return score.worth(row.mean)
+
+    best, worst = max(rows, key=worth), min(rows, key=worth)
     lean = [row for row in rows if 0 < row.percent < 5 and row is not best]
     text = (
-        f"Highest {best.metric}: {label(best, rows)}, {100 * best.mean:.1f} % with {_share(best)}."
+        f"{score.best.title()} {score.title}: {label(best, rows)}, {score.written(best.mean)} with "
+        f"{_share(best)}."
     )
     if lean and best.percent >= 5:
-        second = max(lean, key=lambda row: row.mean)
-        behind = 100 * (best.mean - second.mean)
+        second = max(lean, key=worth)
+        behind = abs(best.mean - second.mean)
         text += (
-            f" Best with under 5 %: {label(second, rows)}, {100 * second.mean:.1f} % with "
-            f"{_share(second)}, {behind:.1f} points behind"
+            f" Best with under 5 %: {label(second, rows)}, {score.written(second.mean)} with "
+            f"{_share(second)}, {score.apart(behind)} behind"
         )
         if best.interval is not None and second.interval is not None:
-            apart = behind > 100 * (best.interval + second.interval)
+            apart = behind > best.interval + second.interval
             text += f"; the 95 % intervals {'do not overlap' if apart else 'overlap'}"
         text += "."
-    if lowest is not best:
-        text += f" Lowest: {label(lowest, rows)}, {100 * lowest.mean:.1f} %."
+    if worst is not best:
+        text += f" {score.worst.title()}: {label(worst, rows)}, {score.written(worst.mean)}."
     return text
 
 
@@ -268,92 +286,30 @@ def short(number: float) -> str:
     return f"{number:g}"
 
 
-def _apart(places: Sequence[float]) -> list[float]:
-    """Positions near `places`, in their order, with at least BESIDE between any two.
-
-    What is too close becomes a block around its mean; blocks that touch become one.
-    """
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    blocks: list[list[int]] = []
-
-    def middle(block: list[int]) -> float:
-        return sum(places[i] for i in block) / len(block)
-
-    for i in order:
-        blocks.append([i])
-        while len(blocks) > 1:
-            room = BESIDE * (len(blocks[-1]) + len(blocks[-2])) / 2
-            if middle(blocks[-1]) - middle(blocks[-2]) >= room:
-                break
-            blocks[-2:] = [[*blocks[-2], *blocks[-1]]]
-    found = list(places)
-    for block in blocks:
-        for k, i in enumerate(block):
-            found[i] = middle(block) + BESIDE * (k - (len(block) - 1) / 2)
-    return found
-
-
-def _write_upright(axes: Any, points: Sequence[tuple[float, float, float, str]]) -> None:
-    """Write each label above its interval, from bottom to top, and make room for it."""
-    figure = axes.figure
-    figure.canvas.draw()  # the layout is known from now on
-    renderer, height = figure.canvas.get_renderer(), axes.bbox.height
-    low, high = axes.get_ylim()
-    for x, y, half, text in points:
-        written = axes.annotate(
-            text, (x, y + half), xytext=(0, 5), textcoords="offset points", rotation=90,
-            ha="center", va="bottom", fontsize=9,
-        )  # fmt: skip
-        needed = written.get_window_extent(renderer).height + 8 * figure.dpi / 72
-        high = max(high, low + (y + half - low) * height / (height - needed))
-    axes.set_ylim(low, high)
-
-
-def _write_labels(axes: Any, points: Sequence[tuple[float, float, float, str]]) -> None:
-    """Write each label beside its point where it covers least, and nothing if it can.
+def _write_labels(axes: Any, points: Sequence[tuple[float, float, float, float, str]]) -> None:
+    """Write each name where it covers neither a mark, nor an interval, nor another name.
 
     Args:
-        axes: with the markers drawn.
-        points: x, y, half the length of the error bar, and the text.
+        axes: with everything else drawn, and its limits set.
+        points: x, y, both ends of the interval, and the name.
     """
-    from matplotlib.text import Text
-    from matplotlib.transforms import Bbox
+    from adjustText import adjust_text
 
-    figure = axes.figure
-    figure.canvas.draw()  # the layout is known from now on
-    renderer, scale = figure.canvas.get_renderer(), figure.dpi / 72
-    markers: list[Any] = []
-    written: list[Any] = []
-    for x, y, half, _ in points:
-        low, high = axes.transData.transform([(x, y - half), (x, y + half)])
-        markers.append(Bbox([low - 6 * scale, high + 6 * scale]))
-    inside = axes.get_window_extent(renderer)
-    for x, y, _, text in sorted(points, key=lambda point: -point[1]):
-        best: tuple[float, Any, Any] | None = None
-        for rank, (dx, dy, side) in enumerate(PLACES):
-            leader = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6} if abs(dy) > 12 else None
-            label = axes.annotate(
-                text, (x, y), xytext=(dx, dy), textcoords="offset points", ha=side, va="center",
-                arrowprops=leader,
-            )  # fmt: skip
-            label.update_positions(renderer)
-            # the extent of the words alone, without their line, and a little room around them
-            words = Text.get_window_extent(label, renderer).padded(2 * scale)
-            cost = float(rank) + sum(_shared(words, other) for other in markers)
-            cost += 20 * sum(_shared(words, other) for other in written)
-            cost += 20 * (words.width * words.height - _shared(words, inside))
-            if best is None or cost < best[0]:
-                if best is not None:
-                    best[1].remove()
-                best = (cost, label, words)
-            else:
-                label.remove()
-        assert best is not None
-        written.append(best[2])
-
-
-def _shared(a: Any, b: Any) -> float:
-    """The area that two boxes share, in pixels."""
-    width = min(a.x1, b.x1) - max(a.x0, b.x0)
-    height = min(a.y1, b.y1) - max(a.y0, b.y0)
-    return max(0.0, width) * max(0.0, height)
+    axes.figure.canvas.draw()  # the layout is known from now on
+    to, back = axes.transData.transform, axes.transData.inverted().transform
+    dot = 6 * axes.figure.dpi / 72  # half of a mark and a little more
+    taken, starts = [], []  # points that names keep away from, in pixels
+    for x, y, low, high, _ in points:
+        middle, bottom, top = to([(x, y), (x, low), (x, high)])
+        taken += [bottom + (top - bottom) * step / 16 for step in range(17)]
+        across, up = middle
+        taken += [(across + dx, up + dy) for dx in (-dot, 0, dot) for dy in (-dot, 0, dot)]
+        starts.append(back((across + dot, up - dot)))
+    names = [
+        axes.text(*start, name, fontsize=9)
+        for start, (*_, name) in zip(starts, points, strict=True)
+    ]
+    adjust_text(
+        names, *back(taken).T, target_x=[x for x, *_ in points],
+        target_y=[y for _, y, *_ in points], avoid_self=False, ax=axes, **PLACING,
+    )  # fmt: skip

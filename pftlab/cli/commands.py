@@ -12,6 +12,7 @@ from ..core.errors import BadValue, Unavailable, UnknownName
 from ..core.files import atomic_write, check_writable
 from ..facts import FAMILIES
 from ..registry import METHODS, facts_of
+from ..scores import score_of
 from .hyperparameters import (
     changed,
     given_options,
@@ -247,7 +248,7 @@ def _print_comparison(grid: "Grid", rows: list["Summary"], out: Path) -> None:
         f"{len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)}, {first.device}"
     )
     print_table(
-        ["method", "trainable", "percent", first.metric, "lr", "seconds", "memory"],
+        ["method", "trainable", "percent", score_of(first.metric).axis, "lr", "seconds", "memory"],
         [_compared(row) for row in rows],
         right=(1, 2, 3, 4, 5, 6),
     )
@@ -273,13 +274,14 @@ def _print_comparison(grid: "Grid", rows: list["Summary"], out: Path) -> None:
 
 
 def _compared(row: "Summary") -> list[str]:
-    spread = "" if row.interval is None else f" ± {100 * row.interval:.1f}"
+    score = score_of(row.metric)
+    spread = "" if row.interval is None else f" ± {score.number(row.interval)}"
     memory = row.memory_bytes / 2**20
     return [
         _name(row),
         f"{row.trainable:,}",
         f"{row.percent:.3f}",
-        f"{100 * row.mean:.1f}{spread}",
+        f"{score.number(row.mean)}{spread}",
         f"{row.lr:g}",
         f"{row.seconds:.0f}",
         f"{memory:,.0f} MiB" if memory >= 10 else f"{memory:.2g} MiB",

@@ -23,6 +23,7 @@ from ..bases import load_base
 from ..core.method import Method
 from ..facts import FACTS
 from ..registry import METHODS
+from ..scores import score_of
 from .arithmetic import forward_flops, step_flops
 from .grid import Grid, Job
 from .results import STORED, Result, load_results
@@ -169,7 +170,7 @@ def score_table(rows: Iterable[Summary], larger: str | Path = LARGER) -> str:
         other = _scored(there[row.method]) if row.method in there else ""
         lines.append(
             f"| {method.title} | × {row.lr / method.learning_rate:.2g} "
-            f"| {100 * row.validation:.1f} | {_scored(row)} | {other} |"
+            f"| {score_of(row.metric).number(row.validation)} | {_scored(row)} | {other} |"
         )
     return "\n".join(lines)
 
@@ -214,8 +215,9 @@ def once_more(method: Method, lr: float, **changed: Any) -> list[Result]:
 
 
 def _scored(row: Summary) -> str:
-    """Mean and half the confidence interval, in per cent."""
-    return f"{100 * row.mean:.1f} ± {100 * (row.interval or 0):.1f}"
+    """Mean and half the confidence interval, as the score is written."""
+    score = score_of(row.metric)
+    return f"{score.number(row.mean)} ± {score.number(row.interval or 0)}"
 
 
 def _word(truth: bool) -> str:

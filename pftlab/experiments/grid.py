@@ -26,6 +26,7 @@ from ..core.count import count
 from ..core.errors import BadValue, Unavailable
 from ..core.files import check_writable
 from ..core.method import Method
+from ..scores import score_of
 from ..tasks import Task, load_task
 from ..training import fine_tune
 from .memory import training_memory
@@ -284,8 +285,9 @@ class Grid:
             if self.search:
                 tried = found[i * len(self.factors) : (i + 1) * len(self.factors)]
                 # few texts make equal scores; the loss tells more
+                order = {name: score_of(name).worth for name in (metric, "validation_loss")}
                 best = max(
-                    tried, key=lambda r: (r.validation[metric], -r.validation["validation_loss"])
+                    tried, key=lambda r: [worth(r.validation[n]) for n, worth in order.items()]
                 )
                 lr, lr_from = best.training["lr"], "search"
             jobs.append(Job(method, self.seeds[0], lr, lr_from))

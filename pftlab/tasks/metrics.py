@@ -1,10 +1,10 @@
 """The scores that tasks report: functions of predictions and references.
 
-Every score but the two correlations and Matthews' lies between 0 and 1, and more is better.
-Papers print most of them times 100. Where a score has several readings, the library that papers
-use decides: scikit-learn, SciPy, sacrebleu and rouge-score, which `pip install "pftlab[metrics]"`
-brings. Shares of right answers need no library; spans are counted as by seqeval, which itself can
-no longer be installed everywhere.
+Which way is better, between what a score lies and how it is written is known from its name: see
+`pftlab.scores`. Where a score has several readings, the library that papers use decides:
+scikit-learn, SciPy, sacrebleu and rouge-score, which `pip install "pftlab[metrics]"` brings. Shares
+of right answers need no library; spans are counted as by seqeval, which itself can no longer be
+installed everywhere.
 """
 
 import re

@@ -27,7 +27,8 @@ class Task:
         kind: "classification" (of single texts), "pairs" (classification of two texts),
             "regression", "tagging" or "generation".
         labels: the names of the classes or tags, by number; empty for regression and generation.
-        metrics: the scores by name; the first is the main one. More is better in the main one.
+        metrics: the scores by name; the first is the main one. Which way is
+            better is known from its name, see `pftlab.scores`; of one's own, more is better.
         splits: "train", "validation" and "test", with the columns text, label; or text_a,
             text_b, label; or tokens, tags; or source, target and references, the list of all
             texts that count as right.

@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..scores import score_of
+
 
 @dataclass
 class Run:
@@ -51,8 +53,8 @@ class Run:
         """Note an evaluation; say whether it is the best so far (not a number is the worst)."""
         scores = {"validation_loss" if n == "loss" else n: v for n, v in scores.items()}
         self.history.append({"step": step, **scores})
-        best = self.best.get(metric, math.nan)
-        return not self.best or scores[metric] > best or math.isnan(best)
+        best, worth = self.best.get(metric, math.nan), score_of(metric).worth
+        return not self.best or worth(scores[metric]) > worth(best) or math.isnan(best)
 
     def measure(self, batch_size: int, peak_memory_bytes: int) -> None:
         """Note speed and memory so far."""

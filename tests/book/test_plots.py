@@ -1,19 +1,19 @@
 """Figures: everything is labelled, nothing covers anything, the same figure is the same bytes."""
 
 import itertools
-import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import rgb_to_hsv, to_rgb
 from matplotlib.text import Text
 
 import pftlab as pft
 from pftlab.book.plots import (
-    BESIDE,
     FAMILIES,
     GREY,
+    MEMORY,
     finding,
     learning_curves,
     memory,
@@ -93,31 +93,57 @@ def test_what_trains_the_head_alone_stands_at_zero() -> None:
     assert "0" not in [t.get_text() for t in tradeoff(ROWS[1:]).axes[0].get_xticklabels()]
 
 
-def test_near_counts_stand_side_by_side_in_their_order() -> None:
+def test_every_mark_stands_where_its_numbers_are() -> None:
     counts = [1000, 1000, 1000, 1050, 999_230]
     names = ["lora", "rslora", "pissa", "dora", "full"]
-    rows = [row(n, c, 0.8, 0.01) for n, c in zip(names, counts, strict=True)]
-    bars = tradeoff(rows).axes[0].containers
-    places = [math.log10(bar.lines[0].get_xdata()[0]) for bar in bars]
-    gaps = [b - a for a, b in itertools.pairwise(places)]
-    assert all(abs(gap - BESIDE) < 1e-9 for gap in gaps[:3])
-    assert abs(sum(places[:4]) / 4 - math.log10(1000 * 1.05 ** (1 / 4))) < 1e-9
-    assert abs(places[4] - math.log10(999_230)) < 1e-9
+    rows = [
+        row(n, c, 0.8 + 0.01 * i, 0.01) for i, (n, c) in enumerate(zip(names, counts, strict=True))
+    ]
+    places = [
+        (float(bar.lines[0].get_xdata()[0]), float(bar.lines[0].get_ydata()[0]))
+        for bar in tradeoff(rows).axes[0].containers
+    ]
+    assert places == [(r.trainable, pytest.approx(100 * r.mean)) for r in rows]
 
 
 @pytest.mark.parametrize(("family", "half"), [("low_rank", 0.03), ("adapter", 0.13)])
-def test_many_names_stand_upright_and_apart(family: str, half: float) -> None:
+def test_names_of_many_methods_keep_apart_and_off_the_marks(family: str, half: float) -> None:
     names = [n for n, m in pft.METHODS.items() if m.family == family]
-    rows = [row(n, 16_384 + i, 0.7 + 0.005 * i, half) for i, n in enumerate(names)]
+    rows = [row(n, 16_384 + 1000 * i, 0.7 + 0.005 * i, half) for i, n in enumerate(names)]
     figure = tradeoff([*rows, ROWS[0], ROWS[-1]])
     figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
+    renderer, axes = figure.canvas.get_renderer(), figure.axes[0]
     boxes = [text.get_window_extent(renderer) for text in labels(figure)]
     assert len(boxes) == len(rows) + 2
-    inside = figure.axes[0].get_window_extent(renderer)
-    assert all(box.y1 <= inside.y1 for box in boxes)
+    inside = axes.get_window_extent(renderer)
+    assert all(box.y1 <= inside.y1 and box.x1 <= inside.x1 for box in boxes)
     for a, b in itertools.combinations(boxes, 2):
         assert not a.overlaps(b)
+    for bar in axes.containers:
+        x, y = axes.transData.transform((bar.lines[0].get_xdata()[0], bar.lines[0].get_ydata()[0]))
+        assert not any(box.contains(x, y) for box in boxes)
+
+
+def test_axis_and_intervals_end_where_the_score_ends() -> None:
+    figure = tradeoff([row("lora", 7400, 0.97, 0.08), row("full", 999_230, 0.99, 0.02)])
+    axes = figure.axes[0]
+    assert axes.get_ylim()[1] == 100
+    tops = [bar.lines[2][0].get_segments()[0][:, 1].max() for bar in axes.containers]
+    assert tops == pytest.approx([100, 100])
+    worse = replace(row("lora", 7400, 0.05, 0.1), metric="matthews")
+    axes = tradeoff([worse, replace(row("full", 999_230, 0.9, 0.3), metric="matthews")]).axes[0]
+    low, high = axes.get_ylim()
+    assert low < -5 and high == 100 and axes.get_ylabel() == "Matthews correlation × 100"
+
+
+def test_a_loss_is_better_when_it_is_lower() -> None:
+    rows = [replace(r, metric="loss", mean=1 - r.mean) for r in ROWS]
+    assert finding(rows).startswith(
+        "Lowest loss: Full fine-tuning, 0.158 with all parameters. Best with under 5 %: LoRA, 0.170"
+    )
+    assert finding(rows).endswith("Highest: Linear probe, 0.372.")
+    axes = tradeoff(rows).axes[0]
+    assert axes.get_ylabel() == "loss on the test split" and axes.get_ylim()[1] < 1
 
 
 def test_the_control_is_a_line_that_says_what_it_is() -> None:
@@ -140,10 +166,25 @@ def test_every_family_has_a_colour_and_a_marker_of_its_own() -> None:
     assert len({marker for *_, marker in FAMILIES.values()}) == len(FAMILIES)
 
 
-def test_text_can_be_read_on_white_and_on_black() -> None:
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(GREY)]
-    luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-    assert 1.05 / (luminance + 0.05) >= 4.5 and (luminance + 0.05) / 0.05 >= 4.5  # WCAG 2.2 AA
+def luminance(colour: str) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_text_and_marks_can_be_seen_on_white_and_on_black() -> None:
+    for colour, contrast in [(GREY, 4.5), *((family.colour, 3.0) for family in FAMILIES.values())]:
+        light = luminance(colour) + 0.05  # WCAG 2.2, 1.4.3 and 1.4.11
+        assert 1.05 / light >= contrast and light / 0.05 >= contrast, colour
+
+
+def test_blue_and_orange_are_left_to_frozen_and_trained() -> None:
+    for family in FAMILIES.values():
+        red, green, blue = to_rgb(family.colour)
+        hue, saturation, _ = rgb_to_hsv((red, green, blue))
+        assert saturation < 0.1 or not (0.53 < hue < 0.7 or 0.02 < hue < 0.13), family
+    hues = {part: rgb_to_hsv(to_rgb(colour))[0] for part, (_, colour) in MEMORY.items()}
+    assert 0.53 < hues["weights"] < 0.7
+    assert 0.02 < hues["gradients"] < 0.13 and 0.02 < hues["optimiser"] < 0.13
 
 
 @pytest.mark.parametrize("kind", ["svg", "png", "pdf"])

@@ -13,7 +13,7 @@ from pftlab.facts import FAMILIES
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "pftlab"
 ORDER = [
-    {"facts"},
+    {"facts", "scores"},
     {"core"},
     set(FAMILIES),
     {"exchange"},

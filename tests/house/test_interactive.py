@@ -290,6 +290,58 @@ def test_families_tasks_scores_and_costs_are_chosen_with_the_mouse(page: Any, fi
         compare_tradeoff(page, explorer)
 
 
+def test_a_loss_is_a_loss(page: Any, figures: Any) -> None:
+    """Lower is better, it is no share, and its axis ends at 0."""
+    explorer, before = figures["tradeoff"], figures["tradeoff"].metric
+    for explorer.metric in ("loss", before):
+        choose(page, "tradeoff", "Score", explorer.metric)
+        compare_tradeoff(page, explorer)
+        best = explorer.best()
+        said = page.locator(".pft-tradeoff > [role=status]").first.inner_text()
+        value = best["scores"][explorer.metric][0]
+        words = f"loss {value:.3f} ±" if explorer.metric == "loss" else f"{100 * value:.1f} % ±"
+        assert f": {best['name']}: " in said and words in said
+        heads = page.locator(".pft-tradeoff details.pft-data").last.locator("th")
+        assert ("loss" in heads.all_text_contents()) is (explorer.metric == "loss")
+
+
+def test_an_axis_ends_where_the_score_ends(page: Any, figures: Any) -> None:
+    kind = figures["tradeoff"].fetched("tradeoff")["scores"]["accuracy"]
+    probe = figures["tradeoff"]._esm + "\nexport { scoreAxis };"
+    code = """async ([code, kind, values]) => {
+        const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+        const [scale, axis] = (await import(url)).scoreAxis(kind, values, { top: 0, bottom: 100 });
+        return [scale(1), axis.ticks.at(-1)[1], axis.label];
+    }"""
+    assert page.evaluate(code, [probe, kind, [0.8, 0.995]]) == [0, "100", "accuracy, %"]
+
+
+def test_blue_is_frozen_and_orange_is_trained(page: Any) -> None:
+    box = page.locator(".pft-placement")
+    drawn = "node => getComputedStyle(node).fill"
+    variable = """(box, name) => {
+        const probe = box.appendChild(document.createElement("i"));
+        probe.style.color = `var(--pft-${name})`;
+        const { color } = getComputedStyle(probe);
+        probe.remove();
+        return color;
+    }"""
+    assert box.locator("rect.pft-delta").evaluate(drawn) == box.evaluate(variable, "trained")
+    frozen = box.locator("rect.pft-part")
+    assert {frozen.nth(i).evaluate(drawn) for i in range(frozen.count())} == {
+        box.evaluate(variable, "frozen")
+    }
+    sites = box.locator("svg g[data-key]")
+    heights = [sites.nth(i).bounding_box()["y"] for i in range(sites.count())]
+    assert heights == sorted(heights, reverse=True), "data flows upwards"
+
+
+def test_a_picture_is_never_drawn_without_its_colours(page: Any) -> None:
+    painted = """canvas => { const { data } = canvas.getContext("2d").getImageData(0, 0, 24, 24);
+        return [...data].some((v, i) => i % 4 === 0 && v - data[i + 2] > 60 && data[i + 3] > 0); }"""
+    assert page.locator(".pft-low-rank canvas").first.evaluate(painted), "no orange"
+
+
 def test_a_point_opens_the_runs_behind_it(page: Any, figures: Any) -> None:
     explorer, box = figures["tradeoff"], page.locator(".pft-tradeoff")
     marks = box.locator("svg.pft-drawing g[data-key]")

@@ -329,6 +329,25 @@ const unpacked = (rows) => rows.map((row) => row.split(" ").map(Number));
 
 const percent = (share) => `${Number((100 * share).toPrecision(3))} %`;
 
+// Scores: `kind` is what Python's `scores` in data.py tells of one.
+
+/** A number that is higher for a better value. */
+const worth = (kind, value) => (kind.higher ? value : -value);
+/** A value, or a distance between two, without its unit: 0.8391 → "83.9". */
+const scored = (kind, value) => (kind.times * value).toFixed(kind.decimals);
+const written = (kind, value) => `${scored(kind, value)} ${kind.unit}`.trim();
+const apart = (kind, distance) => `${scored(kind, Math.abs(distance))}${kind.times === 100 ? " points" : ""}`;
+/** The part of `low` … `high` in which values can be: where an axis or an interval ends. */
+const within = (kind, low, high) => [Math.max(low, kind.low ?? -Infinity), Math.min(high, kind.high ?? Infinity)];
+
+/** The axis of a score that shows `values`, and a little room beside them: [scale, what `axes` needs]. */
+function scoreAxis(kind, values, { top, bottom }) {
+  const least = Math.min(...values), most = Math.max(...values), room = (most - least) * 0.06 || 0.01;
+  const ends = within(kind, least - room, most + room), scale = linear(ends, [bottom, top]);
+  return [scale, { scale, label: kind.axis,
+    ticks: ticks(...ends, 6).map((value) => [value, String(Number((kind.times * value).toPrecision(4)))]) }];
+}
+
 /** The text cut into lines of about `most` characters, at spaces. */
 function lines(text, most) {
   const found = [""];

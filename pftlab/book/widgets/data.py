@@ -8,6 +8,7 @@ The site writes a file for each; nothing here needs torch.
 """
 
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +18,7 @@ from ...experiments.results import Result, load_costs, load_results
 from ...experiments.summary import Summary, interval, summarise
 from ...facts import FAMILIES
 from ...registry import facts_of
+from ...scores import score_of
 from ..plots import label
 
 RUN = ("seed", "test", "seconds", "commit", "date", "device", "command")
@@ -47,6 +49,7 @@ def tradeoff_data(results: Iterable[Result]) -> dict[str, Any]:
         "tradeoff": {
             "pairs": [[base, task, rows[0].metric] for (base, task), rows in pairs.items()],
             "families": families(row for rows in pairs.values() for row in rows),
+            "scores": scores(name for run in by_key.values() for name in run.test),
         }
     }
     for number, rows in enumerate(pairs.values()):
@@ -73,6 +76,23 @@ def families(rows: Iterable[Summary]) -> list[list[Any]]:
         for name, family in FAMILIES.items()
         if name in there
     ]
+
+
+def scores(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What figures must know of these scores: see `pftlab.scores.Score`; no end is None."""
+    known = {name: score_of(name) for name in sorted(set(names))}
+    return {
+        name: {
+            "axis": score.axis,
+            "higher": score.higher_is_better,
+            "low": score.low if math.isfinite(score.low) else None,
+            "high": score.high if math.isfinite(score.high) else None,
+            "times": score.times,
+            "unit": score.unit,
+            "decimals": score.decimals,
+        }
+        for name, score in known.items()
+    }
 
 
 def _point(

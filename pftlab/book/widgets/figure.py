@@ -15,7 +15,8 @@ import traitlets
 from PIL import Image
 
 from ...core.errors import Unavailable
-from ..plots import save_image
+from ...facts import FAMILIES
+from ..plots import MEMORY, save_image
 
 try:
     import anywidget
@@ -34,6 +35,13 @@ COLOURS = 128  # of a still figure
 def source(*names: str) -> str:
     """The files of this folder with these names, one behind the other."""
     return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+def colours() -> str:
+    """The colours of families and of memory, as the style sheet of a figure has them."""
+    named = {name: family.colour for name, family in FAMILIES.items()}
+    named |= {part: colour for part, (_, colour) in MEMORY.items()}
+    return ".pft-widget {" + " ".join(f"--pft-{name}: {c};" for name, c in named.items()) + "}"
 
 
 def packed(rows: Iterable[Iterable[float]]) -> list[str]:
@@ -78,7 +86,7 @@ class InteractiveFigure(anywidget.AnyWidget):
     def __init_subclass__(cls, script: str = "", **options: Any) -> None:
         if script:
             cls._esm = source("common.js", script)
-            cls._css = source("common.css")
+            cls._css = f"{colours()}\n{source('common.css')}"
         super().__init_subclass__(**options)
 
     def figure(self) -> "Figure":

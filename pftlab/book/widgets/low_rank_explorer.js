@@ -21,7 +21,7 @@ function render({ model, el }) {
     canvas.style.width = canvas.style.height = "136px";
     return canvas;
   });
-  html(box, "p", { class: "pft-small" }, "The first 24 rows and columns; orange is positive, blue negative, strength is size.");
+  html(box, "p", { class: "pft-small" }, "The first 24 rows and columns; orange is positive, grey negative, strength is size.");
   const fill = table(box, "Data table");
 
   const now = () => matrices[model.get("name")];
@@ -40,12 +40,12 @@ function render({ model, el }) {
     const thick = Math.max(1, (at.right - at.left) / count - 1);
     values.forEach((value, i) => svg(picture, "rect", {
       x: across(i + 1) - thick / 2, y: up(value), width: thick, height: at.bottom - up(value),
-      fill: `var(--pft-${i < r ? "adapter" : "line"})`,
+      fill: `var(--pft-${i < r ? "trained-edge" : "line"})`,
     }));
     let sum = 0;
     const all = total(squares());
     const curve = squares().map((value, i) => `${across(i + 1)},${kept((sum += value) / all)}`);
-    svg(picture, "path", { d: `M${across(0.5)},${kept(0)}L${curve.join("L")}`, fill: "none", stroke: "var(--pft-low_rank)", "stroke-width": 2 });
+    svg(picture, "path", { d: `M${across(0.5)},${kept(0)}L${curve.join("L")}`, fill: "none", stroke: "var(--pft-text)", "stroke-width": 2 });
     for (const share of [0, 0.5, 1]) svg(picture, "text", { x: at.right + 6, y: kept(share) + 4 }, `${100 * share} %`);
     svg(picture, "text", { transform: `translate(${width - 4} ${(at.top + at.bottom) / 2 + 34}) rotate(-90)`, "text-anchor": "middle" }, "energy kept");
     svg(picture, "path", { class: "pft-edge", "stroke-dasharray": "5 4", d: `M${across(r + 0.5)},${at.top}V${at.bottom}` });
@@ -60,12 +60,14 @@ function render({ model, el }) {
       return sum * unit;
     }));
   }
+  /** A colour of the style sheet, for what cannot name it; black must never stand in for it. */
+  const colour = (name) => getComputedStyle(box).getPropertyValue(`--pft-${name}`).trim();
   function heat(canvas, matrix, scale) {
-    const style = getComputedStyle(box), context = canvas.getContext("2d");
+    const context = canvas.getContext("2d");
     canvas.width = matrix[0].length;
     canvas.height = matrix.length;
     context.clearRect(0, 0, canvas.width, canvas.height);
-    const [positive, negative] = ["--pft-positive", "--pft-negative"].map((name) => style.getPropertyValue(name));
+    const [positive, negative] = ["trained-edge", "quiet"].map(colour);
     matrix.forEach((row, y) => row.forEach((value, x) => {
       context.globalAlpha = Math.min(1, Math.abs(value) / scale);
       context.fillStyle = value > 0 ? positive : negative;
@@ -73,6 +75,7 @@ function render({ model, el }) {
     }));
   }
   function pictureBoth() {
+    if (!colour("quiet")) return void requestAnimationFrame(pictureBoth); // the style sheet is not there yet
     const whole = product(now().values.length), scale = Math.max(...whole.flat().map(Math.abs)) || 1;
     const near = product(model.get("rank"));
     heat(before, whole, scale);

@@ -75,7 +75,7 @@ class LowRankExplorer(InteractiveFigure, script="low_rank_explorer.js"):
         with style():
             figure, axes = canvas(7.2, 3.4)
             axes.grid(True)
-            axes.plot([r["rank"] for r in rows], [100 * r["energy"] for r in rows], color="#009e73")
+            axes.plot([r["rank"] for r in rows], [100 * r["energy"] for r in rows], color=GREY)
             axes.axvline(self.rank, color=GREY, linestyle="--")
             axes.set_ylim(0, 104)
             axes.set_xlabel("rank")

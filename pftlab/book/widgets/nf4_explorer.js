@@ -1,7 +1,7 @@
 // Four bits a weight: the levels over a histogram of weights, and the error against the block.
 
 const BINS = 61;
-const FORMATS = { NF4: ["adapter", ""], int4: ["others", "7 4"], fp4: ["low_rank", "2 4"] };
+const FORMATS = { NF4: ["frozen-edge", ""], int4: ["text", "7 4"], fp4: ["quiet", "2 4"] };
 
 /** The level nearest to `value`; of two equally near ones the lower. */
 function nearest(levels, value) {

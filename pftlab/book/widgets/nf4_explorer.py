@@ -97,7 +97,7 @@ class NF4Explorer(InteractiveFigure, script="nf4_explorer.js"):
             figure, axes = canvas(7.2, 3.4)
             axes.grid(True)
             for name, colour, line in zip(
-                LEVELS, ("#0072b2", "#d55e00", "#009e73"), ("-", "--", ":"), strict=True
+                LEVELS, ("#2f7ebc", GREY, GREY), ("-", "--", ":"), strict=True
             ):
                 errors = [100 * row[name] for row in rows]
                 axes.plot(BLOCKS, errors, line, color=colour, marker="o", label=name)

@@ -3,12 +3,13 @@
 const LABELS = { site: "It changes h, the output of", function: "Function Δh", form: "Insertion", composition: "Composition h ←" };
 // x of the main column, of query and value beside it, and of the branch
 const MAIN = 118, QUERY = 58, VALUE = 178, BRANCH = 288, WIDE = 346, HIGH = 452;
-// where each site's input leaves the column and where its output is, from the top
-const ENDS = { projections: [40, 100], heads: [40, 158], attention: [40, 214], ffn: [270, 372] };
+// where each site's input leaves the column and where its output is, from the top; data flows upwards,
+// as in all drawings of the book
+const ENDS = { projections: [412, 352], heads: [412, 294], attention: [412, 238], ffn: [182, 80] };
 const PARTS = [ // [key, text, centre, top, width, height]
-  ["projections", "query", QUERY, 58, 52, 28], ["", "key", MAIN, 58, 52, 28], ["projections", "value", VALUE, 58, 52, 28],
-  ["heads", "attention heads", MAIN, 114, 172, 28], ["attention", "output projection", MAIN, 172, 172, 28],
-  ["ffn", "up projection, φ", MAIN, 284, 172, 28], ["ffn", "down projection", MAIN, 330, 172, 28],
+  ["projections", "query", QUERY, 366, 52, 28], ["", "key", MAIN, 366, 52, 28], ["projections", "value", VALUE, 366, 52, 28],
+  ["heads", "attention heads", MAIN, 310, 172, 28], ["attention", "output projection", MAIN, 252, 172, 28],
+  ["ffn", "up projection, φ", MAIN, 140, 172, 28], ["ffn", "down projection", MAIN, 94, 172, 28],
 ];
 
 function render({ model, el }) {
@@ -41,7 +42,7 @@ function render({ model, el }) {
     const left = Math.max(0, (width - WIDE) / 2);
     const shift = svg(picture, "g", { transform: `translate(${left} 0) scale(${Math.min(1, width / WIDE)})` });
     const id = unique();
-    for (const [kind, colour] of [["plain", "edge"], ["lit", "strong"]]) {
+    for (const [kind, colour] of [["plain", "edge"], ["lit", "trained-edge"]]) {
       const marker = svg(svg(shift, "defs"), "marker", { id: `${id}-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse", orient: "auto" });
       svg(marker, "path", { d: "M0,0L8,4L0,8z", fill: `var(--pft-${colour})` });
     }
@@ -49,18 +50,18 @@ function render({ model, el }) {
     const site = model.get("site"), sequential = model.get("form") === "sequential", [start, end] = ENDS[site];
 
     // the block itself, and around each sub-layer its residual connection
-    line(`M${MAIN},8V56`);
-    for (const x of [QUERY, VALUE]) line(`M${MAIN},40H${x}V56`);
-    for (const x of [QUERY, MAIN, VALUE]) line(`M${x},86V112`);
-    line(`M${MAIN},142V170`);
-    line(`M${MAIN},200V234`);
-    line(`M${MAIN},26H14V244H${MAIN - 12}`);
-    line(`M${MAIN},254V282`);
-    line(`M${MAIN},312V328`);
-    line(`M${MAIN},358V394`);
-    line(`M${MAIN},262H14V404H${MAIN - 12}`);
-    line(`M${MAIN},414V440`);
-    for (const y of [244, 404]) {
+    line(`M${MAIN},444V396`);
+    for (const x of [QUERY, VALUE]) line(`M${MAIN},412H${x}V396`);
+    for (const x of [QUERY, MAIN, VALUE]) line(`M${x},366V340`);
+    line(`M${MAIN},310V282`);
+    line(`M${MAIN},252V218`);
+    line(`M${MAIN},426H14V208H${MAIN - 12}`);
+    line(`M${MAIN},198V170`);
+    line(`M${MAIN},140V124`);
+    line(`M${MAIN},94V58`);
+    line(`M${MAIN},190H14V48H${MAIN - 12}`);
+    line(`M${MAIN},38V12`);
+    for (const y of [208, 48]) {
       svg(shift, "circle", { class: "pft-part", cx: MAIN, cy: y, r: 10 });
       svg(shift, "text", { x: MAIN, y: y + 4, "text-anchor": "middle" }, "+");
     }
@@ -68,7 +69,7 @@ function render({ model, el }) {
     for (const [key, text, x, y, w, h] of PARTS) {
       const on = key === site;
       const g = svg(shift, "g", { class: on ? "pft-on" : "" });
-      svg(g, "rect", { class: "pft-part", x: x - w / 2, y, width: w, height: h, rx: 4 });
+      svg(g, "rect", { class: "pft-part pft-frozen", x: x - w / 2, y, width: w, height: h, rx: 4 });
       svg(g, "text", { x, y: y + h / 2 + 4, "text-anchor": "middle" }, text);
       if (key && !marks.some((mark) => mark.dataset.key === key)) {
         put(null, g, { "data-key": key, role: "button", "aria-pressed": on, "aria-label": `${text}: change the output h of ${choices.site[key]}` });
@@ -86,19 +87,19 @@ function render({ model, el }) {
     });
     const boxTop = sequential ? end - 22 : (start + end) / 2 - 22;
     if (sequential) {
-      const from = end - 10, to = end + 10;
+      const from = end + 10, to = end - 10;
       exits.forEach((x) => svg(shift, "path", { class: "pft-lit", d: `M${x},${from}H${BRANCH}` }));
       join(to);
     } else {
-      svg(shift, "path", { class: "pft-lit", d: `M${MAIN},8V${start}H${BRANCH}V${boxTop}` });
-      svg(shift, "path", { class: "pft-lit", d: `M${BRANCH},${boxTop + 44}V${end}` });
+      svg(shift, "path", { class: "pft-lit", d: `M${MAIN},444V${start}H${BRANCH}V${boxTop + 44}` });
+      svg(shift, "path", { class: "pft-lit", d: `M${BRANCH},${boxTop}V${end}` });
       join(end);
     }
-    svg(shift, "rect", { class: "pft-delta", x: BRANCH - 56, y: boxTop, width: 112, height: 44, rx: 6 });
+    svg(shift, "rect", { class: "pft-delta", x: BRANCH - 58, y: boxTop, width: 116, height: 44, rx: 6 });
     const formula = choices.function[model.get("function")].replace("z", reads());
-    svg(shift, "text", { class: "pft-inverse", x: BRANCH, y: boxTop + 18, "text-anchor": "middle" }, "Δh");
-    svg(shift, "text", { class: "pft-inverse", x: BRANCH, y: boxTop + 35, "text-anchor": "middle" }, formula);
-    svg(shift, "text", { x: MAIN + 8, y: 20 }, "x");
+    svg(shift, "text", { x: BRANCH, y: boxTop + 18, "text-anchor": "middle" }, "Δh");
+    svg(shift, "text", { x: BRANCH, y: boxTop + 35, "text-anchor": "middle" }, formula);
+    svg(shift, "text", { x: MAIN + 8, y: 440 }, "x");
     reachable(marks, (key) => (told.textContent = marks.find((m) => m.dataset.key === key).getAttribute("aria-label")),
       (key) => assign(model, "site", key));
   }

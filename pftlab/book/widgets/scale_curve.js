@@ -1,10 +1,9 @@
 // Methods over the size of the base; two of them are compared.
 
-const score = (value) => (100 * value).toFixed(1);
 const DASHES = ["", "7 4", "2 4", "7 3 2 3"];
 
 function render({ model, el }) {
-  const series = model.get("series"), points = model.get("points"), tasks = model.get("tasks");
+  const series = model.get("series"), points = model.get("points"), tasks = model.get("tasks"), scores = model.get("scores");
   const names = Object.fromEntries(series.map(([key, name]) => [key, name]));
   const families = Object.fromEntries(series.map(([key, , family]) => [key, family]));
   const markers = Object.fromEntries(series.map(([key, , , marker]) => [key, marker]));
@@ -41,9 +40,11 @@ function render({ model, el }) {
   const there = (name = model.get("task")) => series.map(([key]) => key).filter((key) => points.some((p) => p.task === name && p.series === key));
   const half = (point) => point.interval ?? 0;
   const metric = () => Object.fromEntries(tasks)[model.get("task")];
+  const kind = () => scores[metric()];
+  const reach = (point) => within(kind(), point.mean - half(point), point.mean + half(point));
   const key = (point) => `${point.series} ${point.base}`;
-  const tell = (point) => `${names[point.series]} on ${point.base} (${short(point.size)} parameters): ${metric()} ${score(point.mean)} % `
-    + (point.seeds > 1 ? `± ${score(half(point))}, ${point.seeds} seeds` : "(one seed)")
+  const tell = (point) => `${names[point.series]} on ${point.base} (${short(point.size)} parameters): ${metric()} ${written(kind(), point.mean)} `
+    + (point.seeds > 1 ? `± ${scored(kind(), half(point))}, ${point.seeds} seeds` : "(one seed)")
     + `; trains ${percent(point.share)}, peak learning rate ${Number(point.lr.toPrecision(3))}.`;
 
   /** Another task: its own lines are shown, and the comparison stays if it has both. */
@@ -66,15 +67,12 @@ function render({ model, el }) {
     const all = here(), sizes = [...new Set(all.map((point) => point.size))].sort((a, b) => a - b);
     const at = { left: 46, right: width - 16, top: 12, bottom: 272 };
     const across = logarithmic([sizes[0] / 1.5, sizes.at(-1) * 1.5], [at.left, at.right]);
-    const values = all.flatMap((point) => [point.mean - half(point), point.mean + half(point)]);
-    const lowest = Math.min(...values), highest = Math.max(...values), room = (highest - lowest) * 0.06 || 0.01;
-    const up = linear([lowest - room, highest + room], [at.bottom, at.top]);
+    const [up, upwards] = scoreAxis(kind(), all.flatMap(reach), at);
     const kept = []; // sizes whose words do not touch
     for (const size of sizes) if (!kept.length || across(size) - across(kept.at(-1)) > 52) kept.push(size);
     axes(picture, at,
       { scale: across, label: "parameters of the base", ticks: kept.map((size) => [size, short(size)]) },
-      { scale: up, label: `${metric()}, %`,
-        ticks: ticks(lowest - room, highest + room, 6).map((value) => [value, String(Number((100 * value).toPrecision(4)))]) });
+      upwards);
     const marks = [];
     for (const line of series.map(([k]) => k).filter((k) => model.get("shown").includes(k))) {
       const on = curve(line), colour = `var(--pft-${families[line]})`, compared = [model.get("method"), model.get("reference")].includes(line);
@@ -85,7 +83,7 @@ function render({ model, el }) {
         const g = svg(picture, "g", { "data-key": key(point), role: "img", "aria-label": tell(point) });
         svg(g, "circle", { class: "pft-halo", cx: x, cy: y, r: 12 });
         if (half(point)) {
-          const [a, b] = [up(point.mean - half(point)), up(point.mean + half(point))];
+          const [a, b] = reach(point).map(up);
           svg(g, "path", { d: `M${x},${a}V${b}M${x - 4},${a}h8M${x - 4},${b}h8`, stroke: colour, "stroke-width": 1.5, fill: "none" });
         }
         svg(g, "path", { d: outline(markers[line], x, y), fill: colour });
@@ -101,10 +99,10 @@ function render({ model, el }) {
     const which = `${names[model.get("method")]} against ${names[model.get("reference")]}`;
     if (!both.length) return `${which}: no base has both.`;
     const gap = ([a, b]) => {
-      const far = 100 * Math.abs(a.mean - b.mean), side = a.mean <= b.mean ? "behind" : "ahead";
-      const known = a.seeds > 1 && b.seeds > 1, apart = Math.abs(a.mean - b.mean) > half(a) + half(b);
-      return `${far.toFixed(1)} points ${side} on ${a.base} (${short(a.size)})`
-        + (known ? `, intervals ${apart ? "apart" : "overlap"}` : "");
+      const side = worth(kind(), a.mean) > worth(kind(), b.mean) ? "ahead" : "behind";
+      const known = a.seeds > 1 && b.seeds > 1, clear = Math.abs(a.mean - b.mean) > half(a) + half(b);
+      return `${apart(kind(), a.mean - b.mean)} ${side} on ${a.base} (${short(a.size)})`
+        + (known ? `, intervals ${clear ? "apart" : "overlap"}` : "");
     };
     return `${which}: ${both.map(gap).join("; ")}.` + (sizes < 2 ? " One size makes no curve: results on other bases are missing." : "");
   }
@@ -120,10 +118,10 @@ function render({ model, el }) {
       each.show(model.get("shown").includes(k));
     }
     note.textContent = say();
-    fill(["Method", "Base", "Parameters", `${metric()}, %`, "± 95 %", "Seeds", "Learning rate", "Trains"],
-      model.get("shown").flatMap(curve).map((p) => [names[p.series], p.base, short(p.size), score(p.mean),
-        p.seeds > 1 ? score(half(p)) : "–", p.seeds, Number(p.lr.toPrecision(3)), percent(p.share)]));
-    Object.assign(box.dataset, { gaps: pairs().map(([a, b]) => `${a.base} ${b.mean - a.mean}`).join("|"), marks: model.get("shown").flatMap(curve).length });
+    fill(["Method", "Base", "Parameters", kind().axis, "± 95 %", "Seeds", "Learning rate", "Trains"],
+      model.get("shown").flatMap(curve).map((p) => [names[p.series], p.base, short(p.size), scored(kind(), p.mean),
+        p.seeds > 1 ? scored(kind(), half(p)) : "–", p.seeds, Number(p.lr.toPrecision(3)), percent(p.share)]));
+    Object.assign(box.dataset, { gaps: pairs().map(([a, b]) => `${a.base} ${worth(kind(), b.mean) - worth(kind(), a.mean)}`).join("|"), marks: model.get("shown").flatMap(curve).length });
     plane.redraw();
   }
   return follow(model, ["task", "shown", "method", "reference"], draw, plane);

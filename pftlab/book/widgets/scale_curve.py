@@ -8,13 +8,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import traitlets
 
 from ...core.errors import BadValue
 from ...experiments.results import Result, load_results
 from ...experiments.summary import Summary, summarise
 from ...registry import METHODS
+from ...scores import score_of
 from ..plots import FAMILIES, GREY, canvas, label, short, style
+from .data import scores
 from .figure import InteractiveFigure
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class ScaleCurve(InteractiveFigure, script="scale_curve.js"):
     series: traitlets.List[Any] = traitlets.List().tag(sync=True)
     points: traitlets.List[Any] = traitlets.List().tag(sync=True)
     tasks: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    scores = traitlets.Dict().tag(sync=True)
     task = traitlets.Unicode().tag(sync=True)
     shown = traitlets.List(traitlets.Unicode()).tag(sync=True)
     method = traitlets.Unicode().tag(sync=True)
@@ -67,7 +71,8 @@ class ScaleCurve(InteractiveFigure, script="scale_curve.js"):
         best: dict[tuple[str, str, str], Summary] = {}
         for row in rows:
             key = (_series(row), row.task, row.base)
-            if key not in best or row.validation > best[key].validation:
+            worth = score_of(row.metric).worth
+            if key not in best or worth(row.validation) > worth(best[key].validation):
                 best[key] = row
         names = {_series(row): row for row in best.values()}
         numbers = {key: f"{row.method} {i}" for i, (key, row) in enumerate(names.items())}
@@ -98,6 +103,7 @@ class ScaleCurve(InteractiveFigure, script="scale_curve.js"):
             ],
             points=points,
             tasks=[[task, metric] for task, metric in _tasks(rows).items()],
+            scores=scores(_tasks(rows).values()),
             task=task,
             **(begin | chosen),
         )
@@ -109,8 +115,9 @@ class ScaleCurve(InteractiveFigure, script="scale_curve.js"):
     def gaps(self) -> dict[str, float]:
         """Base → how far `method` is behind `reference` there, smallest base first."""
         other = {point["base"]: point["mean"] for point in self.curve(self.reference)}
+        worth = score_of(dict(self.tasks)[self.task]).worth
         return {
-            point["base"]: other[point["base"]] - point["mean"]
+            point["base"]: worth(other[point["base"]]) - worth(point["mean"])
             for point in self.curve(self.method)
             if point["base"] in other
         }
@@ -127,6 +134,7 @@ class ScaleCurve(InteractiveFigure, script="scale_curve.js"):
     def figure(self) -> "Figure":
         from matplotlib.ticker import FuncFormatter, NullLocator
 
+        score = score_of(dict(self.tasks)[self.task])
         with style():
             figure, axes = canvas(7.2, 4.0)
             axes.grid(True)
@@ -138,11 +146,12 @@ class ScaleCurve(InteractiveFigure, script="scale_curve.js"):
                     continue
                 dashes = ("-", "--", ":", "-.")[used.setdefault(family, 0) % 4]
                 used[family] += 1
-                bars = [100 * (point["interval"] or 0) for point in points]
+                means = np.array([point["mean"] for point in points])
+                ends = np.array([score.reach(p["mean"], p["interval"]) for p in points])
                 axes.errorbar(
-                    [point["size"] for point in points], [100 * point["mean"] for point in points],
-                    yerr=bars, fmt=marker + dashes, color=FAMILIES[family][1],
-                    capsize=3, label=name,
+                    [point["size"] for point in points], score.times * means,
+                    yerr=score.times * np.abs(ends.T - means), fmt=marker + dashes,
+                    color=FAMILIES[family][1], capsize=3, label=name,
                 )  # fmt: skip
             sizes = sorted({point["size"] for point in self.points if point["task"] == self.task})
             axes.set_xlim(sizes[0] / 1.6, sizes[-1] * 1.6)
@@ -150,8 +159,10 @@ class ScaleCurve(InteractiveFigure, script="scale_curve.js"):
             axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(float(f"{x:.3g}"))))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xlabel("parameters of the base")
-            axes.set_ylabel(f"{dict(self.tasks)[self.task]} on the test split, %")
-            axes.set_title(self.task)
+            low, high = axes.get_ylim()
+            axes.set_ylim(max(low, score.times * score.low), min(high, score.times * score.high))
+            axes.set_ylabel(score.axis)
+            axes.set_title(f"{self.task}, test split")
             if used:
                 axes.legend(frameon=False, labelcolor=GREY)
         return figure

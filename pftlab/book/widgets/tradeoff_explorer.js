@@ -6,7 +6,6 @@ const COSTS = {
   memory: { name: "memory", label: "memory of a training step", say: bytes },
 };
 const STEPS = 100; // of the budget; the last one is no limit
-const score = (value) => (100 * value).toFixed(1);
 
 function render({ model, el }) {
   const box = frame(el, "pft-tradeoff", "Cost against score"), waiting = spoken(box);
@@ -19,7 +18,7 @@ function render({ model, el }) {
   return () => stop();
 }
 
-function show(model, box, { pairs, families: all }) {
+function show(model, box, { pairs, families: all, scores }) {
   const styles = Object.fromEntries(all), pieces = {}; // number of the pair → its data
   const pair = () => pairs.findIndex(([b, t]) => b === model.get("base") && t === model.get("task"));
   const piece = () => pieces[pair()] ?? { points: [], commands: [], devices: [] };
@@ -74,13 +73,16 @@ function show(model, box, { pairs, families: all }) {
   const price = (point) => point[model.get("cost")];
   const mean = (point) => point.scores[model.get("metric")][0];
   const half = (point) => point.scores[model.get("metric")][1] ?? 0;
+  const kind = () => scores[model.get("metric")];
+  const merit = (point) => worth(kind(), mean(point));
+  const reach = (point) => within(kind(), mean(point) - half(point), mean(point) + half(point));
   const limit = () => model.get("budget") ?? Infinity;
   const affordable = () => visible().filter((point) => price(point) <= limit());
-  const cheapest = (list) => [...list].sort((a, b) => price(a) - price(b) || mean(b) - mean(a));
-  const best = () => cheapest(affordable()).reduce((top, p) => (top && mean(top) >= mean(p) ? top : p), null);
+  const cheapest = (list) => [...list].sort((a, b) => price(a) - price(b) || merit(b) - merit(a));
+  const best = () => cheapest(affordable()).reduce((top, p) => (top && merit(top) >= merit(p) ? top : p), null);
   function front() {
     const found = [];
-    for (const point of cheapest(visible())) if (!found.length || mean(point) > mean(found.at(-1))) found.push(point);
+    for (const point of cheapest(visible())) if (!found.length || merit(point) > merit(found.at(-1))) found.push(point);
     return found;
   }
   function ends() {
@@ -97,8 +99,8 @@ function show(model, box, { pairs, families: all }) {
     return Math.round((STEPS * Math.log(Math.max(now, low) / low)) / Math.log(high / low));
   }
   const sayBudget = () => (model.get("budget") === null ? "no limit" : COSTS[model.get("cost")].say(model.get("budget")));
-  const tell = (point) => `${point.name}: ${model.get("metric")} ${score(mean(point))} % `
-    + (point.runs.length > 1 ? `± ${score(half(point))}, ${point.runs.length} seeds` : "(one seed)")
+  const tell = (point) => `${point.name}: ${model.get("metric")} ${written(kind(), mean(point))} `
+    + (point.runs.length > 1 ? `± ${scored(kind(), half(point))}, ${point.runs.length} seeds` : "(one seed)")
     + `; ${grouped(point.trainable)} trainable (${percent(point.share)}), ${short(point.seconds)} s, ${bytes(point.memory)}.`;
 
   function paint(picture, width) {
@@ -110,16 +112,14 @@ function show(model, box, { pairs, families: all }) {
     const margin = (high / low) ** 0.06 * 1.2;
     const across = logarithmic([(free ? zero : low) / margin, high * margin], [at.left, at.right]);
     const x = (point) => across(price(point) || zero);
-    const values = here().filter((p) => model.get("metric") in p.scores).flatMap((p) => [mean(p) - half(p), mean(p) + half(p)]);
-    const lowest = Math.min(...values), highest = Math.max(...values), room = (highest - lowest) * 0.06 || 0.01;
-    const up = linear([lowest - room, highest + room], [at.bottom, at.top]);
+    const values = here().filter((p) => model.get("metric") in p.scores).flatMap(reach);
+    const [up, upwards] = scoreAxis(kind(), values, at);
     let marks = powers(low / margin, high * margin, width < 420 ? 4 : 7);
     if (marks.length < 2) marks = ticks(low, high, 3).filter((value) => value > 0);
     axes(picture, at,
       { scale: (value) => across(value || zero), label: COSTS[model.get("cost")].label,
         ticks: [...(free ? [[0, "0"]] : []), ...marks.map((value) => [value, say(value)])] },
-      { scale: up, label: `${model.get("metric")}, %`,
-        ticks: ticks(lowest - room, highest + room, 6).map((value) => [value, String(Number((100 * value).toPrecision(4)))]) });
+      upwards);
     if (Number.isFinite(limit())) {
       const line = Math.max(at.left, Math.min(at.right, across(Math.max(limit(), zero))));
       svg(picture, "path", { class: "pft-edge", "stroke-dasharray": "5 4", d: `M${line},${at.top}V${at.bottom}` });
@@ -139,7 +139,7 @@ function show(model, box, { pairs, families: all }) {
       });
       svg(g, "circle", { class: "pft-halo", cx: px, cy: py, r: 12 });
       if (half(point)) {
-        const [a, b] = [up(mean(point) - half(point)), up(mean(point) + half(point))];
+        const [a, b] = reach(point).map(up);
         svg(g, "path", { d: `M${px},${a}V${b}M${px - 4},${a}h8M${px - 4},${b}h8`, stroke: colour, "stroke-width": 1.5, fill: "none" });
       }
       svg(g, "path", { d: outline(styles[point.family].marker, px, py, point === top ? 8 : 6), fill: colour });
@@ -180,9 +180,10 @@ function show(model, box, { pairs, families: all }) {
     const rows = table(behind, "Runs");
     behind.querySelector("details").open = true;
     const runs = point.runs.map((text) => JSON.parse(text)); // [seed, scores, seconds, commit, date, device, command]
-    rows(["Seed", ...Object.keys(point.scores).sort().map((name) => `${name}, %`), "Seconds", "Date", "Commit", "Device"],
-      runs.map(([seed, scores, seconds, commit, date, device]) => [seed,
-        ...scores.map((value) => (value === null ? "–" : score(value))), seconds.toFixed(1),
+    const names = Object.keys(point.scores).sort();
+    rows(["Seed", ...names.map((name) => scores[name].axis), "Seconds", "Date", "Commit", "Device"],
+      runs.map(([seed, values, seconds, commit, date, device]) => [seed,
+        ...values.map((value, i) => (value === null ? "–" : scored(scores[names[i]], value))), seconds.toFixed(1),
         date.slice(0, 10), commit.slice(0, 12), piece().devices[device]]));
     for (const number of new Set(runs.map((run) => run.at(-1)))) {
       html(html(behind, "p", {}, "Command: "), "code", {}, piece().commands[number]);
@@ -206,15 +207,15 @@ function show(model, box, { pairs, families: all }) {
     cost.show(model.get("cost"));
     budget.show(position());
     for (const [family, each] of Object.entries(boxes)) each.show(model.get("families").includes(family));
-    const shown = visible(), within = affordable(), top = best();
+    const shown = visible(), afforded = affordable(), top = best();
     note.textContent = top
-      ? `Best of ${within.length} within the budget (${sayBudget()}): ${tell(top)}`
+      ? `Best of ${afforded.length} within the budget (${sayBudget()}): ${tell(top)}`
       : `Nothing of what is shown is within the budget (${sayBudget()}).`;
-    fill(["Method", "Trainable", "Share", "Seconds", "Memory", `${model.get("metric")}, %`, "± 95 %", "Seeds"],
+    fill(["Method", "Trainable", "Share", "Seconds", "Memory", kind().axis, "± 95 %", "Seeds"],
       cheapest(shown).map((p) => [p.name, grouped(p.trainable), percent(p.share), short(p.seconds), bytes(p.memory),
-        score(mean(p)), p.runs.length > 1 ? score(half(p)) : "–", p.runs.length]));
+        scored(kind(), mean(p)), p.runs.length > 1 ? scored(kind(), half(p)) : "–", p.runs.length]));
     const keys = (list) => list.map((point) => point.key).join(" ");
-    Object.assign(box.dataset, { budget: model.get("budget") ?? "", visible: keys(cheapest(shown)), affordable: keys(cheapest(within)), front: keys(front()), best: top?.key ?? "" });
+    Object.assign(box.dataset, { budget: model.get("budget") ?? "", visible: keys(cheapest(shown)), affordable: keys(cheapest(afforded)), front: keys(front()), best: top?.key ?? "" });
     open();
     plane.redraw();
   }

@@ -10,6 +10,7 @@ from ...core.errors import BadValue
 from ...experiments.results import Result, load_results
 from ...experiments.summary import summarise
 from ...registry import METHODS
+from ...scores import score_of
 from ..plots import tradeoff
 from .data import RUN, tradeoff_data
 from .figure import InteractiveFigure
@@ -91,17 +92,20 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
         return [point for point in self.visible() if point[self.cost] <= limit]
 
     def best(self) -> Point | None:
-        """The highest score within the budget; of equal ones the cheapest."""
+        """The best score within the budget; of equal ones the cheapest."""
         order = sorted(self.affordable(), key=lambda point: point[self.cost])
-        return max(order, key=lambda point: point["scores"][self.metric][0], default=None)
+        return max(order, key=self._worth, default=None)
+
+    def _worth(self, point: Point) -> float:
+        """Higher for a better score, whichever way the chosen one goes."""
+        return score_of(self.metric).worth(point["scores"][self.metric][0])
 
     def front(self) -> list[Point]:
         """The points that no other one beats in both, cheapest first: the Pareto front."""
         found: list[Point] = []
-        score = {point["key"]: point["scores"][self.metric][0] for point in self.visible()}
-        order = sorted(self.visible(), key=lambda p: (p[self.cost], -score[p["key"]]))
+        order = sorted(self.visible(), key=lambda p: (p[self.cost], -self._worth(p)))
         for point in order:
-            if not found or score[point["key"]] > score[found[-1]["key"]]:
+            if not found or self._worth(point) > self._worth(found[-1]):
                 found.append(point)
         return found
 

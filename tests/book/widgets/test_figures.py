@@ -4,10 +4,12 @@ import base64
 import itertools
 import json
 import random
+import re
 import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import made_up
@@ -48,9 +50,11 @@ from pftlab.experiments import costs, summarise
 from pftlab.experiments.memory import step_memory
 from pftlab.experiments.results import load_costs
 from pftlab.experiments.sizes import blank
+from pftlab.facts import FAMILIES
 from pftlab.low_rank.adalora import SVDUpdate
 from pftlab.registry import METHODS
 
+ROOT = Path(__file__).resolve().parents[3]
 FEW = ("bert-base", "llama-3.1-8b")
 
 
@@ -302,6 +306,49 @@ def test_best_and_front_are_those_of_a_search_over_all() -> None:
             if not any(q[0] <= p[0] and q[1] >= p[1] and q is not p for q in points)
         }
         assert {p["key"] for p in explorer.front()} == front
+
+
+def test_of_losses_the_lowest_is_the_best() -> None:
+    explorer = TradeoffExplorer(made_up.grid(), base="tiny", task="pairs", metric="loss")
+    score = {p["name"]: p["scores"]["loss"][0] for p in explorer.visible()}
+    best = explorer.best()
+    assert best is not None and score[best["name"]] == min(score.values())
+    front = [score[p["name"]] for p in explorer.front()]
+    assert len(front) > 2 and front == sorted(front, reverse=True)
+    told = explorer.fetched("tradeoff")["scores"]
+    assert told["loss"] == {"axis": "loss", "higher": False, "low": 0.0, "high": None,
+                            "times": 1.0, "unit": "", "decimals": 3}  # fmt: skip
+    assert (told["accuracy"]["high"], told["accuracy"]["unit"]) == (1.0, "%")
+
+
+def test_of_perplexities_the_lowest_is_ahead() -> None:
+    lower = [
+        replace(run, task=run.task | {"metric": "perplexity"},
+                validation={"perplexity": 30 - 20 * run.score},
+                test={"perplexity": 30 - 20 * run.score})
+        for run in made_up.grid()
+    ]  # fmt: skip
+    plain, curve = ScaleCurve(made_up.grid(), task="pairs"), ScaleCurve(lower, task="pairs")
+    assert curve.gaps() == {base: pytest.approx(20 * gap) for base, gap in plain.gaps().items()}
+    assert min(curve.gaps().values()) > 0, "prompt tuning is behind"
+    worse = [
+        replace(r, key=r.key + "x", validation={"perplexity": 99.0}, test={"perplexity": 1.0},
+                training=r.training | {"lr": 1.0})
+        for r in lower if r.method == "lora"
+    ]  # fmt: skip
+    assert ScaleCurve(lower + worse, task="pairs").table() == curve.table()
+    axes = curve.figure().axes[0]
+    assert axes.get_ylabel() == "perplexity" and axes.get_ylim()[0] >= 1
+
+
+def test_colours_are_those_of_the_families_in_every_figure() -> None:
+    site = (ROOT / "book" / "_static" / "pft.css").read_text(encoding="utf-8")
+    for name, family in FAMILIES.items():
+        assert f"--pft-{name}: {family.colour};" in ScaleCurve._css
+        assert f"--pft-{name}: {family.colour};" in site
+    for name in ("frozen", "frozen-edge", "trained", "trained-edge"):
+        found = [re.findall(rf"--pft-{name}: (#\w+);", text) for text in (ScaleCurve._css, site)]
+        assert found[0] == found[1] and len(found[0]) == 2, name  # light and dark
 
 
 def test_scores_are_those_of_the_summary() -> None:
