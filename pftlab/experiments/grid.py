@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import cycle
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -124,8 +125,8 @@ class Grid:
 
         Args:
             out: a .jsonl file; made if need be.
-            workers: processes; on one GPU several small runs share it well. With more than one,
-                the measured times are those of a shared device.
+            workers: processes, dealt out to the GPUs that are visible; several small runs share
+                one well. Where they do, the measured times are those of a shared device.
             progress: show a progress bar over the runs.
 
         Raises:
@@ -143,7 +144,8 @@ class Grid:
         done: dict[str, Result] = {}
         if out.exists():
             done = {r.key: r for s in (True, False) for r in load_results(out, searches=s)}
-        origin = {"commit": commit(), "workers": workers}
+        sharing = -(-workers // max(1, len(visible_gpus())))
+        origin = {"commit": commit(), "sharing": sharing}
 
         def finish(jobs: Sequence[Job]) -> list[Result]:
             keys = [self.key(job, sha256, task.fingerprint) for job in jobs]
@@ -192,13 +194,13 @@ class Grid:
             "lr": lr,
         }
 
-    def one(self, job: Job, commit: str = "", workers: int = 1) -> Result:
+    def one(self, job: Job, commit: str = "", sharing: int = 1) -> Result:
         """Do one run.
 
         Args:
             job: which.
             commit: of the source, for the record.
-            workers: how many runs share the device, for the record.
+            sharing: how many runs share the device, for the record.
 
         Raises:
             KeyboardInterrupt: it was stopped before its last step.
@@ -243,7 +245,7 @@ class Grid:
             seconds=run.seconds,
             examples_per_second=run.examples_per_second,
             peak_memory_bytes=run.peak_memory_bytes,
-            device=device_name() + (f", {workers} runs at a time" if workers > 1 else ""),
+            device=device_name() + (f", {sharing} runs at a time" if sharing > 1 else ""),
             memory=training_memory(
                 model, task, batch_size=self.batch_size, max_length=self.max_length
             ),
@@ -304,12 +306,12 @@ class Grid:
             return
         workers = min(workers, len(jobs))
         others = set(active_children())
-        pool = ProcessPoolExecutor(
-            workers,
-            get_context("spawn"),
-            _prepare_worker,
-            (max(1, (os.cpu_count() or 1) // workers),),
-        )
+        context = get_context("spawn")
+        gpus: Any = context.SimpleQueue()  # one for each worker, in turn
+        for _, gpu in zip(range(workers), cycle(visible_gpus() or [""]), strict=False):
+            gpus.put(gpu)
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        pool = ProcessPoolExecutor(workers, context, _prepare_worker, (threads, gpus))
         try:
             futures = [pool.submit(self.one, job, **origin) for job in jobs]
             for future in as_completed(futures):
@@ -326,8 +328,20 @@ class Grid:
                 child.terminate()
 
 
-def _prepare_worker(threads: int) -> None:
-    """Share the processor, leave Ctrl-C to the parent, and do not outlive it if it is killed."""
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+    return gpus[: torch.cuda.device_count()]
+
+
+def _prepare_worker(threads: int, gpus: Any) -> None:
+    """Share the processor and the GPUs, leave Ctrl-C to the parent, and do not outlive it.
+
+    The GPU is chosen before CUDA begins in this process, which then sees no other.
+    """
+    if gpu := gpus.get():
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     torch.set_num_threads(threads)

@@ -2,11 +2,13 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import pftlab as pft
 from pftlab.experiments import Grid, Result, families, load_results, summarise, training_memory
 from pftlab.experiments import grid as grid_module
 from pftlab.experiments.arithmetic import forward_flops, step_flops
-from pftlab.experiments.grid import Job
+from pftlab.experiments.grid import Job, _prepare_worker, visible_gpus
 from pftlab.experiments.results import append
 from pftlab.experiments.sizes import SIZES, blank
 from pftlab.experiments.summary import interval, quantile
@@ -225,6 +227,19 @@ def test_a_method_that_does_not_fit_is_known_before_anything_runs(
 def test_impossible_grids(grid: Grid, change: dict[str, Any], message: str) -> None:
     with pytest.raises(pft.BadValue, match=message):
         replace(grid, **change)
+
+
+def test_workers_are_dealt_out_to_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-8932f937")
+    assert visible_gpus() == ["5", "GPU-8932f937"]
+    context = get_context("spawn")
+    gpus = context.SimpleQueue()
+    gpus.put("7")
+    with ProcessPoolExecutor(1, context, _prepare_worker, (1, gpus)) as pool:
+        assert pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result(timeout=100) == "7"
 
 
 def test_workers_do_the_same_and_a_killed_grid_goes_on(grid: Grid, tmp_path: Path) -> None:
