@@ -183,6 +183,7 @@ def train(given: argparse.Namespace) -> None:
         max_length=given.max_length,
         lr=given.lr,
         precision=given.precision,
+        capture=given.capture,
         folder=given.out,
         progress=not given.quiet,
     )
@@ -227,6 +228,7 @@ def compare(given: argparse.Namespace) -> None:
         factors=_factors(given.lr_factors),
         pretrained=not given.random_weights,
         lr=given.lr,
+        capture=given.capture,
         command=shlex.join(["pftlab", *given.words]),
     )
     results = grid.run(given.out, workers=given.workers, progress=not given.quiet)

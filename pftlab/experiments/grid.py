@@ -30,6 +30,7 @@ from ..core.method import Method
 from ..scores import score_of
 from ..tasks import Task, load_task
 from ..training import fine_tune
+from ..training.step import changes_steps
 from .memory import training_memory
 from .results import Result, append, key_of, load_results
 
@@ -87,10 +88,13 @@ class Grid:
         pretrained: False: the same architecture from random weights, the control of every claim
             about pretraining.
         lr: one peak learning rate for all methods, in place of their own.
+        capture: record steps on the GPU where the method allows it; see `train`. Not part of what
+            identifies a run, for it changes results by rounding alone.
         command: how the grid was called; written into the results.
 
     Raises:
         BadValue: no methods, no seeds or no factors, or both a learning rate and a search.
+        Unavailable: steps are to be recorded, and there is no GPU.
     """
 
     base: str
@@ -107,6 +111,7 @@ class Grid:
     factors: tuple[float, ...] = SEARCHED
     pretrained: bool = True
     lr: float | None = None
+    capture: bool = field(default=False, compare=False)
     command: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -116,6 +121,10 @@ class Grid:
             raise BadValue(
                 f"lr={self.lr:g} was given together with a search for learning rates. "
                 "Choose one of the two."
+            )
+        if self.capture and not torch.cuda.is_available():
+            raise Unavailable(
+                "capture=True records steps on a GPU, and there is none. Leave it out."
             )
         if not self.factors or min(self.factors) <= 0:
             raise BadValue(f"factors={self.factors}: a search tries at least one, above zero.")
@@ -217,6 +226,7 @@ class Grid:
             batch_size=self.batch_size,
             max_length=self.max_length,
             precision=self.precision,
+            capture=self.captures(job.method),
             lr=job.lr,
             evaluate_every=self.steps,
             progress=False,
@@ -245,7 +255,9 @@ class Grid:
             seconds=run.seconds,
             examples_per_second=run.examples_per_second,
             peak_memory_bytes=run.peak_memory_bytes,
-            device=device_name() + (f", {sharing} runs at a time" if sharing > 1 else ""),
+            device=device_name()
+            + (f", {sharing} runs at a time" if sharing > 1 else "")
+            + (", captured" if self.captures(job.method) else ""),
             memory=training_memory(
                 model, task, batch_size=self.batch_size, max_length=self.max_length
             ),
@@ -255,6 +267,10 @@ class Grid:
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             command=self.command,
         )
+
+    def captures(self, method: Method) -> bool:
+        """Whether the steps of a method are recorded."""
+        return self.capture and not changes_steps(type(method))
 
     def _try_methods(self, task: Task) -> str | None:
         """Attach every method once, so that one that cannot be is known before hours of work.

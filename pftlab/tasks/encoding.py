@@ -172,11 +172,15 @@ class Collator:
     Prompts, which are sequences without labels, are padded on the left, everything else on the
     right.
 
+    Args:
+        tokenizer: of the model.
+        multiple: of which the length is one: that of the longest, rounded up.
+
     Raises:
         BadValue: the tokenizer has no token to pad with.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase"):
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", multiple: int = 1):
         padding = tokenizer.pad_token_id
         if padding is None:
             padding = tokenizer.eos_token_id
@@ -186,6 +190,7 @@ class Collator:
                 "rows of unequal length cannot share a batch. Set tokenizer.pad_token."
             )
         self.fill = {"input_ids": padding, "labels": IGNORED}
+        self.multiple = multiple
 
     def __call__(self, examples: list[Example]) -> dict[str, "Tensor"]:
         """Make one batch."""
@@ -196,7 +201,7 @@ class Collator:
         for name, first in examples[0].items():
             values = [example[name] for example in examples]
             if isinstance(first, list):
-                length = max(map(len, values))
+                length = -(-max(map(len, values)) // self.multiple) * self.multiple
                 fill = self.fill.get(name, 0)
                 pads = [[fill] * (length - len(value)) for value in values]
                 values = [

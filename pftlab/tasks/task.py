@@ -183,9 +183,14 @@ class Task:
         column = {"tagging": "tags", "generation": "references"}.get(self.kind, "label")
         return self.rows(split, limit)[column][:]
 
-    def collate(self, tokenizer: "PreTrainedTokenizerBase") -> Collator:
-        """Make the function that pads a list of encoded rows into a dict of tensors (batch, …)."""
-        return Collator(tokenizer)
+    def collate(self, tokenizer: "PreTrainedTokenizerBase", multiple: int = 1) -> Collator:
+        """Make the function that pads a list of encoded rows into a dict of tensors (batch, …).
+
+        Args:
+            tokenizer: of the model.
+            multiple: of which the padded length is one, in tokens.
+        """
+        return Collator(tokenizer, multiple)
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Compute every metric of the task.

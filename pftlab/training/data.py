@@ -115,6 +115,7 @@ class TrainingData:
         seed: of the order.
         processes: among which each batch is divided.
         steps: numbers of the steps that are still to be done, the first being 1.
+        multiple: of which the length of a batch is one, in tokens; more padding, fewer shapes.
         like_lengths: make batches of texts of like length, which leaves less to pad: about half
             the time of a step where lengths differ much. An epoch still has every text once.
         progress: show a bar where encoding takes longer than a second.
@@ -136,6 +137,7 @@ class TrainingData:
         processes: Processes,
         *,
         steps: range,
+        multiple: int = 1,
         like_lengths: bool = False,
         progress: bool = False,
     ):
@@ -145,7 +147,7 @@ class TrainingData:
                 f"accumulate={accumulate}, so that all do the same work."
             )
         self.examples = Examples(model, task, tokenizer, "train", max_length, progress)
-        self.collate = task.collate(tokenizer)
+        self.collate = task.collate(tokenizer, multiple)
         self.batch_size, self.accumulate = batch_size, accumulate
         self.seed, self.processes = seed, processes
         self.order: Order = shuffled

@@ -1,8 +1,8 @@
 """The training loop, to be read from top to bottom."""
 
+from math import gcd
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,6 +22,7 @@ from .randomness import own_randomness, seed_step
 from .resume import Saved, names_of, resume_run, save_run
 from .run import Run
 from .state import RunFolder
+from .step import MULTIPLE, Captured, Plain, check_captured
 
 SAVE_SECONDS = 60.0  # between saved states, when evaluations are further apart
 
@@ -37,6 +38,7 @@ def train(
     warmup: float = 0.06,
     max_length: int = 128,
     precision: str = "fp32",
+    capture: bool = False,
     accumulate: int = 1,
     clip: float = 1.0,
     evaluate_every: int | None = None,
@@ -64,6 +66,8 @@ def train(
         warmup: share of the steps over which the rate rises from 0; it then falls to 0.
         max_length: in tokens; longer inputs are cut.
         precision: "fp32" or "bf16" (autocast; evaluation stays in the model's own type).
+        capture: record the step on the GPU once and replay it, which a small model needs to keep
+            a GPU busy; the result is the same but for rounding. See `training.step`.
         accumulate: parts that a batch is computed in, to save memory.
         clip: largest norm of the gradient; 0 leaves it alone.
         evaluate_every: steps between evaluations; None: a quarter of the steps.
@@ -78,10 +82,13 @@ def train(
         BadValue: nothing is attached or trainable, an argument cannot be, or the task does not
             fit the model's head.
         BadCheckpoint: `folder` holds another run, or a damaged state.
-        Unavailable: `folder` cannot be written. A disk that is full later ends no training: the
-            state saved last stays, and that a newer one is missing is said in a warning.
-        Refused: another training is using `folder`.
+        Unavailable: there is no GPU to record on, or `folder` cannot be written. A disk that is
+            full later ends no training: the state saved last stays, and that a newer one is
+            missing is said in a warning.
+        Refused: another training is using `folder`, or the step cannot be recorded.
     """
+    if capture:
+        check_captured(model)
     arguments = complete_arguments(
         model, task, steps=steps, batch_size=batch_size, lr=lr, weight_decay=weight_decay,
         warmup=warmup, max_length=max_length, precision=precision, accumulate=accumulate,
@@ -100,7 +107,9 @@ def train(
         tokenizer = tokenizer or load_tokenizer(model)
         data = TrainingData(
             model, task, tokenizer, max_length, batch_size, accumulate, seed, processes,
-            steps=range(run.steps + 1, steps + 1), progress=progress and processes.first,
+            steps=range(run.steps + 1, steps + 1),
+            multiple=gcd(MULTIPLE, max_length) if capture else 1,
+            progress=progress and processes.first,
         )  # fmt: skip
         validate = Evaluator(
             model, task, tokenizer=tokenizer, max_length=max_length,
@@ -120,6 +129,8 @@ def train(
             optimiser = Optimiser(methods.parameter_groups(lr), weight_decay)
             if saved.begun:
                 optimiser.load(saved.optimiser, names_of(model))
+            plain = Plain(model, methods, bfloat16=precision == "bf16")
+            backward = Captured(plain) if capture else plain
             model.train()
             for step in range(run.steps + 1, steps + 1):
                 with journal.step():
@@ -129,11 +140,7 @@ def train(
                     methods.before_step(step)
                     seed_step(device, seed, step, 1 + processes.index)
                     for batch, share in data.parts(step):  # the shares of a step add up to 1
-                        with torch.autocast(device.type, torch.bfloat16, precision == "bf16"):
-                            loss = model(**batch).loss
-                            journal.saw(share * loss)
-                            loss = methods.with_extra_loss(loss)
-                        (share * loss).backward()
+                        backward(batch, share, journal.saw)
                     processes.add_up(optimiser.gradients)
                     methods.after_backward(step)
                     optimiser.step(clip)
