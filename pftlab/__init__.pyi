@@ -25,6 +25,7 @@ from .tasks import Task as Task
 from .tasks import load_task as load_task
 from .training import LifecycleTrainer as LifecycleTrainer
 from .training import Run as Run
+from .training import answers as answers
 from .training import evaluate as evaluate
 from .training import fine_tune as fine_tune
 from .training import train as train

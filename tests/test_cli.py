@@ -324,3 +324,48 @@ def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m pftlab.cli methods --json | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stderr == "" and done.stdout.startswith("[")
+
+
+def test_answers_before_and_after_training(capsys: Any, tmp_path: Path) -> None:
+    rows = [{"source": f"the {word}", "target": f"a {word} ."} for word in ("dog", "cat", "hat")]
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "validation", "test"):
+        (data / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    here = ("--base", "tiny-decoder", "--task", str(data), "--max-length", "48", "--quiet")
+    options = ("--steps", "12", "--lr", "0.02", "--method", "lora:at=attention.query+ffn.up")
+    out = tmp_path / "out"
+    code, trained, error = run(capsys, "train", *here, *options, "--out", str(out))
+    assert code == 0, error
+    answered = ("--max-new-tokens", "6", "--answers", "2")
+    code, told, error = run(capsys, "evaluate", *here, *answered, "--adapter", str(out), "--json")
+    assert code == 0, error
+    found = json.loads(told)
+    assert set(found["scores"]) == {"loss", "bleu", "tokens", "ended"}
+    assert f"test bleu {found['scores']['bleu']:.4f}" in trained
+    assert [row["source"] for row in found["answers"]] == ["the dog", "the cat"]
+    assert all(row["before"] != row["after"] for row in found["answers"])
+    model = pft.load(pft.load_base("tiny-decoder"), out)
+    shown = pft.answers(model, pft.load_task(data), n=2, max_length=48, max_new_tokens=6)
+    assert [row.after.text for row in shown] == [row["after"]["text"] for row in found["answers"]]
+    _, base, _ = run(capsys, "evaluate", *here, *answered)
+    assert f"before     {shown[0].before.text}" in base and "after" not in base
+    code, shot, error = run(capsys, "evaluate", *here, "--shots", "2", "--limit", "2")
+    assert code == 0 and "test loss" in shot and shot.splitlines()[0] != base.splitlines()[0]
+
+
+def test_evaluate_scores_what_was_trained(capsys: Any, tmp_path: Path) -> None:
+    base, data = save_tiny_base(tmp_path / "base"), save_own_task(tmp_path / "data")
+    here = ("--base", base, "--task", str(data), "--max-length", "32", "--quiet")
+    out = str(tmp_path / "out")
+    code, _, error = run(capsys, "train", *here, "--steps", "2", "--method", "bitfit", "--out", out)
+    assert code == 0, error
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    code, told, _ = run(capsys, "evaluate", *here, "--adapter", out)
+    assert code == 0 and f"test accuracy {record['test']['accuracy']:.4f}" in told
+    code, _, error = run(capsys, "evaluate", *here)
+    assert code == 2 and "Give --adapter" in error
+    code, _, error = run(capsys, "evaluate", *here, "--adapter", out, "--shots", "2")
+    assert code == 2 and "answered in text" in error
+    code, _, error = run(capsys, "evaluate", *here, "--adapter", out, "--answers", "2")
+    assert code == 2 and "nothing is written for it" in error

@@ -27,6 +27,8 @@ PFT Lab: parameter-efficient fine-tuning, from scratch.
                                                      train several methods alike, print a table
   pftlab train --base minilm --task reviews --method lora --rank 4 --out out/
                                                      train one and save it
+  pftlab evaluate --base minilm --task reviews --adapter out/
+                                                     score it again, or a base as it is
 
 `pftlab COMMAND --help` explains a command. Exit codes: 0, 2 for an error, 130 after Ctrl-C.
 """
@@ -68,6 +70,23 @@ With the same --out, a run that was stopped goes on.
 Examples:
   pftlab train --task reviews --method lora --rank 4 --out out/
   pftlab train --base minilm --task sst2 --method houlsby:bottleneck=16 --steps 500 --out out/
+"""
+EVALUATE = """\
+Score a base, or what `pftlab train` made of it, on one split of a task.
+
+  loss      the mean over all labels
+  <score>   the scores of the task
+  tokens    mean length of the texts that a language model wrote
+  ended     share of them that it ended by itself; the others were cut
+
+With --shots the base is shown solved examples from the training split: in-context learning, the
+baseline without any training. With --answers, answers stand below each other, before and after
+training where --adapter is given. Of generated texts the first 64 are scored, unless --limit says
+otherwise.
+
+Examples:
+  pftlab evaluate --base smollm2 --task gsm8k --max-length 512 --shots 4
+  pftlab evaluate --base smollm2 --task e2e_nlg --adapter out/ --answers 10
 """
 COMPARE = """\
 Train methods on one task under one protocol and print a table:
@@ -195,6 +214,24 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     _method_options(sub, method)
     _json_option(sub)
 
+    sub = command("evaluate", commands.evaluate, "score a model, show its answers", EVALUATE)
+    _data_options(sub)
+    sub.add_argument("--batch-size", type=int, default=64, metavar="N",
+                     help="texts at a time (default 64)")  # fmt: skip
+    sub.add_argument("--adapter", type=Path, metavar="FOLDER",
+                     help="what was trained; without it, the base is scored")  # fmt: skip
+    sub.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    sub.add_argument("--limit", type=int, metavar="N", help="score the first N rows only")
+    sub.add_argument("--shots", type=int, default=0, metavar="K",
+                     help="solved examples in front of each prompt (default 0)")  # fmt: skip
+    sub.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of these")
+    sub.add_argument("--max-new-tokens", type=int, metavar="N",
+                     help="that are written at most (default: the longest target)")  # fmt: skip
+    sub.add_argument("--answers", type=int, default=0, metavar="N",
+                     help="show the first N answers side by side")  # fmt: skip
+    sub.add_argument("--quiet", action="store_true", help="no progress bars")
+    _json_option(sub)
+
     sub = command("compare", commands.compare, "train methods alike, print a table", COMPARE)
     _training_options(sub)
     sub.add_argument("--methods", required=True, help="names with commas between them")
@@ -255,21 +292,25 @@ def _method_options(sub: argparse.ArgumentParser, method: "type[Method] | None")
         add_options(sub, method)
 
 
-def _training_options(sub: argparse.ArgumentParser) -> None:
+def _data_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--base", default="minilm",
                      help="base model: a name, a hub id or a folder (default minilm)")  # fmt: skip
     sub.add_argument("--task", default="reviews",
                      help="a name, or the path of your own data (default reviews)")  # fmt: skip
     sub.add_argument("--size", default="default", help="of a bundled task: tiny, small, default "
                      "or large")  # fmt: skip
+    sub.add_argument("--max-length", type=int, default=128, metavar="N",
+                     help="longer texts are cut to this many tokens (default 128)")  # fmt: skip
+
+
+def _training_options(sub: argparse.ArgumentParser) -> None:
+    _data_options(sub)
     sub.add_argument("--limit-train", type=int, metavar="N",
                      help="train on this many examples, balanced over the classes")  # fmt: skip
     sub.add_argument("--steps", type=int, default=300, metavar="N",
                      help="optimiser steps (default 300)")  # fmt: skip
     sub.add_argument("--batch-size", type=int, default=16, metavar="N",
                      help="examples in a step (default 16)")  # fmt: skip
-    sub.add_argument("--max-length", type=int, default=128, metavar="N",
-                     help="longer texts are cut to this many tokens (default 128)")  # fmt: skip
     sub.add_argument("--lr", type=float, metavar="X",
                      help="peak learning rate in place of the method's own")  # fmt: skip
     sub.add_argument("--precision", default="fp32", choices=("fp32", "bf16"),

@@ -202,6 +202,48 @@ def train(given: argparse.Namespace) -> None:
     print(f"Saved in {given.out}; pftlab.load(model, {str(given.out)!r}) attaches it again.")
 
 
+def evaluate(given: argparse.Namespace) -> None:
+    """Score a base, or what was trained on it, and show answers."""
+    import torch
+
+    from ..bases import load_base, load_tokenizer
+    from ..registry import load
+    from ..training import answers as answer
+    from ..training import evaluate as score
+
+    task = _task_of(given)
+    if task.num_labels is not None and given.adapter is None:
+        raise BadValue(
+            f"{task.name!r} is answered by a head, which nobody has trained yet: its score would "
+            "be chance. Give --adapter, the folder that pftlab train wrote."
+        )
+    model = load_base(given.base, num_labels=task.num_labels, task=task.model_task)
+    if given.adapter is not None:
+        load(model, given.adapter)
+    if torch.cuda.is_available():
+        model.to("cuda")  # type: ignore[arg-type]
+    options: dict[str, Any] = {
+        "tokenizer": load_tokenizer(model),
+        "max_length": given.max_length,
+        "batch_size": given.batch_size,
+        "shots": given.shots,
+        "max_new_tokens": given.max_new_tokens,
+        "seed": given.seed,
+        "progress": not given.quiet,
+    }
+    scores = score(model, task, given.split, limit=given.limit, **options)
+    shown = []
+    if given.answers:
+        shown = list(answer(model, task, given.split, n=given.answers, **options))
+    if given.json:
+        _print_json({"scores": scores, "answers": [asdict(row) for row in shown]})
+        return
+    for name, value in scores.items():
+        print(f"{given.split} {name} {value:.4f}")
+    for i, row in enumerate(shown, start=1):
+        print(f"\n{i}\n{row}")
+
+
 def compare(given: argparse.Namespace) -> None:
     """Train methods under one protocol and print a table."""
     chosen = [parse(word) for word in split_methods(given.methods)]
@@ -304,7 +346,8 @@ def _task_of(given: argparse.Namespace) -> "Task":
     from ..tasks import load_task
 
     task = load_task(given.task, size=given.size)
-    return task if given.limit_train is None else task.subset(given.limit_train, seed=0)
+    limit: int | None = getattr(given, "limit_train", None)  # evaluate trains on nothing
+    return task if limit is None else task.subset(limit, seed=0)
 
 
 def _factors(words: str) -> tuple[float, ...]:

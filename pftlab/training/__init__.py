@@ -9,9 +9,12 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
     from .loop import train
     from .run import Run
+    from .side_by_side import Answers, answers
     from .trainer import LifecycleTrainer
 
 _WHERE = {
+    "Answers": "side_by_side",
+    "answers": "side_by_side",
     "evaluate": "evaluation",
     "FineTuned": "fine_tuning",
     "fine_tune": "fine_tuning",
@@ -29,10 +32,12 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "Answers",
     "FineTuned",
     "Lifecycle",
     "LifecycleTrainer",
     "Run",
+    "answers",
     "evaluate",
     "fine_tune",
     "train",

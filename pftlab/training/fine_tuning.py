@@ -6,10 +6,10 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..bases import load_base, random_weights
+from ..bases import load_base, load_tokenizer, random_weights
 from ..core.method import Method
 from ..tasks import Task, load_task
-from .evaluation import evaluate
+from .evaluation import Evaluator
 from .loop import train
 from .run import Run
 
@@ -58,7 +58,8 @@ def fine_tune(
         **arguments: of `train`: steps, batch_size, lr, folder, …
 
     Raises:
-        What `load_base`, `load_task`, `attach`, `train` and `evaluate` raise.
+        What `load_base`, `load_task`, `attach`, `evaluate` and `train` raise; a test split that
+        does not fit is refused before training.
     """
     task = load_task(task) if isinstance(task, str) else task
     model = load_base(base, num_labels=task.num_labels, task=task.model_task, seed=seed)
@@ -67,7 +68,9 @@ def fine_tune(
     method.attach(model, seed=seed)
     if begin is not None:
         begin(model)
-    run = train(model, task, seed=seed, max_length=max_length, **arguments)
-    tests = test and not run.interrupted
-    scores = evaluate(model, task, "test", max_length=max_length) if tests else {}
-    return FineTuned(model, run, scores)
+    tokenizer = arguments.pop("tokenizer", None) or load_tokenizer(model)
+    options: dict[str, Any] = {"tokenizer": tokenizer, "max_length": max_length}
+    # now, and not after training, it is found out whether the test split fits
+    score = Evaluator(model, task, "test", **options) if test else None
+    run = train(model, task, seed=seed, **options, **arguments)
+    return FineTuned(model, run, score() if score and not run.interrupted else {})

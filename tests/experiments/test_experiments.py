@@ -193,7 +193,7 @@ def test_the_control_starts_from_random_weights(grid: Grid) -> None:
 
 
 def test_a_run_of_a_search_has_no_test_score(grid: Grid, monkeypatch: Any) -> None:
-    monkeypatch.setattr(fine_tuning, "evaluate", None)
+    monkeypatch.setattr(fine_tuning, "Evaluator", None)
     result = grid.one(Job(pft.LinearProbe(), seed=0, lr=1e-3, search=True))
     assert result.test == {} and "accuracy" in result.validation
 

@@ -25,7 +25,7 @@ def test_it_is_what_the_single_calls_do(base: str, task: pft.Task) -> None:
 
 
 def test_random_weights_and_no_test(base: str, task: pft.Task, monkeypatch: Any) -> None:
-    monkeypatch.setattr(fine_tuning, "evaluate", None)
+    monkeypatch.setattr(fine_tuning, "Evaluator", None)
     seen: list[Any] = []
     arguments = ARGUMENTS | {"steps": 1, "seed": 5, "test": False, "begin": seen.append}
     weights = []
@@ -39,3 +39,12 @@ def test_random_weights_and_no_test(base: str, task: pft.Task, monkeypatch: Any)
 def test_a_task_by_its_name(base: str) -> None:
     with pytest.raises(pft.UnknownName, match="There is no task"):
         pft.fine_tune(base, pft.LinearProbe(), "no such task", steps=1)
+
+
+def test_a_test_split_that_does_not_fit_is_refused_before_training(monkeypatch: Any) -> None:
+    rows = [{"source": "a hat", "target": "the hat"}] * 4
+    long = [{"source": "a hat", "target": "the hat " * 40}]
+    task = pft.load_task({"train": rows, "validation": rows, "test": long})
+    monkeypatch.setattr(fine_tuning, "train", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(pft.BadValue, match="longest target needs"):
+        pft.fine_tune("tiny-decoder", pft.LoRA(rank=2), task, steps=1, max_length=32)
