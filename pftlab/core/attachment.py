@@ -191,12 +191,10 @@ def is_listening(delta: Delta) -> bool:
 
 def _record_for(model: Any, head: Iterable[str] | None) -> Record:
     """The record of `model`, or a new one if nothing is attached yet."""
+    check_ready(model)
     record: Record | None = getattr(model, "pftlab", None)
     if record is None:
-        config_of(model)
-        _check_ready(model)
         return new_record(model, chosen_head(model, head))
-    check_enabled(record, "Attaching")
     if head is not None:
         raise BadValue(
             f"head={head!r}: {', '.join(record.methods)} is attached already, and the first "
@@ -253,13 +251,19 @@ def _attach(
         _say_what_is_new(model, record)
 
 
-def _check_ready(model: Any) -> None:
-    """Refuse a model that was wrapped or spread out before anything was attached to it.
+def check_ready(model: Any) -> None:
+    """Refuse a model to which nothing can be attached just now.
 
     Raises:
-        Refused: in the wrapped model parameters have other names, values are elsewhere, or hooks
-            are no longer looked at.
+        BadValue: it is no transformers model.
+        Refused: what is attached is disabled; or the model was wrapped or spread out before
+            anything was attached to it: parameters have other names then, values are elsewhere, or
+            hooks are no longer looked at.
     """
+    config_of(model)
+    if record := getattr(model, "pftlab", None):
+        check_enabled(record, "Attaching")
+        return
     kind = type(model).__name__
     for path, module in model.named_modules():
         where = f"its {path}" if path else "it"

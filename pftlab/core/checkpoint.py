@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .attachment import attach_saved, detach
+from .attachment import attach_saved, check_ready, detach
 from .errors import BadCheckpoint, BadValue, PftError, Refused
 from .files import atomic_write, check_writable
 from .fingerprint import describe_base, difference
@@ -178,7 +178,9 @@ def load(
     Raises:
         BadCheckpoint: the folder has no checkpoint, the file is truncated or pickled, or it
             belongs to another model. The model is as it was.
+        BadValue, Refused: nothing can be attached to `model` just now, as with Method.attach.
     """
+    check_ready(model)
     saved = open_folder(Path(folder), formats)
     if any(parameter.is_meta for parameter in model.parameters()):
         raise Refused(

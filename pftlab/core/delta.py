@@ -46,6 +46,9 @@ class Delta(nn.Module):
     reads_elsewhere: bool = False  # x is what another module reads than the host
     # The host; in a tuple, which hides it from nn.Module, so that it is no child of the delta.
     home: tuple[nn.Module, ...] = ()
+    # For `save_pretrained` of transformers: a tensor that deltas share is written under one name.
+    # It takes these for patterns, with the delta's path in front: all that is in it.
+    _tied_weights_keys: ClassVar[dict[str, str]] = {"": ""}
 
     @property
     def host(self) -> nn.Module:

@@ -56,9 +56,14 @@ def open_folder(folder: Path, formats: Sequence[Foreign]) -> Saved:
             "save_pretrained() wrote."
         )
     foreign = _format_of(config, formats)
+    if not (foreign or (folder / TENSORS).is_file() or "pftlab" in config or _pickled(folder)):
+        raise BadCheckpoint(
+            f"{CONFIG} in {str(folder)!r} names no method, and there is no {TENSORS} that would. "
+            "Copy the whole folder again, or save the adapter again."
+        )
     file, advice = (foreign.FILE, foreign.ADVICE) if foreign else (TENSORS, SAFETENSORS)
     if not (folder / file).is_file():
-        pickled = sorted(p.name for p in folder.glob("*.bin"))
+        pickled = _pickled(folder)
         also = f" {pickled[0]} is a pickle, which can run any code when opened." if pickled else ""
         raise BadCheckpoint(f"{str(folder)!r} has no {file}.{also} {advice}")
     tensors, text = read_tensors(folder / file)
@@ -73,6 +78,10 @@ def open_folder(folder: Path, formats: Sequence[Foreign]) -> Saved:
             f"{CONFIG} in {str(folder)!r} names no method. It is no adapter checkpoint."
         )
     return Saved(folder, tensors, header, foreign, config)
+
+
+def _pickled(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.bin"))
 
 
 def _format_of(config: dict[str, Any], formats: Sequence[Foreign]) -> Foreign | None:

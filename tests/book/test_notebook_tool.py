@@ -1,5 +1,6 @@
 """The notebook tool finds each fault that would make a stored notebook untrustworthy."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -321,6 +322,15 @@ def test_a_run_remembers_what_it_was_made_from(path):
     assert not any(name.startswith((".venv", "/")) for name in made_from)
     assert "pftlab/low_rank/lora.py" not in made_from
     assert record.changed_since(notebook) == [] == touched([path])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes close otherwise there")
+@pytest.mark.parametrize("command", ["touched", "check"])
+def test_a_closed_pipe_is_no_error(path, command):
+    form.write(path, new_notebook(cells=[printed("1\n")]))
+    tool = f"{sys.executable} {Path(checks.__file__).parent} {command} {path}"
+    done = subprocess.run(f"{tool} | true", shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("change", ["other", "gone", "no record"])

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -299,7 +300,7 @@ def test_a_disabled_model_is_not_changed_or_written(
     with pft.disabled(model):
         with pft.disabled(model):
             model(**batch("bert"))
-        with pytest.raises(pft.PftError, match=rf"{says} inside .*Leave the block first"):
+        with pytest.raises(pft.Refused, match=rf"{says} inside .*Leave the block first"):
             action(model, tmp_path)
     assert list(pft.attached(model)) == [method.name]
     assert not (tmp_path / "new").exists()
@@ -323,10 +324,13 @@ class Offloaded:
     ],
     ids=["compiled", "partly compiled", "offloaded", "meta", "data parallel"],
 )
-def test_a_model_that_was_wrapped_before_is_refused(wrap: Any, says: str) -> None:
+def test_a_model_that_was_wrapped_before_is_refused(wrap: Any, says: str, tmp_path: Path) -> None:
+    pft.save(pft.LoRA(rank=2).attach(tiny("bert")), tmp_path)
     model = wrap(tiny("bert"))
-    with pytest.raises(pft.PftError, match=says):
-        pft.LoRA(rank=2).attach(model)
+    for act in (pft.LoRA(rank=2).attach, lambda model: pft.load(model, tmp_path)):
+        with pytest.raises(pft.PftError, match=says) as error:
+            act(model)
+        assert isinstance(error.value, pft.Refused | pft.BadValue), "it is not the file's fault"
     assert not any(".pft_" in n for n, _ in model.named_parameters())
 
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from tiny import MODELS, batch, perturb, tiny
+from tiny import MODELS, batch, method, perturb, tiny
 
 import pftlab as pft
 from pftlab.core.heads import name_labels
 from pftlab.core.saved import CONFIG, TENSORS
+from pftlab.testing.models import logits
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_two_files_and_no_more(saved: Path) -> None:
 
 def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
     refused(tmp_path / "nowhere", rf"has no {CONFIG}")
-    (tmp_path / CONFIG).write_text("{}")
+    (tmp_path / CONFIG).write_text('{"peft_type": "LORA"}')
     refused(tmp_path, rf"has no {TENSORS}\. Save it again as safetensors")
 
 
@@ -81,6 +82,12 @@ def test_a_configuration_of_something_else(saved: Path) -> None:
     (saved / CONFIG).write_text('{"model_type": "bert"}')
     save_file(load_file(saved / TENSORS), saved / TENSORS)  # without our header
     refused(saved, "names no method")
+
+
+def test_a_configuration_that_names_no_method(tmp_path: Path) -> None:
+    (tmp_path / CONFIG).write_text("{}")
+    save_file({}, tmp_path / "adapter.safetensors")
+    refused(tmp_path, "names no method.*Copy the whole folder again")
 
 
 def test_another_base_of_the_same_shape(saved: Path) -> None:
@@ -323,3 +330,17 @@ def test_names_of_the_labels_come_with_the_head(method: Any, tmp_path: Path) -> 
     assert again.config.label2id == {"ham": 0, "spam": 1}
     assert pft.detach(again).config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
     assert header_of(saved_lora(tmp_path / "unnamed"))["labels"] == []
+
+
+@pytest.mark.parametrize("name", pft.METHODS)
+def test_transformers_saves_a_model_with_what_is_attached(name: str, tmp_path: Path) -> None:
+    """As its Trainer does. What deltas share is in the file once."""
+    try:
+        model = method(name).attach(tiny("bert"), seed=1)
+    except pft.PftError:
+        pytest.skip("cannot be attached to this model")
+    perturb(model)
+    model.save_pretrained(tmp_path)
+    again = method(name).attach(tiny("bert"), seed=2)
+    again.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=False)
+    assert torch.equal(logits(again, batch("bert")), logits(model, batch("bert")))
