@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny
+from tiny import batch, tiny
+from transformers import MistralConfig, MistralForCausalLM
 
 import pftlab as pft
 from pftlab.core import plant, planted, uproot
 from pftlab.core.ports.sequence import Prompt
+from pftlab.testing.models import LLAMA, logits, ragged
 
 
 class Numbers(Prompt):
@@ -95,3 +97,62 @@ def test_each_vector_needs_a_place() -> None:
     for _, host, child, _ in planted(model):
         uproot(host, child)
     assert not hasattr(model, "pftlab")
+
+
+PREFIX = pft.PrefixTuning(length=10, hidden=None)
+PROMPT = pft.PromptTuning(length=10)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "gpt2", "opt"])
+@pytest.mark.parametrize(
+    "stacked",
+    [(PREFIX, PREFIX, PREFIX), (PROMPT, PROMPT, PROMPT), (PREFIX, PROMPT, PREFIX)],
+    ids=["prefixes", "prompts", "both"],
+)
+def test_what_is_stacked_shares_the_positions(name: str, stacked: Any) -> None:
+    model = tiny(name)
+    # no token of RoBERTa may use the first two positions
+    room = model.config.max_position_embeddings - (2 if name == "roberta" else 0) - 30
+    for number, method in enumerate(stacked):
+        method.attach(model, f"m{number}")
+    inputs = batch(name, length=room)
+    assert logits(model, inputs).isfinite().all()
+    with pytest.raises(
+        pft.BadValue, match=f"{room + 1} tokens, and the 30 positions that 'm0' and"
+    ):
+        model(**batch(name, length=room + 1))
+    with pytest.raises(pft.BadValue, match=r"length 10 beside others of 30 leaves no room"):
+        PREFIX.attach(model, "m3")
+    assert list(pft.attached(model)) == ["m0", "m1", "m2"]
+    with pft.disabled(model):
+        model(**batch(name, length=room + 30))
+    assert logits(pft.detach(model, "m1"), batch(name, length=room + 10)).isfinite().all()
+
+
+@pytest.mark.parametrize("method", [PREFIX, PROMPT], ids=["prefix", "prompt"])
+def test_a_text_that_grows_meets_the_end_of_the_positions(method: Any) -> None:
+    model = method.attach(tiny("gpt2"))
+    ids = batch("gpt2", length=7)["input_ids"]
+    options = {"do_sample": False, "pad_token_id": 1, "eos_token_id": None}
+    assert model.generate(ids, max_new_tokens=24, **options).shape[1] == 31
+    with pytest.raises(pft.BadValue, match=r"31 tokens, and the 10 positions .* do not fit into"):
+        model.generate(ids, max_new_tokens=25, **options)
+    # padding takes no position
+    padded = torch.cat([torch.ones(2, 5, dtype=torch.long), ids], 1)
+    mask = torch.cat([torch.zeros(2, 5, dtype=torch.long), torch.ones_like(ids)], 1)
+    written = model.generate(padded, attention_mask=mask, max_new_tokens=24, **options)
+    assert torch.equal(written[:, 5:], model.generate(ids, max_new_tokens=24, **options))
+
+
+@pytest.mark.parametrize("name", ["prompt_tuning", "p_tuning", "multitask_prompt_tuning"])
+def test_a_window_shows_the_prompt_whatever_the_padding(name: str) -> None:
+    torch.manual_seed(0)
+    model = MistralForCausalLM(MistralConfig(**LLAMA, sliding_window=4)).eval()
+    pft.METHODS[name](**{**pft.METHODS[name].tiny, "length": 3}).attach(model)
+    together, alone = ragged("mistral", left=True)
+    found, expected = logits(model, together)[1, 2:], logits(model, alone[1])[0]
+    assert torch.allclose(found, expected, atol=1e-5)
+    options = {"do_sample": False, "max_new_tokens": 4, "pad_token_id": 1, "eos_token_id": None}
+    keys = ("input_ids", "attention_mask")
+    written = model.generate(**{k: together[k] for k in keys}, **options)
+    assert torch.equal(written[1, -4:], model.generate(**alone[1], **options)[0, -4:])

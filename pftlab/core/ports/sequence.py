@@ -36,10 +36,16 @@ class OnSequence(Delta):
     """What is planted at a stack of layers and sees the words that it is called with.
 
     Attributes:
+        length: how many positions it takes from the text.
+        limit: how many there are for all that takes some; None: no table limits them.
+        offset: number of the first of them.
         names: of the arguments of the stack, in their order; set when planted.
     """
 
     ports: ClassVar[tuple[Port, ...]] = (Port.SEQUENCE,)
+    length: int = 0
+    limit: int | None = None
+    offset: int = 0
     names: tuple[str, ...] = ()
 
     def connect(self, site: Site, name: str) -> Iterator[RemovableHandle]:
@@ -67,11 +73,8 @@ class Prompt(OnSequence):
             behind it (-1: all but the closing [SEP] are in front). Padding is not counted.
     """
 
-    length: int
     position: int | tuple[int, ...] | None = None
     places: tuple[int, ...] | None = None  # of each vector, unless they stand in one block
-    limit: int | None
-    offset: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,13 +106,16 @@ class Prompt(OnSequence):
                     "the front."
                 )
             self.places = self.position
-        elif self.position and not reads_first:  # such models are padded on the left
+        elif not reads_first:
+            # Such models are padded on the left, and the prompt stands behind the padding: in front
+            # of it, how far it is from the words, and whether a window shows it, would depend on
+            # the other rows.
             self.places = (self.position,) * self.length
         # A prompt in front of [CLS] is kept for a head that reads position 0: this is what Hugging
         # Face PEFT's checkpoints were trained with.
         classifies = "ForSequenceClassification" in type(model).__name__
         keeps = decoder is not None or (reads_first and classifies and self.position == 0)
-        self.limit, self.offset = _limit(site, self.length), table.position_offset
+        self.limit, self.offset = _limit(site), table.position_offset
         yield stack.register_forward_pre_hook(partial(_insert, name), with_kwargs=True)
         if not keeps:
             # the prompt inserted last leaves first
@@ -126,19 +132,17 @@ class PositionShift(OnSequence):
     and P-tuning v2, and Hugging Face PEFT, let the text begin behind it all the same.
     """
 
-    limit: int | None
-    offset: int
-
     def __init__(self, length: int):
         super().__init__()
         self.length = length
 
     def connect(self, site: Site, name: str) -> Iterator[RemovableHandle]:
         """Register the hook that moves the positions, where the stack has any."""
-        if "position_ids" in self.names:  # else they are relative, and a shift changes nothing
-            self.limit = _limit(site, self.length)
-            self.offset = architecture(site.model).position_offset
+        if "position_ids" in self.names:
+            self.limit, self.offset = _limit(site), architecture(site.model).position_offset
             yield site.host.register_forward_pre_hook(partial(_shift, name), with_kwargs=True)
+        else:  # they are relative, and a shift changes nothing
+            self.length = 0
 
 
 class Text(NamedTuple):
@@ -191,19 +195,68 @@ class TextMask(OnSequence):
         return self.__dict__ | {"latest": {}}  # copies start empty
 
 
-def _limit(site: Site, length: int) -> int | None:
-    """How many positions prompt and text may take together; None: no table limits them."""
+def _taking(stack: nn.Module) -> list[OnSequence]:
+    """What takes positions from the text of `stack`, in the order in which it acts."""
+    return [each for each in stack.children() if isinstance(each, OnSequence) and each.length]
+
+
+def _limit(site: Site) -> int | None:
+    """How many positions text, prompts and prefixes may take together; None: no table limits them.
+
+    Raises:
+        BadValue: what is planted at this site leaves none for the text.
+    """
     table = architecture(site.model)
     limit = getattr(site.config, "max_position_embeddings", None)
     if limit is None:
         return None
     limit -= table.position_offset
-    if length >= limit:
+    lengths = [each.length for each in _taking(site.host)]
+    if sum(lengths) >= limit:
+        others = f" beside others of {sum(lengths[:-1])}" if len(lengths) > 1 else ""
         raise BadValue(
-            f"A prompt of length {length} leaves no room for text: this model has {limit} "
-            "positions. Give a shorter prompt."
+            f"A prompt of length {lengths[-1]}{others} leaves no room for text: this model has "
+            f"{limit} positions. Give a shorter prompt."
         )
     return limit if table.learned_positions else None
+
+
+def _check_room(delta: OnSequence, stack: nn.Module, kwargs: dict, columns: int) -> None:
+    """Refuse a text that is too long, before the table of positions is asked for one too many.
+
+    Args:
+        delta: that is about to act on the text.
+        stack: its host.
+        kwargs: with which the stack is called.
+        columns: how many the text has by now, with padding and those of the prompts in it.
+    """
+    if delta.limit is None:
+        return
+    taking = [each for each in _taking(stack) if each.active]
+    place = taking.index(delta)
+    seen = _seen(kwargs)
+    inside = sum(
+        each.length for each in taking[: None if seen else place] if isinstance(each, Prompt)
+    )
+    added = sum(each.length for each in taking)
+    text = seen + columns - inside
+    if text + added > delta.limit and (positions := kwargs.get("position_ids")) is not None:
+        # padding has no positions of its own; to look at them takes time, and is seldom needed
+        text = int(positions.max()) + 1 - delta.offset
+        text -= sum(each.length for each in taking[:place])
+    if text + added > delta.limit:
+        raise BadValue(
+            f"{text} tokens, and the {added} positions that "
+            f"{' and '.join(dict.fromkeys(repr(each.method_name) for each in taking))} take, do "
+            f"not fit into the {delta.limit} positions of this model. Shorten the text, the prompt "
+            "or the prefix."
+        )
+
+
+def _seen(kwargs: dict) -> int:
+    """How many positions the cache of a stack that is called with `kwargs` holds."""
+    cache = kwargs.get("past_key_values")
+    return 0 if cache is None or torch.compiler.is_compiling() else int(cache.get_seq_length())
 
 
 def _shift(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
@@ -214,11 +267,8 @@ def _shift(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tupl
     kwargs = dict(zip(shift.names, args, strict=False)) | kwargs
     if (positions := kwargs.get("position_ids")) is None:
         positions = _positions(kwargs) + shift.offset
-    if shift.limit is not None and positions.shape[1] + shift.length > shift.limit:
-        raise BadValue(
-            f"{positions.shape[1]} tokens behind a prefix of {shift.length} do not fit into the "
-            f"{shift.limit} positions of this model. Shorten the text or the prefix."
-        )
+    kwargs["position_ids"] = positions
+    _check_room(shift, stack, kwargs, positions.shape[1])
     return (), kwargs | {"position_ids": positions + shift.length}
 
 
@@ -286,11 +336,7 @@ def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
         ids = kwargs.pop("input_ids", None)
         if embedded is None:
             embedded = stack.get_input_embeddings()(ids)  # type: ignore[operator]
-        if prompt.limit is not None and n + embedded.shape[1] > prompt.limit:
-            raise BadValue(
-                f"{embedded.shape[1]} tokens and a prompt of {n} do not fit into the "
-                f"{prompt.limit} positions of this model. Shorten the text or the prompt."
-            )
+        _check_room(prompt, stack, kwargs, embedded.shape[1])
         make: MakesVectors = prompt
         vectors = make(embedded).to(embedded.dtype)
         order = None
@@ -312,6 +358,8 @@ def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
             shifted = torch.cat([positions[:, :at], positions[:, at:] + n], 1)
             kwargs["position_ids"] = _join(shifted, new, at)
     else:
+        words = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
+        _check_room(prompt, stack, kwargs, words.shape[1])
         if mask is not None:
             seen = int(cache.get_seq_length()) - n
             old, new = mask[:, :seen], mask[:, seen:]
