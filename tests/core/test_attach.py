@@ -98,7 +98,7 @@ def test_an_unknown_method_is_answered_with_the_nearest() -> None:
 
 def test_a_text_too_long_for_the_prompt_is_refused_in_the_forward_pass() -> None:
     model = pft.PromptTuning(length=35).attach(tiny("bert"))
-    with pytest.raises(pft.BadValue, match=r"7 tokens and a prompt of 35 .* 40 positions"):
+    with pytest.raises(pft.BadValue, match=r"7 tokens, and the 35 positions .* 40 positions"):
         model(**batch("bert"))
 
 
