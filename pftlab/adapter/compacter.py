@@ -66,7 +66,7 @@ class Compacter(Method):
         layer_norm: train the base's layer norms as well, as the paper does.
         at: the outputs of attention and feed-forward sub-layers. AdapterHub's compacter++ stands
             at ("stream",), and its activation is the exact gelu; here it is the authors'.
-        layers: numbers of the layers to adapt; None: all.
+        layers: numbers of the layers to adapt, with their norms; None: all.
     """
 
     facts = FACTS["compacter"]
@@ -99,7 +99,7 @@ class Compacter(Method):
         ]
 
     def trains(self, model: nn.Module) -> Iterable[str]:
-        return norm_parameters(model) if self.layer_norm else []
+        return norm_parameters(model, self.layers) if self.layer_norm else []
 
 
 @dataclass(frozen=True)

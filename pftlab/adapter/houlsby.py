@@ -25,7 +25,7 @@ class Houlsby(Method):
         std: deviation of the initial weights; near 0, so that training starts near the base.
         layer_norm: train the base's layer norms as well, as the paper does (Figure 2).
         at: the outputs of attention and feed-forward sub-layers (Figure 2).
-        layers: numbers of the layers to adapt; None: all.
+        layers: numbers of the layers to adapt, with their norms; None: all.
     """
 
     facts = FACTS["houlsby"]
@@ -45,4 +45,4 @@ class Houlsby(Method):
         return Bottleneck(site.d_out, self.bottleneck, self.activation, self.std)
 
     def trains(self, model: nn.Module) -> Iterable[str]:
-        return norm_parameters(model) if self.layer_norm else []
+        return norm_parameters(model, self.layers) if self.layer_norm else []

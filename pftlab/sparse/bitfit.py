@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..core import Method, Refused, base_prefix, is_planted
+from ..core.ports.parameters import in_layers
 from ..core.sites import sites
 from ..facts import FACTS
 
@@ -46,11 +47,8 @@ class BitFit(Method):
             for name, _ in model.named_parameters()
             if name.startswith(prefix) and name.split(".")[-1] == "bias" and not is_planted(name)
         ]
-        if self.at is None and self.layers is None:
-            return biases
         if self.at is None:
-            blocks = tuple(f"{site.path}." for site in sites(model, ("block",), self.layers))
-            return [name for name in biases if name.startswith(blocks)]
+            return in_layers(model, biases, self.layers)
         chosen = sites(model, self.at, self.layers)
         if fused := [site for site in chosen if not site.slice.is_whole]:
             raise Refused(

@@ -166,3 +166,18 @@ def test_every_field_counts(name: str) -> None:
         if alike(before, after):
             ignored.append(field.name)
     assert not ignored
+
+
+#: methods that train more than the layers that `layers` names, and say so
+BEYOND = {"galore", "mad_x"}
+WITH_LAYERS = [n for n in METHODS if "layers" in {field.name for field in fields(METHODS[n])}]
+
+
+@pytest.mark.parametrize("name", sorted(set(WITH_LAYERS) - BEYOND))
+def test_layers_are_kept_to(name: str) -> None:
+    """Nothing of the base outside the layers, the head apart, is trained."""
+    model = replace(method(name), layers=(1,)).attach(tiny("bert"))
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert trained
+    outside = {n for n in trained if not n.startswith(("bert.encoder.layer.1.", "classifier."))}
+    assert not outside

@@ -117,8 +117,8 @@ def grade(
             for each in tqdm(
                 handed.submissions, desc="grading", unit="submission", disable=quiet or None
             ):
-                known = kept.get(each.student)
-                rows.append(_graded(each, known, sandbox, asked, seconds, seed, setting))
+                known, more = kept.get(each.student), each is not handed.submissions[-1]
+                rows.append(_graded(each, known, sandbox, more, asked, seconds, seed, setting))
                 if rows[-1] is not known and rows[-1]["of"]:
                     journal.add(rows[-1])
         journal.write(places[0], table(rows, asked))
@@ -173,8 +173,8 @@ def _check_system() -> None:
 
 
 def _graded(
-    each: Submission, known: dict[str, Any] | None, sandbox: Any, asked: list[Exercise],
-    seconds: float, seed: int, setting: str,
+    each: Submission, known: dict[str, Any] | None, sandbox: Any, more: bool,
+    asked: list[Exercise], seconds: float, seed: int, setting: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The row of one submission: the known one, if nothing changed since. It raises nothing.
 
@@ -186,7 +186,7 @@ def _graded(
         row["of"] = _mark(setting, each.student, data)
         if known and known["of"] == row["of"]:
             return known
-        sandbox.fresh()
+        sandbox.fresh(more)
         answers, notes = sandbox.read(data, asked)
         share = seconds / len(asked)
         results = [_grade_answer(sandbox, answers, e, share, seed) for e in asked]

@@ -49,8 +49,11 @@ class Sandbox:
             if world:
                 world.end()
 
-    def fresh(self) -> None:
+    def fresh(self, more: bool = True) -> None:
         """End the process of the last submission.
+
+        Args:
+            more: another submission follows, for which a process is started now.
 
         Raises:
             Unavailable: none can be started.
@@ -59,7 +62,7 @@ class Sandbox:
             self.world.end()
         self.world, self.spare = self.spare, None
         self._ready()
-        self.spare = World(self.walls, self.megabytes)
+        self.spare = World(self.walls, self.megabytes) if more else None
 
     def _ready(self) -> "World":
         """A process that answers; a new one where the last is lost."""

@@ -148,8 +148,16 @@ class NoWalls:
 # The probe
 
 PROBE = """
-import ctypes, mmap, os, signal, socket
+import ctypes, mmap, os, signal, socket, time
 from importlib import import_module
+
+def limited(most):
+    # Whether the kernel's files tell of such a limit; where there is none, one says "max".
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            return int(open(f"/sys/fs/cgroup/{file}").read()) <= most
+        except (OSError, ValueError):
+            continue
 
 def attempt(what, where=None):
     if what == "read": open(where).read()
@@ -162,11 +170,15 @@ def attempt(what, where=None):
     if what == "remove": os.remove(where)
     if what == "signal": os.kill(where, signal.SIGKILL)
     if what == "TCP": socket.create_connection(("127.0.0.1", where), 2)
-    if what == "UDP": socket.socket(2, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", where))
+    if what == "UDP":
+        socket.socket(2, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", where))
+        return "sent"  # maybe to nobody: the listener tells
     if what.endswith(("socket file", "abstract socket")): socket.socket(1).connect(where)
     if what == "memory": mmap.mmap(-1, where)
     if what == "memory files": os.memfd_create("x")
     if what == "a process": os.fork() or os._exit(0)
+    if what == "many processes": [os.fork() or time.sleep(1000) for _ in range(where)]
+    if what == "memory of several processes": assert not limited(where)
     if what == "a namespace": ctypes.CDLL(None).unshare(0x10000000) and 1 / 0
     if what == "ptrace": ctypes.CDLL(None).ptrace(0, 0, 0, 0) and 1 / 0
     if what == "the methods": import_module("pftlab")
@@ -208,10 +220,12 @@ def ways_through(walls: Walls, megabytes: int) -> list[str]:
     try:
         with outside() as (ways, harmed), Sandbox(walls, megabytes) as sandbox:
             ways["memory"] = (megabytes + 1024) * 2**20
-            if isinstance(walls, Bubblewrap):  # a container counts these instead
-                ways |= dict.fromkeys(
-                    ("memory files", "a process", "a namespace", "ptrace", "the methods")
-                )
+            ways["the methods"] = None
+            if isinstance(walls, Container):
+                ways["many processes"] = 2 * PROCESSES
+                ways["memory of several processes"] = (TORCH + megabytes) * 2**20
+            if isinstance(walls, Bubblewrap):
+                ways |= dict.fromkeys(("memory files", "a process", "a namespace", "ptrace"))
             for way, where in ways.items():
                 try:
                     with sandbox.answer(PROBE, "attempt", 20.0) as attempt:
@@ -275,7 +289,7 @@ def outside() -> Iterator[tuple[dict[str, Any], Any]]:
                     found.append("a listener")
             with contextlib.suppress(BlockingIOError):
                 udp.recv(1)
-                found.append("the network")
+                found.append("UDP")
             return found
 
         yield ways, harmed

@@ -12,17 +12,28 @@ from torch import Tensor, nn
 from ..delta import is_planted
 from ..errors import Refused
 from ..places import is_norm
+from ..sites import sites
 
 
-def norm_parameters(model: nn.Module) -> list[str]:
-    """Names of the parameters of every layer norm in the base."""
+def norm_parameters(model: nn.Module, layers: Iterable[int] | None = None) -> list[str]:
+    """Names of the parameters of the layer norms in the base.
+
+    Args:
+        model: a transformers model.
+        layers: numbers of the layers whose norms are meant; None: all, and those outside of layers.
+    """
     base = getattr(model, "base_model", model)
     norms = {id(p) for m in base.modules() if is_norm(m) for p in m.parameters(recurse=False)}
-    return [
-        name
-        for name, parameter in model.named_parameters()
-        if id(parameter) in norms and not is_planted(name)
-    ]
+    named = model.named_parameters()
+    return in_layers(model, [n for n, p in named if id(p) in norms and not is_planted(n)], layers)
+
+
+def in_layers(model: nn.Module, names: list[str], layers: Iterable[int] | None) -> list[str]:
+    """Those of `names` that belong to the layers of these numbers; of None, all."""
+    if layers is None:
+        return names
+    blocks = tuple(f"{site.path}." for site in sites(model, ("block",), layers))
+    return [name for name in names if name.startswith(blocks)]
 
 
 def check_trainable(model: nn.Module, names: Iterable[str]) -> None:

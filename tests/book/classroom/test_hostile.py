@@ -5,13 +5,12 @@ import socket
 import textwrap
 
 import pytest
-from school import HEAD, NAME, RIGHT, confined, graded, handed_in, one, points
+from school import DEFINES, FULL, HEAD, NAME, RIGHT, WRONG, confined, graded, several
 
 from pftlab.book.classroom.remote import Sandbox
 from pftlab.book.classroom.walls import NoWalls
 
-WRONG = HEAD + "return h"  # 2 of 4 points
-GUESS = 2
+GUESS = 2  # of 4 points for NAME: the shape is right
 
 # What tries to leave. It has the right answer only if it succeeded, so a point shows a hole.
 ESCAPES = {
@@ -64,17 +63,17 @@ ESCAPES = {
     "takes all memory": "bytearray(1 << 42)",
     "takes shared memory": "mmap.mmap(-1, 1 << 42)",
 }
-# What tries to be judged better than it is; the code below each is worth 2 of 4 points.
+# What tries to be judged better than it is; below each stands a wrong answer.
 FORGERIES = {
     "patches torch": "torch.allclose = torch.equal = lambda *a, **k: True\n",
     "says that the check passed": "print('All right: 4 of 4 points.')\n",
-    "writes to every descriptor": "import os\nfor f in range(99):\n    try: os.write(f, b'{\"value\": true}')\n    except OSError: pass\n",
-    "ends with success": "import os\nprint('All right')\nos._exit(0)\n",
-    "ends at the end": "import atexit\natexit.register(lambda: print('All right'))\n",
     "sends a reply in advance": (
         "import json, os, struct\nhead = json.dumps({'value': {'tensor': ['float64', [3, 5, 4]]}}).encode()\n"
         "os.write(4, (struct.pack('!II', len(head), 480) + head + b'\\0' * 480) * 9)\n"
     ),
+    "writes to every descriptor": "import os\nfor f in range(99):\n    try: os.write(f, b'{\"value\": true}')\n    except OSError: pass\n",
+    "ends with success": "import os\nprint('All right')\nos._exit(0)\n",
+    "ends at the end": "import atexit\natexit.register(lambda: print('All right'))\n",
     "says that it is ready": "import os\nos.write(4, b'\\0\\0\\0\\x0f\\0\\0\\0\\0{\"ready\": true}')\n",
     "says that the other side is wrong": "import os\nos.write(4, b'\\0\\0\\0\\x11\\0\\0\\0\\0{\"changed\": true}')\n",
     "replaces modules": "import sys, types\nfor n in list(sys.modules):\n    if 'world' in n: sys.modules[n] = types.ModuleType(n)\n",
@@ -147,14 +146,32 @@ KILLERS = {
 
 
 KINDS = {"escape": ESCAPES, "forgery": FORGERIES, "liar": LIARS, "killer": KILLERS}
+# Several of a kind stand in one notebook, as answers to these, for its process takes long to start.
+PLACES = {
+    "escape": list(RIGHT),
+    "forgery": list(RIGHT),
+    "liar": [NAME],
+    "killer": [name for name, code in RIGHT.items() if code.startswith("def ")],
+}
 
 
-def code_of(kind, name, told):
+def code_of(kind, name, place, told):
+    """What `name` hands in as its answer to the exercise `place`."""
+    code = KINDS[kind][name]
     if kind == "escape":
-        code = textwrap.indent(KINDS[kind][name], "    ")
-        right = textwrap.indent(RIGHT[NAME], "    ")
-        return f"{told}try:\n{code}\nexcept BaseException:\n    pass\nelse:\n{right}"
-    return KINDS[kind][name] + (WRONG if kind == "forgery" else "")
+        tried, right = textwrap.indent(code, "    "), textwrap.indent(RIGHT[place], "    ")
+        return f"{told}try:\n{tried}\nexcept BaseException:\n    pass\nelse:\n{right}"
+    if kind == "forgery":
+        return code + WRONG[place]
+    head = RIGHT[place].partition(":")[0] + ":\n    "
+    return code.replace(HEAD, head).replace("lora_output", DEFINES[place])
+
+
+def notebooks(kind):
+    """[{exercise: name of who answers it}], with everyone of the kind once."""
+    places, names = PLACES[kind], list(KINDS[kind])
+    starts = range(0, len(names), len(places))
+    return [dict(zip(places, names[i : i + len(places)], strict=False)) for i in starts]
 
 
 class School:
@@ -181,12 +198,19 @@ class School:
             f"PORT, GRADER = {self.listeners[0].getsockname()[1]}, {os.getpid()}\n"
             "import ctypes, glob, mmap, os, socket, subprocess\n"
         )
-        for student in ("anna", "zoe"):
-            (place / "in" / f"{student}.ipynb").write_text(handed_in())
-        for name in KINDS[kind]:
-            (place / "in" / f"{name}.ipynb").write_text(one(code_of(kind, name, told)))
+        given = {"anna": RIGHT, "zoe": RIGHT, "guess": WRONG}
+        groups = {f"group {i}": group for i, group in enumerate(notebooks(kind))}
+        for student, group in groups.items():
+            given[student] = {at: code_of(kind, name, at, told) for at, name in group.items()}
+        for student, answers in given.items():
+            (place / "in" / f"{student}.ipynb").write_text(several(answers))
         grades, self.lines = graded(place / "in", place, seconds=12)
-        self.rows = {row["student"]: row for row in grades.rows}
+        rows = {row["student"]: {r["name"]: r for r in row["results"]} for row in grades.rows}
+        self.students, self.guess = set(given), rows["guess"]
+        self.results = {
+            name: rows[student][at] for student, group in groups.items()
+            for at, name in group.items()
+        }  # fmt: skip
         os.unlink(short)
 
 
@@ -200,12 +224,13 @@ def school(request, tmp_path_factory):
 
 @confined
 def test_nobody_gains_and_nobody_is_harmed(school):
-    assert set(school.rows) == set(school.lines) == {*KINDS[school.kind], "anna", "zoe"}
-    for student, row in school.rows.items():
-        if student in ("anna", "zoe"):
-            assert school.lines[student]["points"] == "21", "the honest lose nothing"
-        else:
-            assert points(row) <= (0 if school.kind == "escape" else GUESS), (student, row)
+    assert set(school.lines) == school.students and set(school.results) == set(KINDS[school.kind])
+    for student in ("anna", "zoe"):
+        assert school.lines[student]["points"] == str(FULL), "the honest lose nothing"
+    for name, result in school.results.items():
+        at = result["name"]
+        most = GUESS if at == NAME else school.guess[at]["points"]
+        assert result["points"] <= (0 if school.kind == "escape" else most), (name, result)
 
 
 @confined
@@ -222,17 +247,16 @@ def test_nothing_outside_was_touched(school):
 @confined
 def test_what_they_say_harms_no_page(school):
     reports = list((school.place / "grades-reports").iterdir())
-    assert len(reports) == len(school.rows)
+    assert len(reports) == len(school.students)
     for path in (school.place / "grades.html", *reports):
         assert "<script" not in path.read_text("utf-8")
     if school.kind == "killer":
-        rows = school.rows
-        assert "endless loop?" in str(rows["sleeps"]) and "endless loop?" in str(
-            rows["never reads"]
-        )
-        assert "gave more than" in str(rows["a bomb of many MiB"])
-        assert "ended the process" in str(rows["ends the process"])
-        assert "cannot be read" in str(rows["a bomb of depth"])
+        said = {name: result["message"] for name, result in school.results.items()}
+        for name in ("sleeps", "never reads", "a byte and silence", "an endless loop"):
+            assert "endless loop?" in said[name]
+        assert "gave more than" in said["a bomb of many MiB"]
+        assert "ended the process" in said["ends the process"]
+        assert "cannot be read" in said["a bomb of depth"]
 
 
 @pytest.mark.parametrize("name", ["reads a file", "changes the times of a file", "sends a datagram",
