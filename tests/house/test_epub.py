@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from browser import CHROMIUM
+from browser import CHROMIUM, launched, opened
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("epub", ROOT / "tools" / "epub.py")
@@ -60,6 +60,35 @@ def test_formulas_are_mathml_and_the_list_of_files_says_so(book: dict[str, bytes
         if "<math" in text:
             assert re.search(rf'href="{name}"[^>]*properties="mathml', files), name
     assert pages(book)["book/low_rank/lora.xhtml"].count("<math") > 50
+
+
+LAID_OUT = """
+[...document.querySelectorAll("div.math")].filter((box) => box.querySelector(".eqno")).map((box) => {
+    const formula = box.querySelector("math").getBoundingClientRect();
+    const number = box.querySelector(".eqno").getBoundingClientRect();
+    return { wide: formula.width / formula.height, clear: number.left - formula.right,
+             level: Math.abs(number.top + number.bottom - formula.top - formula.bottom) / 2 };
+})
+"""
+
+
+def test_numbered_formulas_are_rows_with_their_number_beside_them(
+    book: dict[str, bytes], tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tool.OUT) as packed:
+        packed.extractall(tmp_path)
+    sources = "".join(p.read_text("utf-8") for p in (ROOT / "book").rglob("*.ipynb"))
+    numbers, found = len(re.findall(r"\\tag\{", sources)), 0
+    with launched() as browser:
+        for name, text in pages(book).items():
+            assert "mlabeledtr" not in text, name
+            if 'class="eqno"' not in text:
+                continue
+            with opened(browser, (tmp_path / name).as_uri()) as (page, _):
+                for box in page.evaluate(LAID_OUT):
+                    found += 1
+                    assert box["wide"] > 2.5 and box["clear"] >= 0, (name, box)
+    assert found == numbers > 10
 
 
 def test_links_between_pages_lead_somewhere(book: dict[str, bytes]) -> None:

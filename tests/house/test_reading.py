@@ -1,6 +1,7 @@
 """What helps a reader to find their way: map, filter, terms, search, the page that is not there."""
 
 import functools
+import html
 import http.server
 import re
 import threading
@@ -268,6 +269,7 @@ def test_each_page_can_be_cited_and_each_notebook_run(browser: Any, address: str
 
 
 def test_each_page_has_a_description() -> None:
+    """A sentence as search engines and messengers show it: without markup."""
     described = {}
     for name in PAGES:
         text = (SITE / name).read_text(encoding="utf-8")
@@ -275,6 +277,8 @@ def test_each_page_has_a_description() -> None:
         if name != "book/references.html":  # which has no running text
             assert about and len(about[1]) > 40, name
             described[name] = about[1]
+            assert f'<meta name="description" content="{about[1]}" />' in text, name
+            assert not re.search(r"[<>$\\\\{}]|href|class=", html.unescape(about[1])), about[1]
     assert len(set(described.values())) == len(described)
 
 

@@ -7,6 +7,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 LONGEST = 200
+NO_WORDS = (nodes.raw, nodes.math)  # markup, and formulas in TeX
 CARD = "_static/social-card.png"
 CARD_ALT = "PFT Lab: a transformer layer in blue, with the small parts that are trained in orange."
 
@@ -49,9 +50,12 @@ def add(
 
 
 def description(doctree: nodes.document) -> str:
-    """The first paragraph of running text, cut at a word."""
+    """The first paragraph of running text, without what is no words, cut at a word."""
     for paragraph in doctree.findall(nodes.paragraph):
         if isinstance(paragraph.parent, nodes.section):
-            text = " ".join(paragraph.astext().split())
+            words = paragraph.deepcopy()
+            for other in list(words.findall(lambda node: isinstance(node, NO_WORDS))):
+                other.parent.remove(other)
+            text = " ".join(words.astext().split())
             return text if len(text) <= LONGEST else text[:LONGEST].rpartition(" ")[0] + " …"
     return ""

@@ -1,10 +1,13 @@
 """Formulas as MathML, for readers of the EPUB, whose programs run no scripts.
 
 MathJax itself, as vendored for the pages, turns all formulas into MathML in one session of
-Chromium, before the first page is written.
+Chromium, before the first page is written. A number that a formula is given, as by "tag{1}", stands
+beside it as text: MathJax would make a kind of table row of it (mlabeledtr) that MathML Core has
+not, and readers that know no other show its symbols one below the other.
 """
 
 import html
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
+TAG = re.compile(r"\s*\\tag\{([^{}]*)\}")
 MATHJAX = "book/_static/vendor/mathjax/tex-mml-chtml.js"
 CONVERT = """async (formulas) => {
   await MathJax.startup.promise;
@@ -32,7 +36,7 @@ def convert_all(app: Sphinx, env: Any) -> None:
         return
     formulas = sorted(
         {
-            (isinstance(node, nodes.math_block), node.astext())
+            (isinstance(node, nodes.math_block), TAG.sub("", node.astext()))
             for page in env.found_docs
             for node in env.get_doctree(page).findall()
             if isinstance(node, nodes.math | nodes.math_block)
@@ -59,6 +63,9 @@ def convert(formulas: list[tuple[bool, str]], mathjax: str) -> list[str]:
     failed = [tex for (_, tex), text in zip(formulas, found, strict=True) if "<merror" in text]
     if failed:
         raise ExtensionError(f"MathJax cannot read the formula {failed[0]!r}.")
+    labelled = [tex for (_, tex), text in zip(formulas, found, strict=True) if "mlabeledtr" in text]
+    if labelled:
+        raise ExtensionError(f"No number can be set inside the formula {labelled[0]!r}.")
     return found
 
 
@@ -68,9 +75,10 @@ def inline(self: Any, node: nodes.math) -> None:
 
 
 def block(self: Any, node: nodes.math_block) -> None:
+    numbers = [str(node["number"])] if node["number"] else TAG.findall(node.astext())
     self.body.append(self.starttag(node, "div", CLASS="math"))
-    self.body.append(self.builder.formulas[True, node.astext()])
-    if node["number"]:
-        self.body.append(f'<span class="eqno">({html.escape(str(node["number"]))})</span>')
+    for number in numbers:
+        self.body.append(f'<span class="eqno">({html.escape(number)})</span>')
+    self.body.append(self.builder.formulas[True, TAG.sub("", node.astext())])
     self.body.append("</div>\n")
     raise nodes.SkipNode

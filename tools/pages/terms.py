@@ -9,14 +9,20 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
+
+class Term(nodes.Inline, nodes.TextElement):
+    """A word with what it means. Its text is the word, for whoever asks the page for its text."""
+
+
 # Where a word is not a use of the term in running text.
 NOT_IN = (
-    nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.math, nodes.raw,
+    Term, nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.math, nodes.raw,
     nodes.citation, nodes.caption, nodes.table, nodes.rubric, addnodes.glossary,
 )  # fmt: skip
 
@@ -38,6 +44,7 @@ class Entry:
 
 
 def setup(app: Sphinx) -> None:
+    app.add_node(Term, html=(open_term, close_term))
     app.connect("doctree-resolved", explain)
 
 
@@ -99,9 +106,16 @@ def ancestors_of(node: nodes.Node) -> Iterator[nodes.Node]:
         yield node
 
 
-def link(words: str, entry: Entry) -> nodes.raw:
-    page = (
-        f'<a class="reference internal pft-term" href="{html.escape(entry.address)}" '
-        f'data-meaning="{html.escape(entry.meaning)}">{html.escape(words)}</a>'
+def link(words: str, entry: Entry) -> Term:
+    return Term("", words, address=entry.address, meaning=entry.meaning)
+
+
+def open_term(self: Any, node: Term) -> None:
+    self.body.append(
+        f'<a class="reference internal pft-term" href="{html.escape(node["address"])}" '
+        f'data-meaning="{html.escape(node["meaning"])}">'
     )
-    return nodes.raw("", page, format="html")
+
+
+def close_term(self: Any, node: Term) -> None:
+    self.body.append("</a>")
