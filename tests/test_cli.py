@@ -369,3 +369,18 @@ def test_evaluate_scores_what_was_trained(capsys: Any, tmp_path: Path) -> None:
     assert code == 2 and "answered in text" in error
     code, _, error = run(capsys, "evaluate", *here, "--adapter", out, "--answers", "2")
     assert code == 2 and "nothing is written for it" in error
+
+
+def test_a_classification_in_words(capsys: Any, tmp_path: Path) -> None:
+    data = save_own_task(tmp_path / "data")
+    here = ("--base", "tiny-encoder", "--task", data, "--max-length", "32", "--quiet",
+            "--in-words", "{text} is {answer}.", "--words", "bad,good")  # fmt: skip
+    code, told, error = run(capsys, "evaluate", *here, "--json")
+    assert code == 0, error
+    task = pft.load_task(data).in_words(["bad", "good"], "{text} is {answer}.")
+    expected = pft.evaluate(pft.load_base("tiny-encoder"), task, "test", max_length=32)
+    assert json.loads(told)["scores"] == pytest.approx(expected)
+    out = str(tmp_path / "out")
+    train = (*here, "--steps", "1", "--method", "bitfit", "--out", out)
+    code, _, error = run(capsys, "train", *train)
+    assert code == 0, error

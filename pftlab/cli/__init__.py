@@ -70,6 +70,8 @@ With the same --out, a run that was stopped goes on.
 Examples:
   pftlab train --task reviews --method lora --rank 4 --out out/
   pftlab train --base minilm --task sst2 --method houlsby:bottleneck=16 --steps 500 --out out/
+  pftlab train --base smollm2 --task e2e_nlg --method lora --max-length 256 --out out/
+  pftlab train --base smollm2 --task sst2 --in-words --method lora --out out/
 """
 EVALUATE = """\
 Score a base, or what `pftlab train` made of it, on one split of a task.
@@ -87,6 +89,7 @@ otherwise.
 Examples:
   pftlab evaluate --base smollm2 --task gsm8k --max-length 512 --shots 4
   pftlab evaluate --base smollm2 --task e2e_nlg --adapter out/ --answers 10
+  pftlab evaluate --base smollm2 --task sst2 --in-words --shots 8
 """
 COMPARE = """\
 Train methods on one task under one protocol and print a table:
@@ -209,6 +212,7 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
 
     sub = command("train", commands.train, "train one method and save it", TRAIN)
     _training_options(sub)
+    _words_option(sub)
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="of head, order and dropout")
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint and state")
     _method_options(sub, method)
@@ -216,6 +220,7 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
 
     sub = command("evaluate", commands.evaluate, "score a model, show its answers", EVALUATE)
     _data_options(sub)
+    _words_option(sub)
     sub.add_argument("--batch-size", type=int, default=64, metavar="N",
                      help="texts at a time (default 64)")  # fmt: skip
     sub.add_argument("--adapter", type=Path, metavar="FOLDER",
@@ -301,6 +306,14 @@ def _data_options(sub: argparse.ArgumentParser) -> None:
                      "or large")  # fmt: skip
     sub.add_argument("--max-length", type=int, default=128, metavar="N",
                      help="longer texts are cut to this many tokens (default 128)")  # fmt: skip
+
+
+def _words_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--in-words", nargs="?", const="", metavar="PATTERN",
+                     help="answer a classification by the language model, without a head; PATTERN "
+                          "may say where, as in '{text} It was {answer}.'")  # fmt: skip
+    sub.add_argument("--words", dest="class_words", metavar="A,B",
+                     help="what the classes are answered with (default: their names)")  # fmt: skip
 
 
 def _training_options(sub: argparse.ArgumentParser) -> None:

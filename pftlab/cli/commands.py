@@ -215,7 +215,8 @@ def evaluate(given: argparse.Namespace) -> None:
     if task.num_labels is not None and given.adapter is None:
         raise BadValue(
             f"{task.name!r} is answered by a head, which nobody has trained yet: its score would "
-            "be chance. Give --adapter, the folder that pftlab train wrote."
+            "be chance. Give --adapter, the folder that pftlab train wrote; or --in-words, for a "
+            "language model that answers without a head."
         )
     model = load_base(given.base, num_labels=task.num_labels, task=task.model_task)
     if given.adapter is not None:
@@ -346,6 +347,9 @@ def _task_of(given: argparse.Namespace) -> "Task":
     from ..tasks import load_task
 
     task = load_task(given.task, size=given.size)
+    if getattr(given, "in_words", None) is not None:  # of train and evaluate
+        words = given.class_words.split(",") if given.class_words else None
+        task = task.in_words(words, given.in_words or None)
     limit: int | None = getattr(given, "limit_train", None)  # evaluate trains on nothing
     return task if limit is None else task.subset(limit, seed=0)
 

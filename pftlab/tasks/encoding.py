@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BadValue
 from .rows import shown
-from .template import SEPARATOR, Shot, Template, template_of
+from .template import SEPARATOR, Shot, Template, ids, shortened, template_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -23,6 +23,7 @@ def encode_rows(
     *,
     positions: int | None = None,
     encoder_decoder: bool | None = None,
+    masked: bool | None = None,
     instruction: str = "",
     shots: Sequence[Shot] = (),
 ) -> list[Example]:
@@ -34,10 +35,18 @@ def encode_rows(
     columns = rows[:]  # a dict of lists
     if "tokens" in columns:
         return _encode_tags(tokenizer, columns["tokens"], columns["tags"], max_length)
-    if "source" in columns:
+    if "behind" in columns and (tokenizer.mask_token is not None if masked is None else masked):
+        if shots:
+            raise BadValue(
+                "Solved examples in front are read by decoders (GPT-2, Llama); an encoder fills in "
+                "one mask. Give shots=0."
+            )
+        return _encode_for_mask(tokenizer, columns, max_length)
+    if "source" in columns or "front" in columns:
         if encoder_decoder is None:
             encoder_decoder = type(tokenizer).__name__.startswith("T5")
-        sources, targets = columns["source"], columns.get("target")
+        sources = columns["source"] if "source" in columns else columns["front"]
+        targets = columns.get("target")
         if encoder_decoder:
             if shots:
                 raise BadValue(
@@ -113,11 +122,8 @@ def _space_before_words(tokenizer: "PreTrainedTokenizerBase") -> str:
 
     Byte-level tokenizers (GPT-2, RoBERTa) need the space; others supply it themselves.
     """
-
-    def ids(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    return "" if ids("a") + ids("word") == ids("a word") else " "
+    first, second, both = ids(tokenizer, ["a", "word", "a word"])
+    return "" if first + second == both else " "
 
 
 def _encode_for_encoder_decoder(
@@ -151,6 +157,56 @@ def _encode_for_decoder(
             row["labels"] = [IGNORED] * len(prompt) + goal
         examples.append(row)
     return examples
+
+
+def _encode_for_mask(
+    tokenizer: "PreTrainedTokenizerBase", columns: dict[str, list[Any]], max_length: int
+) -> list[Example]:
+    """Write a mask at the place of the answer, with the loss on it alone."""
+    tokens = word_tokens(tokenizer, sorted(set(columns["target"])))
+    examples = []
+    for front, behind, word in zip(
+        columns["front"], columns["behind"], columns["target"], strict=True
+    ):
+        row = _masked(tokenizer, front, behind)
+        while (excess := len(row["input_ids"]) - max_length) > 0:
+            if front:
+                front = shortened(tokenizer, front, excess)
+            else:
+                behind = shortened(tokenizer, behind, excess)
+            row = _masked(tokenizer, front, behind)
+        places = [token == tokenizer.mask_token_id for token in row["input_ids"]]
+        if sum(places) != 1:
+            raise BadValue(
+                f"The text {shown(front)} holds {tokenizer.mask_token} itself, so it cannot be "
+                "known which is to be filled in. Remove it from the data."
+            )
+        row["labels"] = [tokens[word] if place else IGNORED for place in places]
+        examples.append(row)
+    return examples
+
+
+def _masked(tokenizer: "PreTrainedTokenizerBase", front: str, behind: str) -> Example:
+    return dict(tokenizer(f"{front} {tokenizer.mask_token}{behind}".lstrip()))
+
+
+def word_tokens(tokenizer: "PreTrainedTokenizerBase", words: Sequence[str]) -> dict[str, int]:
+    """The token that each word is inside a text.
+
+    Raises:
+        BadValue: a word is none that the tokenizer knows as one token.
+    """
+    space = _space_before_words(tokenizer)
+    tokens = {word: ids(tokenizer, [space + word])[0] for word in words}
+    unknown = tokenizer.unk_token_id
+    odd = [word for word, found in tokens.items() if len(found) != 1 or found[0] == unknown]
+    if odd or len({found[0] for found in tokens.values()}) < len(words):
+        raise BadValue(
+            f"A mask is filled in by one token, and {', '.join(odd or words)} "
+            f"{'is' if len(odd) == 1 else 'are'} not one token each in this tokenizer. Give "
+            'other words, as in task.in_words(["bad", "good"]).'
+        )
+    return {word: found[0] for word, found in tokens.items()}
 
 
 def _check_room(needed: int, max_length: int) -> None:

@@ -12,10 +12,16 @@ from .draw import Draw
 from .encoding import IGNORED, Collator, Example, encode_rows
 from .metrics import Metric
 from .template import Shot
+from .words import in_words
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
+
+
+WRITTEN = ("generation", "verbalised")  # kinds that a language model answers in text
+SOURCE = {"generation": "source", "verbalised": "front"}  # kind → the column that it reads
+CLASSES = ("classification", "pairs", "verbalised")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +31,9 @@ class Task:
     Attributes:
         name: of the task.
         kind: "classification" (of single texts), "pairs" (classification of two texts),
-            "regression", "tagging" or "generation".
-        labels: the names of the classes or tags, by number; empty for regression and generation.
+            "regression", "tagging", "generation", or "verbalised" (classification that is
+            answered in words; see `in_words`).
+        labels: the names of the classes or tags, by number; empty where there is no head.
         metrics: the scores by name; the first is the main one. Which way is
             better is known from its name, see `pftlab.scores`; of one's own, more is better.
         splits: "train", "validation" and "test", with the columns text, label; or text_a,
@@ -41,6 +48,7 @@ class Task:
             construction; None if unknown.
         instruction: what a model that follows instructions is told to do, in front of each
             source; "" where the sources say it themselves.
+        words: of a verbalised task, what each class is answered with, by number.
     """
 
     name: str
@@ -55,6 +63,7 @@ class Task:
     noise: float | None = None
     best_score: float | None = None
     instruction: str = ""
+    words: tuple[str, ...] = ()
 
     @property
     def metric(self) -> str:
@@ -63,13 +72,13 @@ class Task:
 
     @property
     def num_labels(self) -> int | None:
-        """The size of the head: classes or tags, 1 for regression, None for generation."""
+        """The size of the head: classes or tags, 1 for regression, None where there is none."""
         return 1 if self.kind == "regression" else len(self.labels) or None
 
     @property
     def model_task(self) -> str | None:
         """What `load_base` takes as `task`; None lets it choose the model's language-model head."""
-        if self.kind == "generation":
+        if self.kind in WRITTEN:
             return None
         return "token_classification" if self.kind == "tagging" else "sequence_classification"
 
@@ -93,6 +102,7 @@ class Task:
         limit: int | None = None,
         positions: int | None = None,
         encoder_decoder: bool | None = None,
+        masked: bool | None = None,
         shots: Sequence[Shot] = (),
     ) -> list[Example]:
         """Turn a split into numbers that `collate` makes batches of.
@@ -106,7 +116,9 @@ class Task:
             limit: encode only the first rows.
             positions: how many tokens the model can take; None: what the tokenizer says.
             encoder_decoder: whether source and target go to an encoder and a decoder. Only for
-                generation; None means that the tokenizer's class tells (T5).
+                language models; None means that the tokenizer's class tells (T5).
+            masked: whether the answer of a verbalised task is a mask in the text (encoders). None
+                means that the tokenizer tells by having a mask.
             shots: solved examples in front of each source, for a decoder; see `shots`. Their
                 tokens come on top of `max_length`.
 
@@ -124,6 +136,7 @@ class Task:
             max_length,
             positions=positions,
             encoder_decoder=encoder_decoder,
+            masked=masked,
             instruction=self.instruction,
             shots=shots,
         )
@@ -139,23 +152,24 @@ class Task:
         encoder_decoder: bool | None = None,
         shots: Sequence[Shot] = (),
     ) -> list[Example]:
-        """Encode only the sources of a generation task, as the input of `model.generate`.
+        """Encode only the sources of a task that is answered in text, for `model.generate`.
 
         They read exactly as the beginnings of `encode`'s rows, unless these were cut to make room
         for their targets. `collate` pads them on the left, so that what the model writes follows
         on.
         """
-        if self.kind != "generation":
+        if self.kind not in WRITTEN:
             raise BadValue(
                 f"The task {self.name!r} is of the kind {self.kind!r}; only generation has "
                 "prompts. Use encode()."
             )
         return encode_rows(
-            self.rows(split, limit).remove_columns(["target", "references"]),
+            self.rows(split, limit).select_columns([SOURCE[self.kind]]),
             tokenizer,
             max_length,
             positions=positions,
             encoder_decoder=encoder_decoder,
+            masked=False,
             instruction=self.instruction,
             shots=shots,
         )
@@ -168,15 +182,41 @@ class Task:
         Raises:
             BadValue: the task is answered by no text, or there are not `n` rows.
         """
-        if self.kind != "generation":
+        if self.kind not in WRITTEN:
             raise BadValue(
                 f"The task {self.name!r} is of the kind {self.kind!r}; only a task that is "
-                "answered in text can be shown as solved examples."
+                "answered in text can be shown as solved examples. A classification is, after "
+                "in_words()."
             )
         if n == 0:
             return ()
         rows = self.subset(n, seed).rows("train")
-        return tuple(zip(rows["source"][:], rows["target"][:], strict=True))
+        return tuple(zip(rows[SOURCE[self.kind]][:], rows["target"][:], strict=True))
+
+    def in_words(
+        self,
+        words: Mapping[str, str] | Sequence[str] | None = None,
+        pattern: str | None = None,
+    ) -> "Task":
+        """The same classification, answered in words by a language model, without a head.
+
+            load_task("sst2").in_words({"negative": "bad", "positive": "good"},
+                                       "{text} It was {answer}.")
+
+        A decoder, or an encoder-decoder, reads what stands in front of the answer, and the class
+        whose word is most probable behind it is taken; an encoder with a masked head fills in the
+        mask at its place, by a word that is one token. Training has the loss on the word alone.
+
+        Args:
+            words: class → word, or the words in the order of the classes; None: the names of the
+                classes.
+            pattern: the text with its answer; None: the answer behind the text or texts.
+
+        Raises:
+            Refused: the task has no classes.
+            BadValue: a class without a word of its own, or a pattern that lacks a part.
+        """
+        return in_words(self, words, pattern)
 
     def references(self, split: str, limit: int | None = None) -> list[Any]:
         """What `score` compares predictions with: labels, lists of tags, or lists of texts."""
@@ -233,7 +273,7 @@ class Task:
             )
         draw = Draw("subset", seed)
         groups: dict[int, list[int]] = {}
-        classes = rows["label"][:] if self.kind in ("classification", "pairs") else [0] * len(rows)
+        classes = rows["label"][:] if self.kind in CLASSES else [0] * len(rows)
         for i, label in enumerate(classes):
             groups.setdefault(label, []).append(i)
         queues = [draw.shuffled(groups[label]) for label in sorted(groups)]

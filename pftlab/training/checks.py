@@ -12,6 +12,7 @@ from ..core.record import attached
 from ..tasks import Task
 from ..tasks.encoding import IGNORED, Example
 from ..tasks.metrics import check_libraries
+from ..tasks.task import WRITTEN
 
 HEADS = {
     "classification": "ForSequenceClassification",
@@ -95,6 +96,10 @@ def check_head(model: PreTrainedModel, task: Task) -> None:
     if task.kind == "generation":
         fits, needed = model.can_generate(), "a language model that generates"
         call = "load_base(name)"
+    elif task.kind == "verbalised":
+        fits = model.can_generate() or (fills_masks(model) and not _fresh(model))
+        needed = "a language model with a pretrained head"
+        call = "load_base(name)"
     else:
         classes = type(model).__mro__
         fits = any(cls.__name__.endswith(HEADS[task.kind]) for cls in classes)
@@ -103,7 +108,8 @@ def check_head(model: PreTrainedModel, task: Task) -> None:
     if not fits:
         raise BadValue(
             f"{task.name!r} is a task of the kind {task.kind!r}; it needs {needed}, and this is "
-            f"a {type(model).__name__}. Load the base with {call}."
+            f"a {type(model).__name__}{' whose head started at random' * _fresh(model)}. Load the "
+            f"base with {call}."
         )
     named = label_names(model)
     if named != task.labels and set(named) == set(task.labels):
@@ -117,6 +123,17 @@ def check_head(model: PreTrainedModel, task: Task) -> None:
             f"{task.name!r} is a regression, and the model's head has {model.config.num_labels} "
             f"outputs. Load the base with {call}."
         )
+
+
+def fills_masks(model: PreTrainedModel) -> bool:
+    """Whether this is an encoder with a masked language-model head."""
+    return any(cls.__name__.endswith("ForMaskedLM") for cls in type(model).__mro__)
+
+
+def _fresh(model: Any) -> bool:
+    """Whether parts of the model were not in its checkpoint, and started at random."""
+    info = getattr(model, "pftlab_base", None)
+    return bool(info and info.fresh)
 
 
 def positions(model: PreTrainedModel) -> int | None:
@@ -147,7 +164,7 @@ def check_tokens(
     """
     words: Any = model.get_input_embeddings()
     known = words.weight.shape[0]
-    columns = ("input_ids", "labels") if task.kind == "generation" else ("input_ids",)
+    columns = ("input_ids", "labels") if task.kind in WRITTEN else ("input_ids",)
     highest = max((max(example[name]) for example in examples for name in columns), default=0)
     if highest >= known:
         token = tokenizer.convert_ids_to_tokens(highest)

@@ -15,8 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..core.errors import BadValue
 from ..tasks import Task
 from ..tasks.encoding import IGNORED, Example, encode_rows
+from ..tasks.task import WRITTEN
 from ..tasks.template import Shot
-from .checks import check_labels, check_tokens, positions
+from .checks import check_labels, check_tokens, fills_masks, positions
 from .processes import Processes
 
 Batch = dict[str, Tensor]
@@ -243,8 +244,10 @@ def like_length(
 def encoding_options(model: PreTrainedModel, task: Task) -> dict[str, Any]:
     """What else `task.encode` must know of the model."""
     options: dict[str, Any] = {"positions": positions(model)}
-    if task.kind == "generation":
+    if task.kind in WRITTEN:
         options["encoder_decoder"] = bool(model.config.is_encoder_decoder)
+    if task.kind == "verbalised":
+        options["masked"] = fills_masks(model)
     return options
 
 
@@ -329,7 +332,8 @@ class LikeLengths:
 def lengths_of(task: Task, split: str) -> list[int]:
     """The length of each row's text in characters, which its tokens follow closely enough."""
     rows = task.rows(split)
-    columns = [rows[name][:] for name in ("text", "text_a", "text_b", "tokens", "source", "target")
+    columns = [rows[name][:] for name in ("text", "text_a", "text_b", "tokens", "source", "front",
+                                       "behind", "target")
                if name in rows.column_names]  # fmt: skip
     return [sum(len("".join(text)) for text in texts) for texts in zip(*columns, strict=True)]
 

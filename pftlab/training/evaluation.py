@@ -11,6 +11,7 @@ from ..core.errors import BadValue
 from ..tasks import Task
 from ..tasks.encoding import IGNORED
 from .checks import check_head
+from .choice import Chooser
 from .data import counted, encode, like_length
 from .generation import Writer, Written
 
@@ -50,9 +51,10 @@ def evaluate(
         progress: show a progress bar.
 
     Returns:
-        "loss", the mean over all labels, and every metric of the task by name. Texts are
-        generated greedily; of them there are also "tokens", the mean number written, and
-        "ended", the share that the model ended by itself (the others were cut).
+        "loss", the mean over all labels (of texts, over their tokens), and every metric of the
+        task by name. Texts are generated greedily; of them there are also "tokens", the mean
+        number written, and "ended", the share that the model ended by itself (the others were
+        cut).
 
     Raises:
         UnknownName: no such split.
@@ -104,6 +106,20 @@ class Evaluator:
         self.model, self.task, self.split = model, task, split
         self.batch_size = batch_size
         solved = task.shots(shots, seed) if shots else ()
+        self.choose: Chooser | None = None
+        if task.kind == "verbalised":
+            self.choose = Chooser(
+                model,
+                task,
+                tokenizer,
+                split,
+                max_length=max_length,
+                limit=limit,
+                shots=solved,
+                batch_size=batch_size,
+                progress=progress,
+            )
+            return
         self.examples = encode(
             model, task, tokenizer, split, max_length, limit, progress, shots=solved
         )
@@ -129,8 +145,13 @@ class Evaluator:
         training = self.model.training
         self.model.eval()
         lengths: dict[str, float] = {}
+        predictions: list[Any]
         try:
-            loss, predictions, references = self._read(progress)
+            if self.choose is not None:
+                loss, predictions = self.choose(progress)
+                references = self.choose.labels
+            else:
+                loss, predictions, references = self._read(progress)
             if self.task.kind == "generation":
                 written = self.write(progress)
                 predictions, references = [w.text for w in written], self.references
