@@ -2,6 +2,9 @@ from .bases import BASES as BASES
 from .bases import load_base as load_base
 from .bases import load_tokenizer as load_tokenizer
 from .bases import random_weights as random_weights
+from .core.active import in_use as in_use
+from .core.active import rows as rows
+from .core.active import use as use
 from .core.attachment import detach as detach
 from .core.attachment import disabled as disabled
 from .core.count import Count as Count

@@ -328,6 +328,9 @@ _ROWS = (
         paper="Dettmers et al. (2023), QLoRA: Efficient Finetuning of Quantized LLMs",
         reference="dettmers2023qlora", url="https://arxiv.org/abs/2305.14314",
         where="every linear map of the layers", identity_at_start=False, mergeable=True,
+        cannot=dict.fromkeys(
+            ("switching", "mixing"), "a base is rounded once; a second update of it is LoRA's"
+        ),
         tiny={"rank": 2}, small={"rank": 8},
     ),
     _row(

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from .delta import Delta, planted
+from .delta import planted
 from .errors import BadValue, Refused
 from .heads import Head, chosen_head, write_labels
 from .places import config_of
 from .planting import plant, uproot
+from .ports.attention import NAME as NAME_OF_OURS
 from .ports.attention import KeysValues
 from .ports.parameters import check_trainable, put
 from .ports.steps import guard, own_callbacks
-from .record import Record, check_enabled, enabled_record, new_record, record_of
+from .record import Record, Value, check_enabled, enabled_record, new_record, record_of
 from .seeding import seeded
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def attach(
 ) -> nn.Module:
     """Attach `method` to `model` in place; see Method.attach for the arguments and errors."""
     record = _record_for(model, head)
-    _attach(model, record, method, method.name if name is None else name, record.heads[-1], seed)
+    with record.passes.alone():
+        its = record.shown or _untrained_head(record)
+        _attach(model, record, method, method.name if name is None else name, its, seed)
     return model
 
 
@@ -69,13 +72,14 @@ def attach_saved(
     """
     record = _record_for(model, None)
     _check_head(model, record, head)
+    now = record.trained_now
     for name, method in methods.items():
         for n in method.trains(model):
-            if users := record.trained_by.get(n):
+            if users := now.get(n):
                 raise BadValue(
                     f"{name!r} brings values of {n}, which {users[0]!r} has trained already, and a "
-                    f"parameter has one value at a time. Detach {users[0]!r} first, or load into "
-                    "the plain base."
+                    f"parameter has one value at a time. Set {users[0]!r} aside first, "
+                    "pftlab.use(model, None), or detach it."
                 )
     if labels and len(labels) != model.config.num_labels:
         raise BadValue(
@@ -84,8 +88,9 @@ def attach_saved(
         )
     own = record.heads[0]
     its = Head(frozenset(head_names), values=dict(head), labels=tuple(labels)) if head else own
-    for name, method in methods.items():
-        _attach(model, record, method, name, its, None)
+    with record.passes.alone():
+        for name, method in methods.items():
+            _attach(model, record, method, name, its, None)
 
 
 def detach(model: nn.Module, name: str | None = None) -> nn.Module:
@@ -108,28 +113,18 @@ def detach(model: nn.Module, name: str | None = None) -> nn.Module:
                 f"{each!r} is not attached. Attached: {', '.join(record.methods)}. "
                 "Give one of these, or none to detach all."
             )
-    for each in names:
-        for _, host, child, _delta in planted(model, each):
-            uproot(host, child)
-        for n, users in list(record.trained_by.items()):
-            if each in users:
-                users.remove(each)
-            if not users:
-                put(model, {n: record.originals.pop(n)})
-                model.get_parameter(n).requires_grad_(False)
-                del record.trained_by[n]
-        del record.methods[each]
-        if record.methods:
-            record.leave_heads(model, each)
-    _guard_steps(model, record)
-    if not any(is_listening(delta) for *_, delta in planted(model)):
-        _set_attention(model, record.attention)
-    if not record.methods:
-        put(model, record.originals)  # what is left is the head
-        for n, flag in record.required_grad.items():
-            model.get_parameter(n).requires_grad_(flag)
-        write_labels(model, record.labels)
-        del model.pftlab
+    with record.passes.alone():
+        for each in names:
+            for _, host, child, _delta in planted(model, each):
+                uproot(host, child)
+            record.forget(model, each)
+        settle(model, record)
+        if not record.methods:
+            put(model, record.originals)  # what is left is the head
+            for n, flag in record.required_grad.items():
+                model.get_parameter(n).requires_grad_(flag)
+            write_labels(model, record.labels)
+            _end(model, record)
     return model
 
 
@@ -142,12 +137,11 @@ def release(model: nn.Module) -> nn.Module:
     record = enabled_record(model, "Merging")
     for _, host, child, _delta in planted(model):
         uproot(host, child)
-    _set_attention(model, record.attention)
     for n, parameter in model.named_parameters():
         parameter.requires_grad_(record.required_grad[n])
     record.methods.clear()
-    _guard_steps(model, record)
-    del model.pftlab
+    settle(model, record)
+    _end(model, record)
     return model
 
 
@@ -159,9 +153,11 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
     `save`, `merge`, `train` or `detach`, is refused inside; such blocks may be nested.
 
     Raises:
-        Refused: nothing is attached.
+        Refused: nothing is attached, or it is merged.
     """
     record = record_of(model)
+    if record.merged:
+        check_enabled(record, "Disabling")
     deltas = [delta for *_, delta in planted(model)]
     active = [delta.active for delta in deltas]
     trained = {n: model.get_parameter(n).data for n in record.originals}
@@ -174,7 +170,8 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
             parameter = model.get_parameter(n)
             parameter.data = original.to(parameter)
         _set_attention(model, record.attention)
-        yield model
+        with record.passes.inside(None):
+            yield model
     finally:
         for delta, flag in zip(deltas, active, strict=True):
             delta.active = flag
@@ -184,9 +181,30 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
         record.disabled -= 1
 
 
-def is_listening(delta: Delta) -> bool:
-    """Whether this delta acts through the attention interface."""
-    return isinstance(delta, KeysValues)
+def settle(model: nn.Module, record: Record) -> None:
+    """Let attention and guard be what the attachments in use need."""
+    listening = any(isinstance(d, KeysValues) and d.weight for *_, d in planted(model))
+    _set_attention(model, NAME_OF_OURS if listening else record.attention)
+    acts = any(own_callbacks(type(method)) for method in record.acting.values())
+    if acts and record.guard is None:
+        record.guard = guard(model)
+    elif not acts and record.guard is not None:
+        record.guard.remove()
+        record.guard = None
+
+
+def _end(model: Any, record: Record) -> None:
+    for hook in record.head_hooks:
+        hook.remove()
+    del model.pftlab
+
+
+def _untrained_head(record: Record) -> Head:
+    """For what is attached while nothing is in use: a head that starts as the base's own did."""
+    own = record.heads[0]
+    if not own.users:
+        return own
+    return Head(own.names, values={n: record.originals[n] for n in own.names})
 
 
 def _record_for(model: Any, head: Iterable[str] | None) -> Record:
@@ -222,6 +240,7 @@ def _attach(
                 for n, parameter in parameters.items():
                     parameter.requires_grad_(n in record.head)
             for site, delta in deltas:
+                delta.passes = record.passes
                 plant(site, name, delta)
         for n in opened:
             parameters[n].requires_grad_(True)
@@ -240,13 +259,16 @@ def _attach(
         raise
     record.keep(model, [*opened, *record.head])
     for n in opened:
-        record.trained_by.setdefault(n, []).append(name)
+        if (now := record.value_now(n)) is None:
+            record.values.setdefault(n, []).append(Value([name]))
+        else:
+            now.users.append(name)
     record.methods[name] = copy.copy(method)  # so that it knows its name: see attached_as
-    if not any(head is known for known in record.heads):
-        record.begin_head(model, head)
+    record.in_use[name] = 1.0
+    record.show(model, head)
     head.users.append(name)
     model.pftlab = record
-    _guard_steps(model, record)
+    settle(model, record)
     if first:
         _say_what_is_new(model, record)
 
@@ -345,16 +367,6 @@ def _check_head(model: nn.Module, record: Record, head: Mapping[str, Tensor]) ->
                 f"The file trains {n} as its head, and {users[0]!r} has trained it already. Detach "
                 f"{users[0]!r} first, or load into the plain base."
             )
-
-
-def _guard_steps(model: nn.Module, record: Record) -> None:
-    """Guard a model in which a method acts in the steps of training, and no other."""
-    acts = any(own_callbacks(type(method)) for method in record.methods.values())
-    if acts and record.guard is None:
-        record.guard = guard(model)
-    elif not acts and record.guard is not None:
-        record.guard.remove()
-        record.guard = None
 
 
 def _set_attention(model: Any, implementation: str | None) -> None:

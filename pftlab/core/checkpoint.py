@@ -107,7 +107,7 @@ def save(
 def _labels(model: nn.Module, record: Record, name: str) -> tuple[str, ...]:
     """What the outputs of the head of `name` mean; (): nobody has named them."""
     head = record.head_of(name)
-    labels = label_names(model) if head is record.heads[-1] else head.labels
+    labels = label_names(model) if head is record.shown else head.labels
     return () if labels == tuple(f"LABEL_{i}" for i in range(len(labels))) else labels
 
 
@@ -130,21 +130,30 @@ def _chosen(record: Record, name: str | None) -> list[str]:
 def _head_values(model: nn.Module, record: Record, name: str) -> dict[str, Tensor]:
     """The head that `name` was trained with."""
     head = record.head_of(name)
-    if head is record.heads[-1]:
+    if head is record.shown:
         return {n: model.get_parameter(n).detach() for n in sorted(head.names)}
     return dict(head.values)
 
 
 def _trained_by(model: nn.Module, record: Record, names: list[str]) -> dict[str, Tensor]:
     """The base's own parameters that the attachments `names` train, and no other."""
-    ours = {n: users for n, users in record.trained_by.items() if set(users) & set(names)}
-    for n, users in ours.items():
-        if others := sorted(set(users) - set(names)):
+    held = {}
+    for n, value in ((n, value) for n, values in record.values.items() for value in values):
+        if not set(value.users) & set(names):
+            continue
+        if others := sorted(set(value.users) - set(names)):
             raise Refused(
                 f"{n} is trained by {names[0]!r} and by {others[0]!r}, so that they cannot be "
                 "saved apart. Save all that is attached: save(model, folder)."
             )
-    return {n: model.get_parameter(n).detach() for n in ours}
+        if n in held:
+            raise Refused(
+                f"Of {n}, {names[0]!r} and {value.users[0]!r} have values of their own, and a "
+                "file holds one. Save them one by one, each into a folder of its own: save(model, "
+                f"folder, name={names[0]!r})."
+            )
+        held[n] = model.get_parameter(n).detach() if value.kept is None else value.kept
+    return held
 
 
 def _refuse_base_folder(folder: Path) -> None:
@@ -243,6 +252,7 @@ def without_values(model: nn.Module) -> nn.Module:
         tensors += [
             *record.originals.values(),
             *(t for h in record.heads for t in h.values.values()),
+            *(v.kept for vs in record.values.values() for v in vs if v.kept is not None),
         ]
     memo: dict[int, Any] = {}
     for tensor in tensors:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .errors import Refused
+from .handover import Passes
 from .places import WHOLE, Port, Slice
 
 PREFIX = "pft_"  # of the child's name in its host, and so in the state dict
@@ -37,13 +38,17 @@ class Delta(nn.Module):
     """
 
     ports: ClassVar[tuple[Port, ...]] = (Port.OUTPUT, Port.INPUT, Port.NORMED)  # it fits there
-    active: bool = True  # False inside `disabled`
+    active: bool = True  # False inside `disabled`, and where its method leaves a site out
+    weight: float = 1.0  # of what it adds; 0: its attachment is not in use, see `use`
+    passes: Passes = Passes()  # of its model: what `rows` has chosen; set when attached
     # set by plant:
     site_name: str = ""
     method_name: str = ""
     hooks: Sequence[RemovableHandle] = ()
     slice: Slice = WHOLE  # which of the host's outputs are ours
+    widths: tuple[int | None, int] = (None, 0)  # of x and of h; None: x is no vector
     reads_elsewhere: bool = False  # x is what another module reads than the host
+    reads_h: bool = False  # x is h, or made of it
     # The host; in a tuple, which hides it from nn.Module, so that it is no child of the delta.
     home: tuple[nn.Module, ...] = ()
     # For `save_pretrained` of transformers: a tensor that deltas share is written under one name.
@@ -101,6 +106,14 @@ def delta_in(host: nn.Module, name: str) -> Delta:
     if delta.home != (host,):
         delta.home = (host,)
     return delta
+
+
+def acts(delta: Delta) -> bool:
+    """Whether this delta's hooks have anything to do in this pass."""
+    rows = delta.passes.look()
+    if rows is None:
+        return delta.active and delta.weight != 0
+    return bool(rows.leads(delta))
 
 
 def planted(

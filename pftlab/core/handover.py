@@ -1,6 +1,8 @@
 """What one hook leaves for another within one forward pass."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,7 +32,64 @@ class Handover:
         return self._left.pop(_thread(), None)
 
     def __reduce__(self) -> tuple:
-        return Handover, ()
+        return type(self), ()
+
+
+class Passes(Handover):
+    """What each thread has chosen for its own passes, and a gate between passes and changes.
+
+    A thread that has chosen something is inside until it takes its choice back. Whoever changes
+    what is attached goes in alone: it waits until the others are out, and lets nobody in meanwhile.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gate = threading.Condition()
+        self._changing: int | None = None  # the thread that is alone
+        self._waiting = 0  # threads that want to be alone: they go first
+        self.preparing = threading.Lock()  # of what passes need and one thread does for all
+
+    @contextmanager
+    def inside(self, choice: Any) -> Iterator[None]:
+        """Inside the block this thread has chosen `choice`, or nothing (None)."""
+        me, before = threading.get_ident(), self.look()
+        with self._gate:
+            if before is None and choice is not None and self._changing != me:
+                self._gate.wait_for(lambda: self._changing is None and not self._waiting)
+            self._choose(me, choice)
+        try:
+            yield
+        finally:
+            with self._gate:
+                self._choose(me, before)
+                self._gate.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside the block no other thread has chosen anything, or can."""
+        me = threading.get_ident()
+        if self._changing == me:
+            yield
+            return
+        with self._gate:
+            self._waiting += 1
+            try:
+                self._gate.wait_for(lambda: self._changing is None and not self._left.keys() - {me})
+                self._changing = me
+            finally:
+                self._waiting -= 1
+        try:
+            yield
+        finally:
+            with self._gate:
+                self._changing = None
+                self._gate.notify_all()
+
+    def _choose(self, thread: int, choice: Any) -> None:
+        if choice is None:
+            self._left.pop(thread, None)
+        else:
+            self._left[thread] = choice
 
 
 def _thread() -> int:

@@ -46,6 +46,8 @@ def plant(site: Site, method_name: str, delta: Delta) -> None:
         delta.to(device=device, dtype=site.dtype)
     delta.site_name, delta.method_name = site.name, method_name
     delta.home, delta.slice = (site.host,), site.slice
+    delta.widths = site.x_width, site.d_out
+    delta.reads_h = site.place.port in (Port.INPUT, Port.NORMED)
     delta.reads_elsewhere = site.place.port is Port.OUTPUT and bool(site.place.x)
     delta.train(site.host.training)
     site.host.add_module(name, delta)

@@ -1,11 +1,12 @@
 """What attaching changed in a model, kept in the model as `model.pftlab`.
 
 The record is what `detach` and `disabled` bring the base back from, bit for bit. It also keeps
-the heads: every adapter that is loaded brings the head that it was trained with, and one head at
-a time is in the model.
+what has one value at a time in the model and another for each attachment: the heads, for every
+adapter that is loaded brings the head that it was trained with, and base parameters that methods
+train.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .errors import Refused
+from .handover import Passes
 from .heads import Head, label_names, write_labels
 from .places import config_of
 from .ports.parameters import put, taken
@@ -22,44 +24,92 @@ if TYPE_CHECKING:
 
 
 @dataclass
+class Value:
+    """A value of a base parameter, and the attachments that train it together.
+
+    Attributes:
+        users: names of attachments.
+        kept: the value, in host memory, while another one is in the model.
+    """
+
+    users: list[str]
+    kept: Tensor | None = None
+
+
+@dataclass
 class Record:
     """What attaching changed in a model.
 
     Attributes:
         methods: name → method, in the order of attachment.
+        in_use: name → weight, of the attachments that act; the others are set aside.
         required_grad: parameter name → its flag before the first attachment.
-        heads: the base's own head first, then those of the files that were loaded. The last one
-            is in the model; each of the others keeps its values.
+        heads: the base's own head first, then those that came with files or later.
+        shown: the one of them that is in the model; None: the base's, as it was before training.
         originals: name → value before training, in host memory, of every base parameter that is
             trained (those of all heads included).
-        trained_by: name of a base parameter → names of the methods that train it.
+        values: name of a base parameter that methods train → its values, one at most in the model.
+        idle: name of an attachment that is set aside → its parameters that are trained in use.
         attention: the model's attention implementation before the first attachment.
         labels: what the head's outputs meant before the first attachment.
         disabled: how many blocks `with disabled(model)` are open.
+        merged: name → value before it, in host memory, of each parameter that holds a merged delta.
+        passes: what `rows` has chosen in each thread.
+        head_hooks: by which rows have heads of their own; registered when first needed.
+        hooked: names of the parameters that they know.
         guard: of a model in which a method acts in the steps of training; see `ports.steps`.
         announced: whether the loop that trains it just now calls the methods' callbacks.
     """
 
     methods: dict[str, "Method"] = field(default_factory=dict)
+    in_use: dict[str, float] = field(default_factory=dict)
     required_grad: dict[str, bool] = field(default_factory=dict)
     heads: list[Head] = field(default_factory=list)
+    shown: Head | None = None
     originals: dict[str, Tensor] = field(default_factory=dict)
-    trained_by: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, list[Value]] = field(default_factory=dict)
+    idle: dict[str, tuple[str, ...]] = field(default_factory=dict)
     attention: str | None = None
     labels: tuple[str, ...] = ()
     disabled: int = 0
+    merged: dict[str, Tensor] = field(default_factory=dict)
+    passes: Passes = field(default_factory=Passes)
+    head_hooks: list[RemovableHandle] = field(default_factory=list)
+    hooked: frozenset[str] = frozenset()
     guard: RemovableHandle | None = None
     announced: bool = False
 
     @property
+    def acting(self) -> dict[str, "Method"]:
+        """The methods in use: name → method, in the order of attachment."""
+        return {name: method for name, method in self.methods.items() if name in self.in_use}
+
+    @property
     def head(self) -> frozenset[str]:
-        """Names of the parameters that are trained as the head that is in the model."""
-        return self.heads[-1].names
+        """Names of the parameters of the head that is in the model."""
+        return (self.shown or self.heads[0]).names
 
     @property
     def any_head(self) -> frozenset[str]:
         """Names of the parameters of all heads."""
         return frozenset().union(*(head.names for head in self.heads))
+
+    @property
+    def trained_by(self) -> dict[str, list[str]]:
+        """Name of a base parameter → names of the methods that train it, whichever is in use."""
+        return {
+            n: [u for value in values for u in value.users] for n, values in self.values.items()
+        }
+
+    @property
+    def trained_now(self) -> dict[str, list[str]]:
+        """The same of the values that are in the model."""
+        now = {n: self.value_now(n) for n in self.values}
+        return {n: value.users for n, value in now.items() if value is not None}
+
+    def value_now(self, n: str) -> Value | None:
+        """The value of the base parameter `n` that is in the model; None: it is the base's."""
+        return next((value for value in self.values.get(n, ()) if value.kept is None), None)
 
     def head_of(self, name: str) -> Head:
         """The head that the attachment `name` uses."""
@@ -69,36 +119,66 @@ class Record:
         """Remember what these base parameters are before anything trains them."""
         self.originals |= taken(model, [n for n in names if n not in self.originals])
 
-    def begin_head(self, model: nn.Module, head: Head) -> None:
-        """Put `head` into the model, in the place of the one that is there."""
-        self.keep(model, self.head | head.names)
-        self.heads[-1].values = taken(model, self.head)
-        self.heads[-1].labels = label_names(model)
-        self.heads.append(head)
-        self._put_last(model)
+    def show(self, model: nn.Module, head: Head | None) -> None:
+        """Let `head`, which may be new, be the one in the model; None: the base's, untrained."""
+        if head is self.shown:
+            return
+        if self.shown is not None:
+            self.shown.values = taken(model, self.shown.names)
+            self.shown.labels = label_names(model)
+        if head is not None and not any(head is known for known in self.heads):
+            self.keep(model, head.names)
+            self.heads.append(head)
+        names, values = (head.names, head.values) if head else (frozenset(), {})
+        put(model, {n: self.originals[n] for n in self.any_head} | values)
+        for n in self.any_head:
+            model.get_parameter(n).requires_grad_(n in names)
+        write_labels(model, (head.labels if head else ()) or self.labels)
+        if head is not None:
+            head.values = {}
+        self.shown = head
 
-    def leave_heads(self, model: nn.Module, name: str) -> None:
-        """Let the attachment `name` go; a head that nobody uses any more goes with it."""
-        own, last = self.heads[0], self.heads[-1]
+    def show_value(self, model: nn.Module, n: str, names: Container[str]) -> None:
+        """Let the base parameter `n` have the value that one of the attachments `names` trains."""
+        now = self.value_now(n)
+        new = next((v for v in self.values[n] if any(u in names for u in v.users)), None)
+        if new is now:
+            return
+        if now is not None:
+            now.kept = taken(model, [n])[n]
+        put(model, {n: self.originals[n] if new is None else new.kept})  # type: ignore[dict-item]
+        if new is not None:
+            new.kept = None
+        model.get_parameter(n).requires_grad_(new is not None)
+
+    def forget(self, model: nn.Module, name: str) -> None:
+        """Let the attachment `name` go, with its values and a head that nobody else uses."""
+        del self.methods[name]
+        self.in_use.pop(name, None)
+        self.idle.pop(name, None)
+        for n in list(self.values):
+            for value in self.values[n]:
+                if name in value.users:
+                    value.users.remove(name)
+            self.show_value(model, n, self.in_use)
+            self.values[n] = [value for value in self.values[n] if value.users]
+            if not self.values[n]:
+                del self.values[n], self.originals[n]
         for head in self.heads:
             if name in head.users:
                 head.users.remove(name)
-        self.heads = [own, *(head for head in self.heads[1:] if head.users)]
-        if not own.users and own is not last:
+        self.show(model, self.wanted_head(self.in_use))
+        own, before = self.heads[0], self.any_head
+        if self.shown is not own and not own.users:  # what was trained in it is gone
             own.values, own.labels = {n: self.originals[n] for n in own.names}, self.labels
-        if self.heads[-1] is not last:
-            self._put_last(model)
+        self.heads = [own, *(head for head in self.heads[1:] if head.users)]
+        for n in before - self.any_head:
+            del self.originals[n]
 
-    def _put_last(self, model: nn.Module) -> None:
-        head, every = self.heads[-1], self.any_head
-        others = [n for n in self.originals if n not in self.trained_by]
-        put(model, {n: self.originals[n] for n in others} | head.values)
-        for n in others:
-            model.get_parameter(n).requires_grad_(n in head.names)
-            if n not in every:
-                del self.originals[n]
-        head.values = {}
-        write_labels(model, head.labels or self.labels)
+    def wanted_head(self, names: Iterable[str]) -> Head | None:
+        """The head of the last of these attachments; None: there are none."""
+        heads = [self.head_of(name) for name in names]
+        return heads[-1] if heads else None
 
 
 def attached(model: nn.Module) -> dict[str, "Method"]:
@@ -134,11 +214,22 @@ def enabled_record(model: nn.Module, action: str) -> Record:
 
 
 def check_enabled(record: Record, action: str) -> None:
-    """Refuse to act on a model in which, for a while, nothing is attached.
+    """Refuse to act on a model that, for a while, is not what its record says.
 
     Raises:
-        Refused: `action` was called inside `with disabled(model)`.
+        Refused: `action` was called inside `with disabled(model)` or `with rows(model, …)`, or the
+            model is merged.
     """
+    if record.merged:
+        raise Refused(
+            f"{action} is for a model whose deltas are beside its weights, and here they are "
+            "merged into them. Take them out first: pftlab.unmerge(model)."
+        )
+    if record.passes.look() is not None:
+        raise Refused(
+            f"{action} inside `with rows(model, …)` would change what the rows of the batch have "
+            "chosen. Leave the block first."
+        )
     if record.disabled:
         raise Refused(
             f"{action} inside `with disabled(model)` would act on the base alone: what was "
@@ -148,9 +239,11 @@ def check_enabled(record: Record, action: str) -> None:
 
 def new_record(model: nn.Module, head: frozenset[str]) -> Record:
     """The record of a model before its first attachment, with the names of its head."""
+    own = Head(head)
     return Record(
         attention=config_of(model)._attn_implementation,
         required_grad={n: p.requires_grad for n, p in model.named_parameters()},
-        heads=[Head(head)],
+        heads=[own],
+        shown=own,
         labels=label_names(model),
     )

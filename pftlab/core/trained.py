@@ -93,7 +93,7 @@ def fill_state(
 
 def _trained_names(record: Record) -> list[str]:
     """Names of the base's own parameters that are trained: the methods' and the head's."""
-    return [n for n in record.originals if n in record.trained_by or n in record.head]
+    return [n for n in record.originals if n in record.trained_now or n in record.head]
 
 
 def _prefixed(model: nn.Module, method_name: str | None = None) -> list[tuple[str, Delta]]:

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from .. import registry
 from ..core import attached, detach, disabled, is_planted, trainable_state
+from ..core.active import rows as choose_rows
+from ..core.active import use
 from ..core.count import count
 from ..core.errors import Refused
 from ..core.merge import merge
@@ -427,6 +429,41 @@ def stacking(case: Case) -> None:
         assert torch.equal(logits(detach(model), inputs), case.before), "detached is not the base"
 
 
+@check("bert", "gpt2", "t5")
+def switching(case: Case) -> None:
+    """Two of a kind take turns, and the base: each computes what it did alone, and is trained."""
+    model = tiny(case.on)
+    alone, trained = two(case, model)
+    for name in ("one", None, "two", "one"):
+        use(model, name)
+        found = logits(model, case.inputs)
+        assert torch.equal(found, alone[name]), f"{name} in use computes something else"
+        flags = {n for n, p in model.named_parameters() if p.requires_grad}
+        assert flags == trained.get(name, set()), f"with {name} in use, others are trained"
+    use(model, None)
+    assert torch.equal(logits(detach(model), case.inputs), case.before), "detached is not the base"
+
+
+@check(*FEW)
+def mixing(case: Case) -> None:
+    """Rows of one batch have each its own of two of a kind, or the method says why they cannot."""
+    model, inputs = tiny(case.on), batch(case.on, size=4)
+    alone, _ = two(case, model, inputs)
+    names = ("one", "two", None, "one")
+    use(model, None)
+    before = snapshot(model)
+    try:
+        with choose_rows(model, names):
+            found = logits(model, inputs)
+    except Refused as error:
+        assert "cannot" in str(error), f"a refusal without a reason: {error}"
+        assert snapshot(model) == before, "a refused mixture leaves traces"
+        return
+    for row, name in enumerate(names):
+        assert close(found[row], alone[name][row]), f"row {row} is not what {name} computes alone"
+    assert torch.equal(logits(model, inputs), alone[None]), "a mixture is felt after it"
+
+
 @check("bert", "gpt2")
 def error_half_way(case: Case) -> None:
     """An error while planting leaves the model as it was, also with another method attached."""
@@ -451,6 +488,23 @@ def error_half_way(case: Case) -> None:
 
 
 # What the checks share
+
+
+def two(
+    case: Case, model: Any, inputs: Any = None
+) -> tuple[dict[str | None, Tensor], dict[str | None, set[str]]]:
+    """Attach the method as "one" and as "two"; what each computes alone, and what each trains."""
+    inputs = case.inputs if inputs is None else inputs
+    alone: dict[str | None, Tensor] = {None: logits(model, inputs)}
+    trained: dict[str | None, set[str]] = {}
+    for seed, name in enumerate(("one", "two"), start=3):
+        if attached(model):
+            use(model, None)
+        case.method.attach(model, name, seed=seed)
+        perturb(model, seed)
+        alone[name] = logits(model, inputs)
+        trained[name] = {n for n, p in model.named_parameters() if p.requires_grad}
+    return alone, trained
 
 
 @contextmanager

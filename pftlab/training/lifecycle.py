@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core.ports.steps import announced, own_callbacks
-from ..core.record import attached, record_of
+from ..core.record import enabled_record, record_of
 
 Batches = Callable[[], Iterator[dict[str, Tensor]]]
 
@@ -36,18 +36,18 @@ class Lifecycle:
         total_steps: optimiser steps of the whole run, by which schedules go.
 
     Raises:
-        Refused: nothing is attached.
+        Refused: nothing is attached, or it is disabled or merged.
     """
 
     def __init__(self, model: nn.Module, total_steps: int):
-        record_of(model)
+        enabled_record(model, "Training")
         self.model, self.total_steps = model, total_steps
         self._open = ExitStack()
 
     @property
     def methods(self) -> list[Any]:
-        """In the order of attachment."""
-        return list(attached(self.model).values())
+        """Those in use, in the order of attachment."""
+        return list(record_of(self.model).acting.values())
 
     @property
     def last_counts(self) -> bool:

@@ -13,7 +13,7 @@ one, PyTorch's causal shortcut lines up queries and keys at the top left corner,
 see its prefix and too few tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
@@ -26,8 +26,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.utils import output_capturing
 
-from ..delta import PREFIX, Delta, delta_in
+from ..delta import PREFIX, Delta, acts, delta_in
 from ..errors import Refused
+from ..grouped import Part
 from ..handover import Handover
 from ..places import Port, Site, config_of
 from .module import first_input
@@ -80,7 +81,8 @@ def listen(model: nn.Module) -> None:
     Raises:
         Refused: the architecture computes its attention without asking transformers.
     """
-    model.set_attn_implementation(NAME)  # type: ignore[operator]
+    if config_of(model)._attn_implementation != NAME:
+        model.set_attn_implementation(NAME)  # type: ignore[operator]
     if config_of(model)._attn_implementation != NAME:
         raise Refused(
             f"A {type(model).__name__} does not use the attention interface of transformers, "
@@ -91,7 +93,7 @@ def listen(model: nn.Module) -> None:
 def _note(name: str, host: nn.Module, args: tuple, kwargs: dict) -> None:
     delta = delta_in(host, name)
     assert isinstance(delta, KeysValues)
-    delta.reading.leave(first_input(args, kwargs) if delta.active else None)
+    delta.reading.leave(first_input(args, kwargs) if acts(delta) else None)
 
 
 def _check(name: str, host: nn.Module, args: tuple, output: Any) -> None:
@@ -125,24 +127,78 @@ def _attend(
     """
     length = key.shape[2]
     deltas = [
-        delta
+        (name, delta)
         for name, delta in module.named_children()
-        if isinstance(delta, KeysValues) and name.startswith(PREFIX) and delta.active
+        if isinstance(delta, KeysValues) and name.startswith(PREFIX) and acts(delta)
     ]
-    for delta in deltas:
-        rewrite: RewritesKeysValues = delta
-        new_key, new_value = rewrite(delta.reading.take(), key, value)
-        key, value = new_key.to(key.dtype), new_value.to(value.dtype)
-    if (added := key.shape[2] - length) > 0:
-        if mask is not None:
-            mask = pad(mask, (added, 0), value=True if mask.dtype == torch.bool else 0.0)
-        if kwargs.get("position_bias") is not None:  # T5: no bias towards the added entries
-            kwargs["position_bias"] = pad(kwargs["position_bias"], (added, 0))
+    finish: list[Callable[[Tensor], Tensor]] = []
+    for name, delta in deltas:
+        x, rows = delta.reading.take(), delta.passes.look()
+        part: Part | None = None
+        if rows is not None and (part := rows.part(delta, name, key)) is None:
+            continue
+        key, value, mask = _with_added(delta, part, x, key, value, mask)
+        finish.append(partial(_finished, delta, part, query, kwargs.get("scaling")))
+    if (added := key.shape[2] - length) > 0 and kwargs.get("position_bias") is not None:
+        # T5: no bias towards the added entries
+        kwargs["position_bias"] = pad(kwargs["position_bias"], (added, 0))
     attend = _with_weights if _weights_wanted() else sdpa_attention_forward
     output, weights = attend(module, query, key, value, mask, **kwargs)
-    for delta in deltas:
-        output = delta.finish(query, output, kwargs.get("scaling")).to(output.dtype)
+    for finished in finish:
+        output = finished(output)
     return output, weights
+
+
+def _with_added(
+    delta: KeysValues,
+    part: Part | None,
+    x: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values and mask with what a delta, or its group, puts in front of them.
+
+    Rows that are not the group's get entries that they do not see.
+    """
+    rewrite: RewritesKeysValues = delta
+    length = key.shape[2]
+    if part is None:
+        new_key, new_value = rewrite(x, key, value)
+    else:
+        new_key, new_value = part.compute(nn.Module.__call__, x, key, value)
+    added = new_key.shape[2] - length
+    members = None if part is None else part.members(key)
+    if part is not None:
+        key, value = (pad(t, (0, 0, added, 0)) for t in (key, value))
+        new_key, new_value = part.put(key, new_key.to(key)), part.put(value, new_value.to(value))
+    new_key, new_value = new_key.to(key.dtype), new_value.to(value.dtype)
+    if added == 0:
+        return new_key, new_value, mask
+    if members is not None and mask is None:
+        mask = torch.ones(len(key), 1, 1, length, dtype=torch.bool, device=key.device)
+    if mask is not None:
+        is_bool = mask.dtype == torch.bool
+        mask = pad(mask, (added, 0), value=True if is_bool else 0.0)
+        if members is not None:
+            in_front = torch.arange(mask.shape[-1], device=mask.device) < added
+            hidden = in_front & ~members[:, :, None, None]
+            least = torch.finfo(mask.dtype).min if not is_bool else False
+            mask = mask.masked_fill(hidden, least)
+    return new_key, new_value, mask
+
+
+def _finished(
+    delta: KeysValues, part: Part | None, query: Tensor, scaling: float | None, output: Tensor
+) -> Tensor:
+    """The attention's output, as a delta or its group leaves it."""
+    if part is None:
+        return delta.finish(query, output, scaling).to(output.dtype)
+
+    def call(delta: KeysValues, query: Tensor, output: Tensor) -> Tensor:
+        return delta.finish(query, output, scaling)
+
+    return part.put(output, part.compute(call, query, output).to(output.dtype))
 
 
 def _weights_wanted() -> bool:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..delta import Delta, delta_in, own_type
+from ..delta import Delta, acts, delta_in, own_type
+from ..grouped import Part
 from ..handover import Handover
 from ..places import Site, base_prefix
 
@@ -59,6 +60,18 @@ def apply(delta: Delta, x: Tensor, h: Tensor) -> Tensor:
     return rewrite(x.to(dtype) if x.is_floating_point() else x, h.to(dtype)).to(h.dtype)
 
 
+def rewritten(name: str, delta: Delta, x: Tensor, h: Tensor) -> Tensor:
+    """What the delta `name`, or the group that it acts for, makes of h."""
+    if (rows := delta.passes.look()) is None:
+        new = apply(delta, x, h)
+        return new if delta.weight == 1 else torch.lerp(h, new, delta.weight)
+    part: Part | None = rows.part(delta, name, h)
+    if part is None:
+        return h
+    new = part.compute(apply, x, h)
+    return part.put(h, new)
+
+
 # A module that replaces the host calls its hooks in another way, and carries no delta: the last
 # argument of each hook may then be missing, but the search for the delta comes first and says why.
 
@@ -73,15 +86,16 @@ def _rewrite_output(
 ) -> Any:
     delta = delta_in(host, name)
     x = first_input(args, kwargs) if passed_on is None else passed_on.take()
-    if not delta.active:
+    if not acts(delta):
         return None
     h, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
     if delta.slice.is_whole:
-        h = apply(delta, x, h)
+        h = rewritten(name, delta, x, h)
     else:  # a fused projection
         blocks = delta.slice.cut(h)
         part = delta.slice.part
-        blocks[part] = apply(delta, x, blocks[part].flatten(-2)).view_as(blocks[part])
+        own = rewritten(name, delta, x, blocks[part].flatten(-2))
+        blocks[part] = own.view_as(blocks[part])
         h = torch.cat(blocks, dim=-1).flatten(-2)
     return h if rest is None else (h, *rest)
 
@@ -91,10 +105,10 @@ def _rewrite_input(
 ) -> tuple[tuple, dict] | None:
     delta = delta_in(host, name)
     assert kwargs is not None
-    if not delta.active:
+    if not acts(delta):
         return None
     h = first_input(args, kwargs)
-    return _with_first(args, kwargs, apply(delta, h, h))
+    return _with_first(args, kwargs, rewritten(name, delta, h, h))
 
 
 def _rewrite_sum(
@@ -102,11 +116,11 @@ def _rewrite_sum(
 ) -> tuple[tuple, dict] | None:
     delta = delta_in(norm, name)
     assert kwargs is not None
-    if not delta.active:
+    if not acts(delta):
         return None
     h = first_input(args, kwargs)
     x = norm.forward(h)  # forward, not a call: no hooks run
-    return _with_first(args, kwargs, apply(delta, x, h))
+    return _with_first(args, kwargs, rewritten(name, delta, x, h))
 
 
 def _note(name: str, passed_on: Handover, source: nn.Module, args: tuple, kwargs: dict) -> None:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..architectures import architecture
-from ..delta import Delta, delta_in
+from ..delta import Delta, acts, delta_in
 from ..errors import BadValue, Refused
+from ..grouped import Part
 from ..handover import Handover
 from ..places import Port, Site
 
@@ -75,6 +76,7 @@ class Prompt(OnSequence):
 
     position: int | tuple[int, ...] | None = None
     places: tuple[int, ...] | None = None  # of each vector, unless they stand in one block
+    is_read: bool = False  # a classifier reads its first vector
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,14 +116,15 @@ class Prompt(OnSequence):
         # A prompt in front of [CLS] is kept for a head that reads position 0: this is what Hugging
         # Face PEFT's checkpoints were trained with.
         classifies = "ForSequenceClassification" in type(model).__name__
-        keeps = decoder is not None or (reads_first and classifies and self.position == 0)
+        self.is_read = decoder is None and reads_first and classifies and self.position == 0
+        keeps = decoder is not None or self.is_read
         self.limit, self.offset = _limit(site), table.position_offset
         yield stack.register_forward_pre_hook(partial(_insert, name), with_kwargs=True)
         if not keeps:
             # the prompt inserted last leaves first
             yield stack.register_forward_hook(partial(_remove, name), prepend=True)
         if decoder is not None:
-            widen = partial(_widen_encoder_mask, self.length, self.places)
+            widen = partial(_widen_encoder_mask, name, (stack,))
             yield decoder.register_forward_pre_hook(widen, with_kwargs=True)
 
 
@@ -232,7 +235,7 @@ def _check_room(delta: OnSequence, stack: nn.Module, kwargs: dict, columns: int)
     """
     if delta.limit is None:
         return
-    taking = [each for each in _taking(stack) if each.active]
+    taking = [each for each in _taking(stack) if acts(each)]
     place = taking.index(delta)
     seen = _seen(kwargs)
     inside = sum(
@@ -262,23 +265,27 @@ def _seen(kwargs: dict) -> int:
 def _shift(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
     shift = delta_in(stack, name)
     assert isinstance(shift, PositionShift)
-    if not shift.active:
+    if not acts(shift):
         return None
     kwargs = dict(zip(shift.names, args, strict=False)) | kwargs
+    here, _, members = _part(name, shift, _words(kwargs))
+    if not here:
+        return None
     if (positions := kwargs.get("position_ids")) is None:
         positions = _positions(kwargs) + shift.offset
     kwargs["position_ids"] = positions
     _check_room(shift, stack, kwargs, positions.shape[1])
-    return (), kwargs | {"position_ids": positions + shift.length}
+    move = shift.length if members is None else shift.length * members
+    return (), kwargs | {"position_ids": positions + move}
 
 
 def _watch(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> None:
     text = delta_in(stack, name)
     assert isinstance(text, TextMask)
-    if not text.active:
+    if not acts(text):
         return
     kwargs = dict(zip(text.names, args, strict=False)) | kwargs
-    words = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
+    words = _words(kwargs)
     mask, cache = kwargs.get("attention_mask"), kwargs.get("past_key_values")
     _check_mask(mask, "Telling text from padding")
     begins = cache is None or int(cache.get_seq_length()) == 0
@@ -296,6 +303,23 @@ def _forget(name: str, stack: nn.Module, args: tuple, output: Any) -> None:
     text.reading.take()
 
 
+def _words(kwargs: dict) -> Tensor:
+    """The words (B, T), or their embeddings (B, T, d), that a stack is called with."""
+    words: Tensor | None = kwargs.get("input_ids")
+    return kwargs["inputs_embeds"] if words is None else words
+
+
+def _part(name: str, delta: OnSequence, batch: Tensor) -> tuple[bool, Part | None, Tensor | None]:
+    """Whether the delta `name` has rows of `batch`; for which group, and which rows, (B, 1).
+
+    Without a group it acts for itself, and without rows on all of them.
+    """
+    if (rows := delta.passes.look()) is None:
+        return True, None, None
+    part: Part | None = rows.part(delta, name, batch)
+    return part is not None, part, None if part is None else part.members(batch)
+
+
 def _check_mask(mask: Tensor | None, who: str) -> None:
     if mask is not None and mask.dim() != 2:
         raise Refused(
@@ -307,7 +331,7 @@ def _check_mask(mask: Tensor | None, who: str) -> None:
 
 def _positions(kwargs: dict) -> Tensor:
     """Positions (B or 1, T) of the words that a stack is called with: a row's first word has 0."""
-    words = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
+    words = _words(kwargs)
     mask, cache = kwargs.get("attention_mask"), kwargs.get("past_key_values")
     if mask is not None and mask.dim() == 2:
         return (mask.long().cumsum(1) - 1).clamp(min=0)[:, -words.shape[1] :]
@@ -319,26 +343,37 @@ def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
     prompt = delta_in(stack, name)
     assert isinstance(prompt, Prompt)
     prompt.inserted.take()  # of a pass that an error has ended
-    if not prompt.active:
+    if not acts(prompt):
         return None
     kwargs = dict(zip(prompt.names, args, strict=False)) | kwargs
+    words = _words(kwargs)
+    here, part, members = _part(name, prompt, words)
+    if not here:
+        return None
     n, at = prompt.length, prompt.position if isinstance(prompt.position, int) else 0
     mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
     _check_mask(mask, "A soft prompt")
     cache = kwargs.get("past_key_values")
+    held = 0 if cache is None else int(cache.get_seq_length())  # prompts included
+    if members is not None:  # then rows differ in what they see and where their words stand
+        if mask is None:
+            length = max(held - n, 0) + words.shape[1]
+            mask = torch.ones(len(words), length, device=words.device).long()
+            kwargs["attention_mask"] = mask
+        if positions is None and "position_ids" in prompt.names:
+            positions = _positions(kwargs) + prompt.offset
     if getattr(cache, "is_compileable", False):
         raise Refused(
             "A static cache has room for the words alone, and a soft prompt stands among them. Use "
             "the dynamic cache, which grows: leave cache_implementation out."
         )
-    if cache is None or int(cache.get_seq_length()) == 0:
+    if held == 0:
         embedded = kwargs.pop("inputs_embeds", None)
         ids = kwargs.pop("input_ids", None)
         if embedded is None:
             embedded = stack.get_input_embeddings()(ids)  # type: ignore[operator]
         _check_room(prompt, stack, kwargs, embedded.shape[1])
-        make: MakesVectors = prompt
-        vectors = make(embedded).to(embedded.dtype)
+        vectors = _vectors(prompt, part, embedded)
         order = None
         if prompt.places is not None:
             tokens = embedded.new_ones(embedded.shape[:2]) if mask is None else mask
@@ -349,24 +384,44 @@ def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
         if (types := kwargs.get("token_type_ids")) is not None:
             kwargs["token_type_ids"] = _join(types, types[:, :1].expand(-1, n), at, order)
         if mask is not None:
-            kwargs["attention_mask"] = _join(mask, mask.new_ones(len(mask), n), at, order)
+            kwargs["attention_mask"] = _join(mask, _visible(mask, n, members), at, order)
         if positions is not None and order is not None:
-            kwargs["position_ids"] = _renumbered(positions, tokens, order)
+            moved = _renumbered(positions, tokens, order)
+            if members is not None:
+                positions = positions.expand(len(members), -1)
+                moved = moved.where(members, _join(positions, moved[:, :n], at, order))
+            kwargs["position_ids"] = moved
         elif positions is not None:
             new = torch.arange(at, at + n, device=positions.device) + prompt.offset
-            new = new.expand(len(positions), n)
-            shifted = torch.cat([positions[:, :at], positions[:, at:] + n], 1)
-            kwargs["position_ids"] = _join(shifted, new, at)
+            move = n if members is None else n * members
+            behind = positions[:, at:] + move
+            shifted = torch.cat([positions[:, :at].expand(len(behind), -1), behind], 1)
+            kwargs["position_ids"] = _join(shifted, new.expand(len(behind), n), at)
     else:
-        words = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
         _check_room(prompt, stack, kwargs, words.shape[1])
         if mask is not None:
-            seen = int(cache.get_seq_length()) - n
-            old, new = mask[:, :seen], mask[:, seen:]
-            kwargs["attention_mask"] = torch.cat([_widened(old, n, prompt.places), new], 1)
+            old, new = mask[:, : held - n], mask[:, held - n :]
+            widened = _widened(old, n, prompt.places, members)
+            kwargs["attention_mask"] = torch.cat([widened, new], 1)
         if positions is not None:
-            kwargs["position_ids"] = positions + n
+            kwargs["position_ids"] = positions + (n if members is None else n * members)
     return (), kwargs
+
+
+def _vectors(prompt: Prompt, part: Part | None, embedded: Tensor) -> Tensor:
+    """The prompts (B, n, d) of all rows; those of rows that have none are zero."""
+    make: MakesVectors = prompt
+    if part is None:
+        return make(embedded).to(embedded.dtype)
+    new = part.compute(nn.Module.__call__, embedded, mapped=False).to(embedded.dtype)
+    none = embedded.new_zeros(len(embedded), *new.shape[1:])
+    return part.put(none, new)
+
+
+def _visible(mask: Tensor, n: int, members: Tensor | None) -> Tensor:
+    """The mask (B, n) of n vectors: rows that have none do not see them."""
+    ones = mask.new_ones(len(mask), n)
+    return ones if members is None else ones * members.to(mask.dtype)
 
 
 def _order(places: tuple[int, ...], mask: Tensor) -> Tensor:
@@ -418,10 +473,12 @@ def _take(sequence: Tensor, where: Tensor) -> Tensor:
         *where.shape, *sequence.shape[2:]))  # fmt: skip
 
 
-def _widened(mask: Tensor, n: int, places: tuple[int, ...] | None) -> Tensor:
+def _widened(
+    mask: Tensor, n: int, places: tuple[int, ...] | None, members: Tensor | None
+) -> Tensor:
     """The mask (B, T) of tokens with that of the prompt: in front, or at its places."""
     order = None if places is None else _order(places, mask)
-    return _join(mask, mask.new_ones(len(mask), n), 0, order)
+    return _join(mask, _visible(mask, n, members), 0, order)
 
 
 def _remove(name: str, stack: nn.Module, args: tuple, output: Any) -> Any:
@@ -446,10 +503,22 @@ def _remove(name: str, stack: nn.Module, args: tuple, output: Any) -> Any:
 
 
 def _widen_encoder_mask(
-    n: int, places: tuple[int, ...] | None, decoder: nn.Module, args: tuple, kwargs: dict
+    name: str, encoder: tuple[nn.Module], decoder: nn.Module, args: tuple, kwargs: dict
 ) -> tuple[tuple, dict] | None:
     """The decoder attends to the prompt's positions of the encoder's output as well."""
+    prompt = delta_in(encoder[0], name)
+    assert isinstance(prompt, Prompt)
     states, mask = kwargs.get("encoder_hidden_states"), kwargs.get("encoder_attention_mask")
-    if states is None or mask is None or mask.shape[-1] == states.shape[1]:
+    if states is None or not acts(prompt):
         return None
-    return args, kwargs | {"encoder_attention_mask": _widened(mask, n, places)}
+    here, _, members = _part(name, prompt, states)
+    if not here:
+        return None
+    if mask is None and members is not None:
+        words = states.shape[1] - prompt.length
+        mask = torch.ones(len(states), words, device=states.device).long()
+    if mask is None or mask.shape[-1] == states.shape[1]:
+        return None
+    return args, kwargs | {
+        "encoder_attention_mask": _widened(mask, prompt.length, prompt.places, members)
+    }

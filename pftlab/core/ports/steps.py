@@ -71,7 +71,7 @@ def _refuse_unannounced(model: nn.Module, args: tuple) -> None:
     record: Any = model.pftlab
     if record.announced or not model.training or not torch.is_grad_enabled():
         return
-    for method in record.methods.values():
+    for method in record.acting.values():
         if missed := own_callbacks(type(method)):
             raise Refused(
                 f"{method.title} acts in the steps of training ({', '.join(missed)}), and this "

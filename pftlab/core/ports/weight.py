@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..delta import Delta, delta_in, is_planted, own_type
+from ..delta import Delta, acts, delta_in, is_planted, own_type
 from ..handover import Handover
 from ..places import Place, Port, Site, base_prefix
 
@@ -136,7 +136,7 @@ def _show(name: str, leaf: str, module: nn.Module, args: tuple) -> None:
     delta = delta_in(module, name)
     assert isinstance(delta, WeightDelta)
     delta.turn.end()  # of a pass that Ctrl-C has ended
-    if delta.active:
+    if acts(delta):
         delta.turn.begin(module, leaf)
         # what is there now, a delta that was planted before may have put there
         module.__dict__[leaf] = delta.shown(getattr(module, leaf))
