@@ -375,11 +375,18 @@ def test_nearly_the_same(one, two, same):
     assert near(one, two) is same
 
 
+def test_a_tolerance_is_for_decimals_alone():
+    assert near("seeds 90.3 83.3; 4 texts", "seeds 89.7 84.5; 4 texts", tolerance=2)
+    assert not near("seeds 90.3 83.3; 4 texts", "seeds 87.7 83.3; 4 texts", tolerance=2)
+    assert not near("seeds 90.3 83.3; 4 texts", "seeds 90.3 83.3; 5 texts", tolerance=2)
+
+
 def test_nbval_takes_what_is_near_and_nothing_else(tmp_path):
-    def outcome(stored_text, limit="60"):
+    def outcome(stored_text, limit="60", tags=()):
         page = tmp_path / "page.ipynb"
         stored(page, [printed(stored_text)])
-        edit(page, lambda notebook: notebook.cells[0].update(source="print('loss', 0.69314)"))
+        changes = {"source": "print('loss', 0.69314)", "metadata": {"tags": list(tags)}}
+        edit(page, lambda notebook: notebook.cells[0].update(changes))
         rules = f"import notebooks.execution as e; e.CELL_SECONDS = {limit}"
         code = (
             f"import sys; sys.path[:0] = [{str(record.ROOT / 'tools')!r}]; {rules}; import pytest;"
@@ -390,5 +397,6 @@ def test_nbval_takes_what_is_near_and_nothing_else(tmp_path):
 
     assert outcome("loss 0.69315\n").returncode == 0
     assert outcome("loss 0.70315\n").returncode == 1
+    assert outcome("loss 0.70315\n", tags=["tolerance-0.1"]).returncode == 0
     slow = outcome("loss 0.69315\n", limit="-1")
     assert slow.returncode == 1 and "of processor time" in slow.stdout

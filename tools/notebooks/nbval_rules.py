@@ -2,7 +2,9 @@
 
 Words and whole numbers must agree. A decimal number may differ by one in its last place, or by a
 thousandth: processors sum in other orders. What is only a rounding error, such as 1.2e-07, may
-differ tenfold. A cell has a budget of processor time; the clock stops only what hangs.
+differ tenfold. In a cell with the tag "tolerance-2", which trains so long that roundings grow, a
+decimal number may differ by 2. A cell has a budget of processor time; the clock stops only what
+hangs.
 """
 
 import re
@@ -17,27 +19,31 @@ from .execution import CELL_SECONDS
 
 DECIMAL = re.compile(r"[-−]?\d+\.\d+(?:e[-+]?\d+)?|[-−]?\d+e[-+]?\d+")
 ROUNDING_ERROR = 1e-5
+TOLERANCE = "tolerance-"
 SLACK = 2  # times the budget: a busy processor's caches cost time, too
 
 
 class Near(str):
     """Text that equals another whose decimal numbers are about the same."""
 
+    tolerance = 0.0
     __hash__ = str.__hash__
 
     def __eq__(self, other: object) -> bool:
-        return str.__eq__(self, other) or (isinstance(other, str) and near(self, other))
+        if str.__eq__(self, other):
+            return True
+        return isinstance(other, str) and near(self, other, self.tolerance)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
 
-def near(one: str, two: str) -> bool:
-    """Tell whether two texts differ in nothing but how decimal numbers were rounded."""
+def near(one: str, two: str, tolerance: float = 0.0) -> bool:
+    """Tell whether two texts differ in nothing but decimals, by roundings or the tolerance."""
     if words(one) != words(two):
         return False
     pairs = zip(DECIMAL.findall(one), DECIMAL.findall(two), strict=True)
-    return all(about_the_same(first, second) for first, second in pairs)
+    return all(about_the_same(first, second, tolerance) for first, second in pairs)
 
 
 def words(text: str) -> list[str]:
@@ -45,7 +51,7 @@ def words(text: str) -> list[str]:
     return DECIMAL.sub(" # ", text).split()
 
 
-def about_the_same(first: str, second: str) -> bool:
+def about_the_same(first: str, second: str, tolerance: float = 0.0) -> bool:
     """Compare two decimal numbers as printed."""
     a, b = (float(number.replace("−", "-")) for number in (first, second))
     if 0 < abs(a) < ROUNDING_ERROR and 0 < abs(b) < ROUNDING_ERROR:
@@ -53,7 +59,7 @@ def about_the_same(first: str, second: str) -> bool:
     mantissa, _, exponent = first.partition("e")
     places = len(mantissa.partition(".")[2])
     last_place = 10.0 ** (int(exponent or 0) - places)
-    return abs(a - b) <= max(1.01 * last_place, 1e-3 * abs(a))
+    return abs(a - b) <= max(1.01 * last_place, 1e-3 * abs(a), tolerance)
 
 
 _sanitize = IPyNbCell.sanitize
@@ -61,7 +67,13 @@ _sanitize = IPyNbCell.sanitize
 
 def _sanitize_nearly(cell: IPyNbCell, text: Any) -> Any:
     text = _sanitize(cell, text)
-    return Near(text) if isinstance(text, str) else text
+    if not isinstance(text, str):
+        return text
+    text = Near(text)
+    for tag in cell.cell.metadata.get("tags", ()):
+        if tag.startswith(TOLERANCE):
+            text.tolerance = float(tag.removeprefix(TOLERANCE))
+    return text
 
 
 IPyNbCell.sanitize = _sanitize_nearly
