@@ -194,11 +194,12 @@ def test_train_saves_what_load_reads(capsys: Any, tmp_path: Path) -> None:
     words = [
         *("train", "--base", base, "--task", "reviews", "--size", "tiny", "--quiet", "--json"),
         *("--limit-train", "16", "--steps", "2", "--batch-size", "4", "--max-length", "40"),
-        *("--method", "lora", "--rank", "2", "--out", str(tmp_path / "out")),
+        *("--method", "lora", "--rank", "2", "--out", str(tmp_path / "out"), "--forgetting"),
     ]
     code, out, _ = run(capsys, *words)
     assert code == 0
     assert json.loads(out)["trainable"] == 512
+    assert json.loads(out)["forgetting"]["metric"] == "drift"
     model = pft.load(pft.load_base(base, num_labels=2), tmp_path / "out")
     assert pft.attached(model)["lora"].rank == 2
     assert json.loads((tmp_path / "out" / "run.json").read_text())["steps"] == 2

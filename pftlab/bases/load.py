@@ -37,7 +37,8 @@ class BaseInfo:
     Attributes:
         name: what `load_base` was given.
         source: the folder that config, weights and tokenizer were read from.
-        origin: where the weights in it came from, alike on every machine; see `Found`.
+        origin: where the weights in it came from, alike on every machine; see `Found`. "" after
+            `random_weights`.
         sha256: of the weight file (of several shards: of their digests in order); None after
             `random_weights`.
         fresh: names of the parameters that the checkpoint lacks and that therefore started at
@@ -241,7 +242,9 @@ def random_weights(model: "PreTrainedModel", seed: int = 0) -> "PreTrainedModel"
     control.to(device=model.device, dtype=model.dtype).eval()  # type: ignore[call-arg]
     info = getattr(model, "pftlab_base", None)
     if info is not None:
-        control.pftlab_base = replace(info, name=f"{info.name} (random weights)", sha256=None)
+        control.pftlab_base = replace(
+            info, name=f"{info.name} (random weights)", origin="", sha256=None
+        )
     return control
 
 

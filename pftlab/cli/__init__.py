@@ -215,6 +215,8 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     _words_option(sub)
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="of head, order and dropout")
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint and state")
+    sub.add_argument("--forgetting", action="store_true",
+                     help="measure what the base lost, on fixed English texts")  # fmt: skip
     _method_options(sub, method)
     _json_option(sub)
 

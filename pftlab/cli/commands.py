@@ -177,6 +177,7 @@ def train(given: argparse.Namespace) -> None:
         method,
         task,
         seed=given.seed,
+        forgetting=given.forgetting,
         begin=tell,
         steps=given.steps,
         batch_size=given.batch_size,
@@ -187,18 +188,22 @@ def train(given: argparse.Namespace) -> None:
         folder=given.out,
         progress=not given.quiet,
     )
-    model, run, test = done.model, done.run, done.test
+    model, run, test, lost = done.model, done.run, done.test, done.forgetting
     if run.interrupted:
         raise KeyboardInterrupt
     save(model, given.out)
     with atomic_write(given.out / "run.json") as path:
-        record = {**run.to_dict(), "test": test}
+        record = {**run.to_dict(), "test": test, "forgetting": lost and asdict(lost)}
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if given.json:
-        _print_json({"validation": run.metrics, "test": test, **asdict(count_parameters(model))})
+        counts = asdict(count_parameters(model))
+        forgetting = {"forgetting": asdict(lost)} if lost else {}
+        _print_json({"validation": run.metrics, "test": test, **forgetting, **counts})
         return
     score = task.metric
     print(f"validation {score} {run.metrics[score]:.4f}, test {score} {test[score]:.4f}")
+    if lost:
+        print(f"What the base knew: {lost}")
     print(f"Saved in {given.out}; pftlab.load(model, {str(given.out)!r}) attaches it again.")
 
 

@@ -222,6 +222,7 @@ class Grid:
             seed=job.seed,
             pretrained=self.pretrained,
             test=not job.search,
+            forgetting=not job.search,
             steps=self.steps,
             batch_size=self.batch_size,
             max_length=self.max_length,
@@ -261,6 +262,7 @@ class Grid:
             memory=training_memory(
                 model, task, batch_size=self.batch_size, max_length=self.max_length
             ),
+            forgetting=asdict(done.forgetting) if done.forgetting else {},
             lr_from=job.lr_from,
             versions={"python": platform.python_version(), **{v: version(v) for v in VERSIONS}},
             commit=commit,

@@ -54,6 +54,8 @@ class Result:
         peak_memory_bytes: as the device or the process reported it; see `Run`.
         device: name of the processor.
         memory: bytes that a step holds, counted exactly; see `training_memory`.
+        forgetting: {"metric", "before", "after"}, what the base lost; see `Forgetting`. Empty for a
+            run of a search, for random weights, and in old lines.
         lr_from: how the learning rate was found: "default" (the method's own), "search" (the best
             by validation) or "given" (by the caller).
         versions: of the packages that matter.
@@ -78,6 +80,7 @@ class Result:
     peak_memory_bytes: int
     device: str
     memory: dict[str, int] = field(default_factory=dict)
+    forgetting: dict[str, Any] = field(default_factory=dict)
     lr_from: str = "default"
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""
@@ -244,7 +247,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], dict[str, Any]]] = {
     "parameters": (dict, dict.fromkeys(("trainable", "head", "total"), int)),
     "seconds": ((int, float), {}),
     **dict.fromkeys(("device", "lr_from", "commit", "date", "command"), (str, {})),
-    **dict.fromkeys(("memory", "versions"), (dict, {})),
+    **dict.fromkeys(("memory", "versions", "forgetting"), (dict, {})),
 }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .evaluation import evaluate
     from .fine_tuning import FineTuned, fine_tune
+    from .forgetting import Forgetting, measure_forgetting
     from .lifecycle import Lifecycle
     from .loop import train
     from .run import Run
@@ -18,6 +19,8 @@ _WHERE = {
     "evaluate": "evaluation",
     "FineTuned": "fine_tuning",
     "fine_tune": "fine_tuning",
+    "Forgetting": "forgetting",
+    "measure_forgetting": "forgetting",
     "train": "loop",
     "Lifecycle": "lifecycle",
     "Run": "run",
@@ -34,11 +37,13 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Answers",
     "FineTuned",
+    "Forgetting",
     "Lifecycle",
     "LifecycleTrainer",
     "Run",
     "answers",
     "evaluate",
     "fine_tune",
+    "measure_forgetting",
     "train",
 ]

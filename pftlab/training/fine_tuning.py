@@ -10,6 +10,7 @@ from ..bases import load_base, load_tokenizer, random_weights
 from ..core.method import Method
 from ..tasks import Task, load_task
 from .evaluation import Evaluator
+from .forgetting import Forgetting, measure_forgetting
 from .loop import train
 from .run import Run
 
@@ -22,11 +23,14 @@ class FineTuned:
         model: with the method attached, as its best evaluation was.
         run: the record of the training, with the scores on the validation split.
         test: scores on the test split; empty if it was not asked for, or training was interrupted.
+        forgetting: what the base lost; None if it was not asked for, training was interrupted, or
+            the weights were random.
     """
 
     model: PreTrainedModel
     run: Run
     test: dict[str, float]
+    forgetting: Forgetting | None = None
 
 
 def fine_tune(
@@ -37,6 +41,7 @@ def fine_tune(
     seed: int = 0,
     pretrained: bool = True,
     test: bool = True,
+    forgetting: bool = False,
     begin: Callable[[PreTrainedModel], object] | None = None,
     max_length: int = 128,
     **arguments: Any,
@@ -53,6 +58,7 @@ def fine_tune(
         seed: of all that is random.
         pretrained: False: the same architecture with random weights.
         test: score the test split in the end.
+        forgetting: measure what the base lost; some seconds. See `measure_forgetting`.
         begin: called with the model when the method is attached, before training.
         max_length: in tokens, in training and in the test.
         **arguments: of `train`: steps, batch_size, lr, folder, …
@@ -73,4 +79,9 @@ def fine_tune(
     # now, and not after training, it is found out whether the test split fits
     score = Evaluator(model, task, "test", **options) if test else None
     run = train(model, task, seed=seed, **options, **arguments)
-    return FineTuned(model, run, score() if score and not run.interrupted else {})
+    done = FineTuned(model, run, {})
+    if score and not run.interrupted:
+        done.test = score()
+    if forgetting and not run.interrupted:
+        done.forgetting = measure_forgetting(model, **options)
+    return done

@@ -128,6 +128,9 @@ def test_a_line_says_all_that_decides_and_where_it_came_from(grid: Grid, tmp_pat
         "steps": 2, "batch_size": 4, "max_length": 40, "precision": "fp32", "lr": 1e-3,
     }  # fmt: skip
     assert (data["lr_from"], data["commit"]) == ("given", "abc")
+    assert data["base"]["origin"] == "folder"
+    assert data["forgetting"].keys() == {"metric", "before", "after"}
+    assert data["forgetting"]["metric"] == "drift" and data["forgetting"]["after"] > 0
     assert [data["task"][split] for split in ("train", "validation", "test")] == [8, 8, 12]
     assert len(data["task"]["fingerprint"]) == len(data["base"]["sha256"]) == 64
     assert (data["parameters"]["trainable"], data["parameters"]["head"]) == (512, 66)
@@ -189,13 +192,16 @@ def test_the_factors_of_a_search_can_be_chosen(grid: Grid, tmp_path: Path, fake:
 def test_the_control_starts_from_random_weights(grid: Grid) -> None:
     job = Job(pft.LinearProbe(), seed=0, lr=1e-3)
     control = replace(grid, pretrained=False)
-    assert control.one(job).base == {"name": f"{grid.base} (random weights)", "sha256": None}
+    result = control.one(job)
+    name = f"{grid.base} (random weights)"
+    assert result.base == {"name": name, "sha256": None, "origin": ""}
+    assert result.forgetting == {}
 
 
 def test_a_run_of_a_search_has_no_test_score(grid: Grid, monkeypatch: Any) -> None:
     monkeypatch.setattr(fine_tuning, "Evaluator", None)
     result = grid.one(Job(pft.LinearProbe(), seed=0, lr=1e-3, search=True))
-    assert result.test == {} and "accuracy" in result.validation
+    assert result.test == result.forgetting == {} and "accuracy" in result.validation
 
 
 def test_a_run_depends_on_its_seed_and_not_on_what_was_drawn_before(grid: Grid) -> None:

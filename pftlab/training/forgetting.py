@@ -1,0 +1,171 @@
+"""What fine-tuning costs beside its parameters: how much of the base's knowledge is lost.
+
+A network that learns one thing forgets others (McCloskey and Cohen, 1989). Here it is measured as
+how well the model still knows plain English, on twenty fixed paragraphs: with what is attached, and
+with the base that is under it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..bases import load_base, load_tokenizer
+from ..core.attachment import disabled
+from ..core.record import enabled_record
+from .checks import positions
+from .held_out_texts import TEXTS
+
+LONGEST = 128  # tokens of a paragraph that are read
+EVERY = 7  # of so many tokens one is masked
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """How well a model knows the fixed paragraphs, before and after it was trained.
+
+    Attributes:
+        metric: what was measured; for all but the last, less is better, in nats a token.
+            "lm_loss": of every token, from those before it, by a decoder.
+            "masked_lm_loss": of every seventh token, which is masked, by an encoder.
+            "drift": one minus the cosine between the last hidden states of the model and of its
+            base, mean over the tokens; where the base's files hold no head that predicts words.
+        before: of the base.
+        after: of the model with what is attached to it.
+    """
+
+    metric: str
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.before:.3f} before, {self.after:.3f} after"
+
+
+@torch.no_grad()
+def measure_forgetting(
+    model: PreTrainedModel,
+    *,
+    max_length: int = LONGEST,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Forgetting | None:
+    """Measure what `model` forgot, by reading the fixed texts with it and with its base.
+
+    A language model predicts with its own head. A classifier has another one: its adapted body is
+    then read through the word-predicting head in the base's own files. Nothing is drawn at random.
+
+    Args:
+        model: with what was trained attached; its mode is left as it was.
+        max_length: tokens of a text that are read; 128, and half of the model's positions, at most.
+        tokenizer: the base's; loaded if not given.
+
+    Returns:
+        What was measured; None for a model with random weights, which has nothing to forget.
+
+    Raises:
+        Refused: nothing is attached, so that there is no before and after.
+    """
+    enabled_record(model, "Measuring what was forgotten")
+    info = getattr(model, "pftlab_base", None)
+    if info is not None and info.sha256 is None:
+        return None
+    tokenizer = tokenizer or load_tokenizer(model)
+    longest = min(max_length, LONGEST, (positions(model) or 2 * LONGEST) // 2)
+    texts = [_read(text, tokenizer, longest, model.device) for text in TEXTS]
+    mask = tokenizer.mask_token_id
+    training = model.training
+    model.eval()
+    try:
+        reader = _reader(model, mask)
+        if reader is None:
+            return Forgetting("drift", 0.0, _drift(model, texts))
+        if reader.can_generate():
+            metric, mask = "lm_loss", None
+        else:
+            metric = "masked_lm_loss"
+        with disabled(model):
+            before = _loss(reader, texts, mask)
+        return Forgetting(metric, before, _loss(reader, texts, mask))
+    finally:
+        model.train(training)
+
+
+def _read(
+    text: str, tokenizer: PreTrainedTokenizerBase, longest: int, device: torch.device
+) -> dict[str, Tensor]:
+    """One text as a batch of one, so that nothing is padded."""
+    encoded = tokenizer(
+        text, truncation=True, max_length=longest, return_special_tokens_mask=True,
+        return_tensors="pt",
+    )  # fmt: skip
+    return {name: tensor.to(device) for name, tensor in encoded.items()}
+
+
+def _reader(model: Any, mask: int | None) -> Any:
+    """What predicts words from the model's states: itself, or its body in the base's own model.
+
+    None: nothing that was pretrained does.
+    """
+    if _predicts_words(model, mask):
+        return model
+    info = getattr(model, "pftlab_base", None)
+    pretrained: Any = load_base(info.source) if info is not None else None
+    body, prefix = model.base_model, model.base_model_prefix
+    if (
+        pretrained is None
+        or pretrained.pftlab_base.fresh
+        or not _predicts_words(pretrained, mask)
+        or type(getattr(pretrained, prefix, None)) is not type(body)
+    ):
+        return None
+    setattr(pretrained, prefix, body)
+    pretrained.to(device=model.device, dtype=model.dtype).eval()
+    return pretrained
+
+
+def _predicts_words(model: Any, mask: int | None) -> bool:
+    """Whether it is a decoder, or an encoder that fills in what is masked, with a head for it."""
+    if model.config.is_encoder_decoder or model.get_output_embeddings() is None:
+        return False
+    return model.can_generate() or mask is not None
+
+
+def _loss(reader: Any, texts: list[dict[str, Tensor]], mask: int | None) -> float:
+    """Mean over the predicted tokens of all texts, in nats: the next token, or the masked ones."""
+    total, count = 0.0, 0
+    for text in texts:
+        inputs = {name: tensor for name, tensor in text.items() if name != "special_tokens_mask"}
+        ids = text["input_ids"]
+        if mask is None:
+            logits, wanted = _logits(reader, inputs)[:, :-1], ids[:, 1:]
+        else:
+            word = text["special_tokens_mask"] == 0
+            chosen = word & (word.cumsum(1) % EVERY == 1)
+            inputs["input_ids"] = ids.masked_fill(chosen, mask)
+            logits, wanted = _logits(reader, inputs)[chosen], ids[chosen]
+        losses = F.cross_entropy(logits.flatten(0, -2).float(), wanted.flatten(), reduction="sum")
+        total, count = total + float(losses), count + wanted.numel()
+    return total / count
+
+
+def _logits(reader: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """Of the words alone: a soft prompt may be kept in front of them, for a head that reads it."""
+    return reader(**inputs).logits[:, -inputs["input_ids"].shape[1] :]
+
+
+def _drift(model: Any, texts: list[dict[str, Tensor]]) -> float:
+    """One minus the cosine of the last states with and without what is attached: the mean."""
+    body = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
+    total, count = 0.0, 0
+    for text in texts:
+        inputs = {name: text[name] for name in ("input_ids", "attention_mask")}
+        length = inputs["input_ids"].shape[1]
+        after = body(**inputs).last_hidden_state[:, -length:].float()
+        with disabled(model):
+            before = body(**inputs).last_hidden_state.float()
+        total += float((1 - F.cosine_similarity(before, after, dim=-1)).clamp(min=0).sum())
+        count += length
+    return total / count
