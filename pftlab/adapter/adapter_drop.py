@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Site, planted
+from ..core.sites import depth
 from ..facts import FACTS
 from .bottleneck import Bottleneck
 from .houlsby import Houlsby
@@ -62,6 +63,7 @@ class AdapterDrop(Houlsby):
             raise BadValue("layer_norm=True would keep the backward pass from ending early.")
 
     def delta(self, site: Site) -> Delta:
+        depth(site.model)  # refused where layers cannot be told apart
         width, layer = site.d_out, site.layer or 0
         return DroppableBottleneck(width, self.bottleneck, self.activation, self.std, layer)
 

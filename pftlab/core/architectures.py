@@ -25,6 +25,9 @@ class Architecture:
             behind it and not in front.
         learned_positions: a table of position embeddings limits the length of the sequence.
         position_offset: positions of the table that no token may use (RoBERTa).
+        shares_layers: all layers are computed with one set of modules (ALBERT), so that what is
+            planted in one acts in every layer, and no layer can be chosen.
+        readers: path of a module that is never called → path of the one that reads its parameters.
         missing: name of a site of other architectures → why this one does not have it, a sentence.
     """
 
@@ -32,6 +35,8 @@ class Architecture:
     first_token_is_read: bool = False
     learned_positions: bool = False
     position_offset: int = 0
+    shares_layers: bool = False
+    readers: Mapping[str, str] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -45,13 +50,28 @@ def _third_of_head(part: int) -> Callable[[Any], Slice]:
     return lambda config: Slice(config.num_attention_heads, (head_width(config),) * 3, part)
 
 
-def _bert_like(embeddings: str = "embeddings.word_embeddings") -> dict[str, tuple[Place, ...]]:
+def _heads(part: int) -> Callable[[Any], Slice]:
+    """Query, key and value one after the other; grouped queries have more heads than their keys."""
+
+    def cut(config: Any) -> Slice:
+        heads = (config.num_attention_heads, *(config.num_key_value_heads,) * 2)
+        return Slice(1, tuple(n * head_width(config) for n in heads), part)
+
+    return cut
+
+
+def _half(part: int) -> Callable[[Any], Slice]:
+    """Gate and up projection of a feed-forward network, one after the other."""
+    return lambda config: Slice(1, (config.intermediate_size,) * 2, part)
+
+
+def _bert_like() -> dict[str, tuple[Place, ...]]:
     layer = "encoder.layer.*"
     attention = f"{layer}.attention.self"
     return _single(
         {
             "sequence": Place("", Port.SEQUENCE),
-            "embedding": Place(embeddings),
+            "embedding": Place("embeddings.word_embeddings"),
             "attention.query": Place(f"{attention}.query"),
             "attention.key": Place(f"{attention}.key"),
             "attention.value": Place(f"{attention}.value"),
@@ -64,6 +84,67 @@ def _bert_like(embeddings: str = "embeddings.word_embeddings") -> dict[str, tupl
             "ffn": Place(f"{layer}.output.dropout", x=f"{layer}.intermediate"),
             # behind the residual sum, where the layer norm follows it
             "stream": Place(f"{layer}.output.LayerNorm", Port.NORMED),
+            "block": Place(layer),
+        }
+    )
+
+
+def _deberta() -> dict[str, tuple[Place, ...]]:
+    attention = "encoder.layer.*.attention.self"
+    places = _bert_like() | _single(
+        {
+            "attention.query": Place(f"{attention}.query_proj"),
+            "attention.key": Place(f"{attention}.key_proj"),
+            "attention.value": Place(f"{attention}.value_proj"),
+        }
+    )
+    del places["attention.keys_values"]
+    return places
+
+
+def _albert() -> dict[str, tuple[Place, ...]]:
+    layer = "encoder.albert_layer_groups.*.albert_layers.*"
+    attention = f"{layer}.attention"
+    return _single(
+        {
+            "sequence": Place("", Port.SEQUENCE),
+            "embedding": Place("embeddings.word_embeddings"),
+            "attention.query": Place(f"{attention}.query"),
+            "attention.key": Place(f"{attention}.key"),
+            "attention.value": Place(f"{attention}.value"),
+            "attention.keys_values": Place(attention, Port.KEYS_VALUES),
+            "attention.output": Place(f"{attention}.dense"),
+            "attention": Place(f"{attention}.output_dropout", x=attention),
+            "ffn.up": Place(f"{layer}.ffn"),
+            "ffn.down": Place(f"{layer}.ffn_output"),
+            # no module spans the feed-forward sub-layer: it ends at ffn_output
+            "ffn": Place(f"{layer}.ffn_output", x=f"{layer}.ffn"),
+            "stream": Place(f"{layer}.full_layer_layer_norm", Port.NORMED),
+            "block": Place(layer),
+        }
+    )
+
+
+def _modernbert() -> dict[str, tuple[Place, ...]]:
+    layer = "layers.*"
+    fused, gated = f"{layer}.attn.Wqkv", f"{layer}.mlp.Wi"
+    return _single(
+        {
+            "sequence": Place("", Port.SEQUENCE),
+            "embedding": Place("embeddings.tok_embeddings"),
+            "attention.query": Place(fused, slice=_third(0)),
+            "attention.key": Place(fused, slice=_third(1)),
+            "attention.value": Place(fused, slice=_third(2)),
+            "attention.query_key_value": Place(fused),
+            "attention.keys_values": Place(f"{layer}.attn", Port.KEYS_VALUES),
+            "attention.output": Place(f"{layer}.attn.Wo"),
+            "attention": Place(f"{layer}.attn", x=f"{layer}.attn_norm"),
+            "ffn.gate": Place(gated, slice=_half(0)),
+            "ffn.up": Place(gated, slice=_half(1)),
+            "ffn.gate_up": Place(gated),
+            "ffn.down": Place(f"{layer}.mlp.Wo"),
+            "ffn": Place(f"{layer}.mlp", x=f"{layer}.mlp_norm"),
+            "stream": Place(layer),
             "block": Place(layer),
         }
     )
@@ -87,6 +168,48 @@ def _llama_like() -> dict[str, tuple[Place, ...]]:
             "ffn": Place(f"{layer}.mlp", x=f"{layer}.post_attention_layernorm"),
             "stream": Place(layer),
             "block": Place(layer),
+        }
+    )
+
+
+def _norms_of_heads() -> dict[str, tuple[Place, ...]]:
+    """Queries and keys that are normalised between their projections and the attention."""
+    return _single(
+        {
+            "attention.query_norm": Place("layers.*.self_attn.q_norm"),
+            "attention.key_norm": Place("layers.*.self_attn.k_norm"),
+        }
+    )
+
+
+def _norms_behind(attention: str, ffn: str) -> dict[str, tuple[Place, ...]]:
+    """Sub-layers that end with a layer norm, behind which the residual sum is.
+
+    Each of the two arguments is the module that reads the residual stream for its sub-layer.
+    """
+    layer = "layers.*"
+    return _single(
+        {
+            "attention": Place(f"{layer}.post_attention_layernorm", x=f"{layer}.{attention}"),
+            "ffn": Place(f"{layer}.post_feedforward_layernorm", x=f"{layer}.{ffn}"),
+        }
+    )
+
+
+def _phi3() -> dict[str, tuple[Place, ...]]:
+    layer = "layers.*"
+    fused, gated = f"{layer}.self_attn.qkv_proj", f"{layer}.mlp.gate_up_proj"
+    return _llama_like() | _single(
+        {
+            "attention.query": Place(fused, slice=_heads(0)),
+            "attention.key": Place(fused, slice=_heads(1)),
+            "attention.value": Place(fused, slice=_heads(2)),
+            "attention.query_key_value": Place(fused),
+            "attention": Place(f"{layer}.resid_attn_dropout", x=f"{layer}.input_layernorm"),
+            "ffn.gate": Place(gated, slice=_half(0)),
+            "ffn.up": Place(gated, slice=_half(1)),
+            "ffn.gate_up": Place(gated),
+            "ffn": Place(f"{layer}.resid_mlp_dropout", x=f"{layer}.post_attention_layernorm"),
         }
     )
 
@@ -228,25 +351,97 @@ def _t5(gated: bool) -> dict[str, tuple[Place, ...]]:
     return places | {"ffn.up": feed_forward(".wi")}
 
 
+def _bart() -> dict[str, tuple[Place, ...]]:
+    stacks = ("encoder", "decoder")
+
+    def both(inner: str, port: Port = Port.OUTPUT, x: str = "") -> tuple[Place, ...]:
+        return tuple(
+            Place(f"{stack}.layers.*{inner}", port, x=x and f"{stack}.layers.*{x}")
+            for stack in stacks
+        )
+
+    cross = "decoder.layers.*.encoder_attn"
+    return {
+        "sequence": (Place("encoder", Port.SEQUENCE),),
+        "embedding": tuple(Place(f"{stack}.embed_tokens") for stack in stacks),
+        "attention.query": both(".self_attn.q_proj"),
+        "attention.key": both(".self_attn.k_proj"),
+        "attention.value": both(".self_attn.v_proj"),
+        "attention.keys_values": both(".self_attn", Port.KEYS_VALUES),
+        "attention.output": both(".self_attn.out_proj"),
+        "attention": both(".self_attn"),
+        "cross_attention.query": (Place(f"{cross}.q_proj"),),
+        "cross_attention.key": (Place(f"{cross}.k_proj"),),
+        "cross_attention.value": (Place(f"{cross}.v_proj"),),
+        "cross_attention.keys_values": (Place(cross, Port.KEYS_VALUES),),
+        "cross_attention.output": (Place(f"{cross}.out_proj"),),
+        "cross_attention": (Place(cross),),
+        "ffn.up": both(".fc1"),
+        "ffn.down": both(".fc2"),
+        # no module spans the feed-forward sub-layer: it ends at fc2
+        "ffn": both(".fc2", x=".fc1"),
+        "stream": both(".final_layer_norm", Port.NORMED),
+        "block": both(""),
+    }
+
+
 def _single(places: dict[str, Place]) -> dict[str, tuple[Place, ...]]:
     return {name: (place,) for name, place in places.items()}
 
 
 _LLAMA = Architecture(_llama_like())
+_QWEN3 = Architecture(_llama_like() | _norms_of_heads())
+_GEMMA = _norms_behind("input_layernorm", "pre_feedforward_layernorm")
+_ROBERTA = Architecture(
+    _bert_like(), first_token_is_read=True, learned_positions=True, position_offset=2
+)
+# Some layers of such a model may be dense, and then the names find those.
+_EXPERTS = {
+    f"ffn.{part}": (
+        "Its feed-forward networks are experts, whose weights stand in one tensor: no linear map "
+        "to adapt. Choose sites of the attention, or 'ffn', what the chosen experts return."
+    )
+    for part in ("gate", "up", "down")
+}
 ARCHITECTURES: dict[str, Architecture] = {
     "bert": Architecture(_bert_like(), first_token_is_read=True, learned_positions=True),
-    "roberta": Architecture(
-        _bert_like(), first_token_is_read=True, learned_positions=True, position_offset=2
-    ),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
     "distilbert": Architecture(_distilbert(), first_token_is_read=True, learned_positions=True),
     "electra": Architecture(_bert_like(), first_token_is_read=True, learned_positions=True),
+    "albert": Architecture(
+        _albert(), first_token_is_read=True, learned_positions=True, shares_layers=True
+    ),
+    "deberta-v2": Architecture(
+        _deberta(),
+        first_token_is_read=True,
+        learned_positions=True,
+        readers={"encoder.rel_embeddings": "encoder"},
+        missing={
+            "attention.keys_values": "It computes its attention without the attention interface "
+            "of transformers, so that no keys and values can be added."
+        },
+    ),
+    "modernbert": Architecture(_modernbert(), first_token_is_read=True),
     "gpt2": Architecture(_gpt2(), learned_positions=True),
     "opt": Architecture(_opt(), learned_positions=True),
     "gpt_neox": Architecture(_gpt_neox()),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
+    "qwen3": _QWEN3,
+    "smollm3": _LLAMA,
+    "granite": _LLAMA,
+    "olmo2": Architecture(_llama_like() | _norms_of_heads() | _norms_behind("self_attn", "mlp")),
+    "gemma2": Architecture(_llama_like() | _GEMMA),
+    "gemma3_text": Architecture(_llama_like() | _norms_of_heads() | _GEMMA),
+    "phi3": Architecture(_phi3()),
+    "mixtral": replace(_LLAMA, missing=_EXPERTS),
+    "qwen3_moe": replace(_QWEN3, missing=_EXPERTS),
     "t5": Architecture(_t5(gated=False)),
+    "mt5": Architecture(_t5(gated=False)),
+    "bart": Architecture(_bart(), learned_positions=True),
 }
 _T5_GATED = replace(ARCHITECTURES["t5"], places=_t5(gated=True))
 
@@ -267,6 +462,6 @@ def architecture(model: nn.Module) -> Architecture:
             "Add an entry to ARCHITECTURES in pftlab/core/architectures.py: a table of module "
             "paths.",
         )
-    if kind == "t5" and getattr(config, "is_gated_act", False):
+    if kind in ("t5", "mt5") and getattr(config, "is_gated_act", False):
         return _T5_GATED
     return ARCHITECTURES[kind]

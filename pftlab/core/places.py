@@ -151,13 +151,19 @@ class Site:
     @property
     def key_value_heads(self) -> int:
         """Number of heads that keys and values have (fewer than queries have, if grouped)."""
-        grouped = getattr(self.config, "num_key_value_heads", None)
-        return grouped or self.config.num_attention_heads
+        return getattr(self.config, "num_key_value_heads", None) or self.query_heads
+
+    @property
+    def query_heads(self) -> int:
+        """Number of heads that queries have: each stack of BART may have another."""
+        of_stack = getattr(self.config, f"{self.stack}_attention_heads", None)
+        return of_stack or self.config.num_attention_heads
 
     @property
     def head_width(self) -> int:
         """Width of one attention head."""
-        return head_width(self.config)
+        given = head_width(self.config)
+        return given * self.config.num_attention_heads // self.query_heads
 
     @property
     def slice(self) -> Slice:
@@ -184,8 +190,8 @@ class Site:
         return self.slice.weight(self.host)
 
     @property
-    def words(self) -> nn.Parameter:
-        """The word embeddings (V, d) of the host, which is a stack of layers.
+    def words(self) -> torch.Tensor:
+        """What the host, a stack of layers, makes of each word (V, d): its row, scaled perhaps.
 
         Raises:
             Refused: the host embeds no words.
@@ -195,7 +201,11 @@ class Site:
                 f"Words are embedded at the site 'sequence', and not at {self.name!r}. Put the "
                 "prompt there."
             )
-        return self.host.get_input_embeddings().weight  # type: ignore[operator]
+        table: nn.Embedding = self.host.get_input_embeddings()  # type: ignore[operator]
+        if type(table).forward is nn.Embedding.forward:
+            return table.weight
+        every = torch.arange(table.num_embeddings, device=table.weight.device)
+        return table.forward(every).detach()  # forward, not a call: no hooks run
 
     @property
     def device(self) -> torch.device | None:
@@ -237,13 +247,15 @@ def is_linear(module: nn.Module) -> bool:
 
 
 def widths(module: nn.Module) -> tuple[int | None, int] | None:
-    """(d_in, d_out) of a linear map, (None, d_out) of an embedding; None for any other module."""
+    """(d_in, d_out) of a linear map or a norm, (None, d_out) of an embedding; else None."""
     if is_conv1d(module):
         return module.nx, module.nf  # type: ignore[return-value]
     if hasattr(module, "in_features"):
         return module.in_features, module.out_features  # type: ignore[return-value]
     if isinstance(module, nn.Embedding):
         return None, module.embedding_dim
+    if is_norm(module) and isinstance(weight := module.weight, nn.Parameter):
+        return len(weight), len(weight)
     return None
 
 

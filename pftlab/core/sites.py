@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from .architectures import ARCHITECTURES, Architecture, architecture
-from .errors import BadValue, UnknownName
+from .errors import BadValue, Refused, UnknownName
 from .places import Place, Port, Site, base_prefix, config_of, is_linear, widths
 
 
@@ -28,8 +28,11 @@ def sites(
     Raises:
         UnknownName: the architecture or one of the names is not known.
         BadValue: a layer does not exist.
+        Refused: layers are chosen, and all have the same modules.
     """
     known = architecture(model)
+    if layers is not None:
+        _check_layers_differ(model)
     modules = dict(getattr(model, "base_model", model).named_modules())
     found: list[Site] = []
     for name in known.places if at is None else at:
@@ -50,16 +53,42 @@ def sites(
     return found
 
 
+def depth(model: nn.Module) -> int:
+    """How many layers `model` has; of an encoder-decoder model, the deeper of its stacks.
+
+    Raises:
+        Refused: all layers have the same modules.
+    """
+    _check_layers_differ(model)
+    return 1 + max(site.layer or 0 for site in sites(model, ("block",)))
+
+
+def _check_layers_differ(model: nn.Module) -> None:
+    if architecture(model).shares_layers:
+        raise Refused(
+            f"All layers of this {type(model).__name__} are computed with the same weights: what "
+            "is done to one is done to all, and none can be chosen. Leave `layers` out, or use a "
+            "method that treats all layers alike."
+        )
+
+
 def _of_name(
     model: nn.Module, modules: dict[str, nn.Module], known: Architecture, name: str
 ) -> list[Site]:
     stem, is_input = name.removesuffix(".input"), name.endswith(".input")
     places = known.places.get(stem, ())
-    return [site for place in places for site in _matches(model, modules, name, place, is_input)]
+    return [
+        site for place in places for site in _matches(model, modules, known, name, place, is_input)
+    ]
 
 
 def _matches(
-    model: nn.Module, modules: dict[str, nn.Module], name: str, place: Place, is_input: bool
+    model: nn.Module,
+    modules: dict[str, nn.Module],
+    known: Architecture,
+    name: str,
+    place: Place,
+    is_input: bool,
 ) -> list[Site]:
     pattern = re.compile(re.escape(place.path).replace(r"\*", r"(\d+)"))
     config, prefix = config_of(model), base_prefix(model)
@@ -67,9 +96,9 @@ def _matches(
     for path, host in modules.items():
         if not (match := pattern.fullmatch(path)):
             continue
-        number = match[1] if match.groups() else None
+        numbers = match.groups()
         d_in, d_out = widths(host) or (config.hidden_size, config.hidden_size)
-        here = place._replace(x=place.x.replace("*", number or "*"))
+        here = place._replace(x=_in_layer(place.x, numbers))
         if is_input:
             if place.slice is not None or not is_linear(host):
                 continue
@@ -79,10 +108,17 @@ def _matches(
         if place.slice is not None:
             d_out = _width_of_slice(name, place, path, d_out, config)
         stack = path.split(".")[0] if getattr(config, "is_encoder_decoder", False) else None
-        layer = None if number is None else int(number)
+        layer = int(numbers[0]) if numbers and not known.shares_layers else None
         full = f"{prefix}{path}" if path else prefix.rstrip(".")
         found.append(Site(name, layer, stack, full, host, here, d_in, d_out, config, model))
     return found
+
+
+def _in_layer(path: str, numbers: tuple[str, ...]) -> str:
+    """`path` with these numbers in the place of its stars."""
+    for number in numbers:
+        path = path.replace("*", number, 1)
+    return path
 
 
 def _width_of_slice(name: str, place: Place, path: str, d_out: int, config: object) -> int:
@@ -100,8 +136,8 @@ def _width_of_slice(name: str, place: Place, path: str, d_out: int, config: obje
 def _why_missing(known: Architecture, name: str) -> str:
     """Why a model does not have the site `name`, in a sentence; "": no model has one."""
     stem = name.removesuffix(".input")
-    if name in known.missing:
-        return known.missing[name]
+    if stem in known.missing:
+        return known.missing[stem]
     if name.endswith(".input") and stem in known.places:
         if any(place.slice is not None for place in known.places[stem]):
             return f"{stem} is a slice of a fused projection, whose slices read one input."
@@ -112,6 +148,10 @@ def _why_missing(known: Architecture, name: str) -> str:
         return "It is no encoder-decoder model, and has no cross-attention."
     if stem == "ffn.gate":
         return "Its feed-forward network has no gate."
+    if stem in ("attention.query_norm", "attention.key_norm"):
+        return "It does not normalise queries and keys."
+    if stem == "ffn.gate_up":
+        return "Its gate is no part of a fused projection."
     if stem == "attention.query_key_value":
         return "It has three projections, not a fused one: name them apart."
     return ""

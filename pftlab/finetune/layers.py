@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from ..core import BadValue, is_planted
-from ..core.sites import sites
+from ..core.sites import depth, sites
 
 
 def above(model: nn.Module, first: int) -> list[str]:
@@ -15,13 +15,13 @@ def above(model: nn.Module, first: int) -> list[str]:
 
     Raises:
         BadValue: the model has no such layer.
+        Refused: its layers share their parameters.
     """
-    blocks = sites(model, ("block",))
-    depth = 1 + max(site.layer or 0 for site in blocks)
-    if not 0 <= first < depth:
+    blocks, layers = sites(model, ("block",)), depth(model)
+    if not 0 <= first < layers:
         raise BadValue(
-            f"This {type(model).__name__} has {depth} layers: between 1 and {depth} of them can "
-            f"be trained, not {depth - first}."
+            f"This {type(model).__name__} has {layers} layers: between 1 and {layers} of them can "
+            f"be trained, not {layers - first}."
         )
     below = [f"{s.path}." for s in blocks if s.layer is not None and s.layer < first]
     below += _embeddings(model, [s.path for s in blocks])
@@ -41,13 +41,16 @@ def from_the_top(model: nn.Module) -> list[list[str]]:
 
     The first group is what lies above the layers, a head included, with the top layer; the last
     one is the embeddings. In an encoder-decoder model both stacks count alike.
+
+    Raises:
+        Refused: the layers share their parameters.
     """
-    depth = 1 + max(site.layer or 0 for site in sites(model, ("block",)))
+    layers = depth(model)
     base: Any = model.base_model
     inside = {id(p) for p in base.parameters()}
     ours = {n: p for n, p in model.named_parameters() if not is_planted(n)}
     groups = [[n for n, p in ours.items() if id(p) not in inside]]
-    for layer in range(depth - 1, -1, -1):
+    for layer in range(layers - 1, -1, -1):
         seen = {n for group in groups for n in group}
         groups.append([n for n in above(model, layer) if n not in seen])
     top = groups.pop(0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..core import BadValue, Method
-from ..core.sites import sites
+from ..core.sites import depth
 from ..facts import FACTS
 from .layers import above
 
@@ -28,7 +28,6 @@ class TopLayers(Method):
     count: int = 2
 
     def trains(self, model: nn.Module) -> Iterable[str]:
-        depth = 1 + max(site.layer or 0 for site in sites(model, ("block",)))
         if self.count < 1:
             raise BadValue(f"count={self.count}: train at least 1 layer, or use LinearProbe.")
-        return above(model, depth - self.count)
+        return above(model, depth(model) - self.count)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, KeysValues, Method, Refused, Site, Slice
+from ..core import BadValue, Delta, KeysValues, Method, Refused, Site
+from ..core.ports.attention import scores
 from ..core.sites import sites
 from ..facts import FACTS
 
@@ -20,36 +21,49 @@ class ZeroInitAttention(KeysValues):
     K_P and V_P are the layer's own frozen projections of the prompt P, without rotary positions.
     The gate is 0 at first, one number for each head: training starts at the base. PEFT has one
     number for all heads, without tanh.
+    Where the layer normalises its keys, K_P is normalised too.
     P (n, d_model), g (query heads,) or (1,)
     """
 
-    def __init__(self, site: Site, length: int, gate: str, key: Site, value: Site):
+    def __init__(self, site: Site, length: int, gate: str, own: dict[str, Site]):
         super().__init__()
         config: Any = site.config
         self.P = nn.Parameter(torch.randn(length, config.hidden_size))
-        self.gate = nn.Parameter(torch.zeros(config.num_attention_heads if gate == "tanh" else 1))
+        self.gate = nn.Parameter(torch.zeros(site.query_heads if gate == "tanh" else 1))
         self.kind = gate
-        self.key_value_heads = key.key_value_heads
-        # where the frozen projections of keys and values are in the attention module
-        self.projections = tuple(
-            (each.path.removeprefix(f"{site.path}."), each.slice) for each in (key, value)
-        )
+        self.key_value_heads = site.key_value_heads
+        # "key", "value", "key_norm" → where this part of the layer is in its attention module
+        self.parts = {
+            part: (each.path.removeprefix(f"{site.path}."), each.slice)
+            for part, each in own.items()
+        }
 
-    def finish(self, query: Tensor, output: Tensor, scaling: float | None) -> Tensor:
-        keys, values = (self._project(path, ours) for path, ours in self.projections)
+    def finish(
+        self, query: Tensor, output: Tensor, scaling: float | None, softcap: float | None
+    ) -> Tensor:
+        keys, values = self._projected("key"), self._projected("value")
         repeat = query.shape[1] // self.key_value_heads  # grouped queries share keys
-        keys, values = (t.repeat_interleave(repeat, 0) for t in (keys, values))
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        scores = torch.softmax(scale * query.to(keys.dtype) @ keys.mT, dim=-1)
-        prompted = (scores @ values).transpose(1, 2)  # (B, T, heads, d)
+        keys, values = (self._by_head(t).repeat_interleave(repeat, 0) for t in (keys, values))
+        weights = torch.softmax(scores(query.to(keys.dtype), keys, scaling, softcap), dim=-1)
+        prompted = (weights @ values).transpose(1, 2)  # (B, T, heads, d)
         gate = torch.tanh(self.gate) if self.kind == "tanh" else self.gate
         return output + gate[:, None] * prompted
 
-    def _project(self, path: str, ours: Slice) -> Tensor:
-        """The prompt's keys or values, (key-value heads, n, width)."""
+    def _projected(self, part: str) -> Tensor:
+        """The prompt's keys or values, (n, key-value heads · width)."""
+        path, ours = self.parts[part]
         host = self.host.get_submodule(path)
         weight, bias = ours.weight(host).to(self.P.dtype), ours.bias(host)
-        projected = nn.functional.linear(self.P, weight, None if bias is None else bias.to(weight))
+        found = nn.functional.linear(self.P, weight, None if bias is None else bias.to(weight))
+        if f"{part}_norm" not in self.parts:
+            return found
+        norm: Any = self.host.get_submodule(self.parts[f"{part}_norm"][0])
+        # of each head, or of all at once
+        normed = norm.forward(found.unflatten(-1, (-1, len(norm.weight))))
+        return normed.flatten(-2).to(found.dtype)
+
+    def _by_head(self, projected: Tensor) -> Tensor:
+        """(n, key-value heads · width) → (key-value heads, n, width)."""
         return projected.unflatten(-1, (self.key_value_heads, -1)).transpose(0, 1)
 
 
@@ -80,17 +94,17 @@ class LLaMAAdapter(Method):
 
     def delta(self, site: Site) -> Delta:
         kind = site.name.rpartition(".")[0]
-        mine = [
-            each
+        mine = {
+            each.name.removeprefix(f"{kind}."): each
             for each in sites(site.model)
-            if each.name in (f"{kind}.key", f"{kind}.value")
+            if each.name in (f"{kind}.key", f"{kind}.value", f"{kind}.key_norm")
             and each.path.startswith(f"{site.path}.")
-        ]
-        if len(mine) != 2:
+        }
+        if not {"key", "value"} <= mine.keys():
             raise Refused(
                 f"{site.name!r} at {site.path} has no key and value projection of its own, and "
                 "the prompt needs both. Choose attention.keys_values."
             )
-        for each in mine:
-            each.weight  # noqa: B018  # refused at once where it is quantised
-        return ZeroInitAttention(site, self.length, self.gate, mine[0], mine[1])
+        for part in ("key", "value"):
+            mine[part].weight  # noqa: B018  # refused at once where it is quantised
+        return ZeroInitAttention(site, self.length, self.gate, mine)

@@ -3,7 +3,8 @@
 A cell of the matrix is one method on one tiny model, with every check of `pftlab.testing`. A method
 may refuse a model, with a reason and without touching it; which cells those are stands in the book's
 matrix. On a few architectures every method is tried always, and on one more, of which each method
-has another; the rest of the grid is marked `full`. `--matrix -` prints what was found, `--matrix
+has another; on every architecture a few methods are, one for each port and family. The rest of the
+grid is marked `full`. `--matrix -` prints what was found, `--matrix
 FILE` writes it there:
 
     pytest tests/contract/test_contract.py -m "full or not full" --matrix book/results/matrix.json
@@ -16,29 +17,40 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import method
+from tiny import method, tiny
 
 from pftlab import METHODS
+from pftlab.core.architectures import ARCHITECTURES as TABLE
+from pftlab.core.places import Port
+from pftlab.core.ports.steps import own_callbacks
+from pftlab.facts import FAMILIES
 from pftlab.testing import CHECKS, FEW, MODELS, Case, check_method, outcome, outcomes
 from pftlab.testing.contract import refused
 
 MATRIX = Path(__file__).resolve().parents[2] / "book" / "results" / "matrix.json"
 STORED = json.loads(MATRIX.read_text(encoding="utf-8"))
 REST = [name for name in MODELS if name not in FEW]
+ARCHITECTURES = [name for name in MODELS if "-" not in name]  # each with its plainest head
+REPRESENTATIVES = (
+    *("gradual_unfreezing", "houlsby", "pfeiffer", "prompt_tuning", "prefix_tuning"),
+    *("lora", "random_mask", "ia3"),
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`")
 
 
 def cells() -> list[Any]:
-    """Every method on every model: on a few of them always, on one of the others in turn."""
+    """Every method on every model; which of them always, is said above."""
+
+    def always(name: str, number: int, model: str) -> bool:
+        represents = name in REPRESENTATIVES and model in ARCHITECTURES
+        return represents or model in (*FEW, REST[number % len(REST)])
+
     return [
-        pytest.param(
-            name, model,
-            marks=[] if model in (*FEW, REST[number % len(REST)]) else pytest.mark.full,
-        )
+        pytest.param(name, model, marks=[] if always(name, number, model) else pytest.mark.full)
         for number, name in enumerate(METHODS)
         for model in MODELS
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(("name", "model"), cells())
@@ -53,6 +65,20 @@ def test_cell(name: str, model: str, request: Any, record_property: Any) -> None
         assert (f"refused: {reason}" if reason else "works") == expected, (
             "the book's matrix says something else: see the top of this file"
         )
+
+
+def test_the_representatives_stand_for_every_family_and_port() -> None:
+    chosen = [method(name) for name in REPRESENTATIVES]
+    assert {how.family for how in chosen} == set(FAMILIES)
+    ports = {site.place.port for how in chosen for site, _ in how.plan(tiny("bert"))}
+    assert ports == set(Port)
+    assert any(list(how.trains(tiny("bert"))) for how in chosen)
+    assert any(own_callbacks(type(how)) for how in chosen)
+
+
+def test_every_architecture_has_a_tiny_model() -> None:
+    kinds = [tiny(name).config.model_type for name in ARCHITECTURES]
+    assert sorted(kinds) == sorted(TABLE)
 
 
 def test_the_books_matrix_has_every_cell() -> None:

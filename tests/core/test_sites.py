@@ -11,11 +11,12 @@ from transformers import Phi3Config, Phi3ForCausalLM, T5Config, T5ForConditional
 
 import pftlab as pft
 from pftlab.adapter.mad_x import word_scores
-from pftlab.core import Delta, norm_parameters, plant, with_cross_attention
-from pftlab.core.architectures import ARCHITECTURES, Architecture
+from pftlab.core import Delta, norm_parameters, plant, planted, with_cross_attention
+from pftlab.core.architectures import ARCHITECTURES, Architecture, architecture
 from pftlab.core.places import Place, Slice
 
-BASES = ("bert", "roberta", "distilbert", "electra", *("gpt2", "opt", "gpt_neox"), "llama", "t5")
+BASES = [name for name in MODELS if "-" not in name]  # one of each architecture
+EXPERTS = ("mixtral", "qwen3_moe")
 
 
 class Look(Delta):
@@ -46,21 +47,26 @@ def test_every_name_of_the_table_finds_a_module_in_each_layer(name: str) -> None
     model = tiny(name)
     found = pft.sites(model)
     names = {site.name for site in found}
-    table = ARCHITECTURES[model.config.model_type].places
-    assert names == set(table)
+    table = architecture(model).places
+    missing = {"ffn.gate", "ffn.up", "ffn.down"} if name in EXPERTS else set()
+    assert names == set(table) - missing
     for site in found:
         assert model.get_submodule(site.path) is site.host
-    in_layers = {n for n, places in table.items() if "*" in places[0].path}
+    in_layers = {n for n in names if "*" in table[n][0].path}
     for each in in_layers:
         layers = [s.layer for s in found if s.name == each]
-        assert layers == [0, 1] * len(table[each])
+        expected = [None] if name == "albert" else [0, 1] * len(table[each])
+        assert layers == expected
 
 
 @pytest.mark.parametrize("name", BASES)
 def test_common_names_exist_everywhere(name: str) -> None:
     common = "sequence embedding attention attention.query attention.key attention.value"
     common += " attention.keys_values attention.output ffn ffn.up ffn.down block stream"
-    assert set(common.split()) <= {site.name for site in pft.sites(tiny(name))}
+    lacking = {name: {"ffn.up", "ffn.down"} for name in EXPERTS}
+    lacking["deberta_v2"] = {"attention.keys_values"}
+    found = {site.name for site in pft.sites(tiny(name))}
+    assert set(common.split()) - found == lacking.get(name, set())
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -75,7 +81,8 @@ def test_widths_fit_what_passes_through(name: str) -> None:
             return h
 
     skipped = ("sequence", "attention.keys_values", "cross_attention.keys_values")
-    inputs = [f"{n}.input" for n in ("attention.output", "ffn.down", "ffn.up")]
+    inputs = [f"{n}.input" for n in ("attention.output", "ffn.down", "ffn.gate_up", "ffn.up")]
+    inputs = [n for n in inputs if _has(model, n)]
     chosen = [s for s in pft.sites(model) if s.name not in skipped] + pft.sites(model, inputs)
     for number, site in enumerate(chosen):
         plant(site, f"measure{number}", Measure())
@@ -87,11 +94,19 @@ def test_widths_fit_what_passes_through(name: str) -> None:
         assert x == (-1 if site.x_width is None else site.x_width), site.name
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama", "bert"])
+def _has(model: nn.Module, name: str) -> bool:
+    try:
+        return bool(pft.sites(model, (name,)))
+    except pft.UnknownName:
+        return False
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama", "bert", "phi3", "modernbert"])
 def test_weight_of_a_slice_is_what_computes_it(name: str) -> None:
     """site.weight maps x to h whatever the layout: Conv1D, fused, alternating by head."""
-    for kind in ("query", "key", "value"):
-        site = pft.sites(tiny(name), (f"attention.{kind}",))[0]
+    fused = ("ffn.gate", "ffn.up") if name in ("phi3", "modernbert") else ()
+    for kind in ("attention.query", "attention.key", "attention.value", *fused):
+        site = pft.sites(tiny(name), (kind,))[0]
         x = torch.randn(3, site.d_in)
         seen: list[torch.Tensor] = []
 
@@ -152,6 +167,7 @@ def test_norms_are_found_whatever_their_class(name: str) -> None:
     widths = {p.shape for n, p in model.named_parameters() if n in norm_parameters(model)}
     assert widths <= {torch.Size([32]), torch.Size([16])} and widths
     per_layer = {"t5": 2 * 2 + 3 * 2 + 2, "llama": 5, "qwen2": 5, "llama-classification": 5}
+    per_layer |= {"qwen3": 9, "gemma2": 9, "gemma3": 13, "olmo2": 9, "modernbert": 5}
     if name in per_layer:
         assert len(norm_parameters(model)) == per_layer[name]
 
@@ -197,25 +213,10 @@ def test_the_layer_that_scores_words_is_found_outside_the_base() -> None:
     assert word_scores(tiny("gpt2-classification")) is None
 
 
-def _projection(part: int) -> Callable[[Any], Slice]:
-    """Query, key and value of Phi-3 one after the other; grouped queries are the wider part."""
-
-    def cut(config: Any) -> Slice:
-        width = config.hidden_size // config.num_attention_heads
-        heads = (config.num_attention_heads, *(config.num_key_value_heads,) * 2)
-        return Slice(1, tuple(n * width for n in heads), part)
-
-    return cut
-
-
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_slices_of_unequal_widths(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another architecture is one entry; here one whose query is wider than key and value."""
-    fused, kinds = "layers.*.self_attn.qkv_proj", ("query", "key", "value")
-    places = {
-        f"attention.{kind}": (Place(fused, slice=_projection(i)),) for i, kind in enumerate(kinds)
-    }
-    monkeypatch.setitem(ARCHITECTURES, "phi3", Architecture(places))
+def test_slices_of_unequal_widths(groups: int) -> None:
+    """Phi-3's query is wider than its grouped keys and values."""
+    names = ("attention.query", "attention.key", "attention.value")
     shape = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48)
     config = Phi3Config(
         **shape, num_key_value_heads=groups, vocab_size=50, pad_token_id=1, eos_token_id=2
@@ -223,12 +224,12 @@ def test_slices_of_unequal_widths(groups: int, monkeypatch: pytest.MonkeyPatch) 
     model, x = Phi3ForCausalLM(config).eval(), torch.randn(3, 32)
     host = model.model.layers[0].self_attn.qkv_proj
     before, weight = host(x), host.weight.detach().clone()
-    widths = [site.d_out for site in pft.sites(model, tuple(places))]
+    widths = [site.d_out for site in pft.sites(model, names)]
     assert widths == [32, 8 * groups, 8 * groups]
-    pft.LoRA(rank=2, at=tuple(places)).attach(model)
+    pft.LoRA(rank=2, at=names).attach(model)
     rows = iter(torch.arange(sum(widths)).split(widths))
     expected = before.clone()
-    for kind in kinds:
+    for kind in ("query", "key", "value"):
         delta = getattr(host, f"pft_lora_{kind}")
         nn.init.normal_(delta.B)
         mine = next(rows)
@@ -259,3 +260,56 @@ def test_an_architecture_says_why_a_place_is_missing(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(ARCHITECTURES, "bert", entry)
     with pytest.raises(pft.UnknownName, match="no keys and values can be added"):
         pft.PrefixTuning().attach(tiny("bert"))
+
+
+@pytest.mark.parametrize("name", ["gemma3", "bart", "llama"])
+def test_words_are_what_the_layers_read_of_them(name: str) -> None:
+    """Some embeddings scale their rows, and a prompt that starts from words must do so too."""
+    model = tiny(name)
+    (stack,) = pft.sites(model, ("sequence",))
+    ids = torch.tensor([4, 7])
+    assert torch.equal(stack.words[ids], stack.host.get_input_embeddings()(ids))  # type: ignore
+    tuning = pft.PromptTuning(length=2, start="tokens", tokens=((4,), (7,)))
+    prompt = next(d for *_, d in planted(tuning.attach(model)))
+    assert torch.equal(prompt.P, stack.words[ids])
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_experts_are_no_linear_maps(name: str) -> None:
+    for at in ("ffn.up", "ffn.down.input"):
+        with pytest.raises(pft.UnknownName, match="experts, whose weights stand in one tensor"):
+            pft.LoRA(at=(at,)).attach(tiny(name))
+
+
+def test_dense_layers_among_experts_have_their_linear_maps() -> None:
+    config = tiny("qwen3_moe").config
+    config.mlp_only_layers = [0]
+    assert [s.layer for s in pft.sites(type(tiny("qwen3_moe"))(config), ("ffn.up",))] == [0]
+
+
+@pytest.mark.parametrize("method", [pft.LoRA(rank=2, layers=(0,)), pft.TopLayers(count=1)])
+def test_layers_that_share_their_weights_cannot_be_told_apart(method: Any) -> None:
+    with pytest.raises(pft.Refused, match="what is done to one is done to all"):
+        method.attach(tiny("albert"))
+
+
+def test_what_is_planted_in_a_shared_layer_acts_in_every_layer() -> None:
+    """It is called once for each layer, as the layer itself is."""
+    model = tiny("albert")
+    calls: list[torch.Tensor] = []
+    plant(pft.sites(model, ("attention.query",))[0], "look", Look(calls.append))
+    with torch.no_grad():
+        model(**batch("albert"))
+    assert len(calls) == model.config.num_hidden_layers == 2
+
+
+def test_stacks_with_heads_of_their_own() -> None:
+    found = pft.sites(tiny("bart"), ("attention.keys_values", "cross_attention.keys_values"))
+    heads = [(s.stack, s.key_value_heads, s.head_width) for s in found]
+    assert heads == [("encoder", 4, 8)] * 2 + [("decoder", 2, 16)] * 4
+
+
+def test_positions_that_a_model_counts_by_itself_are_not_shifted() -> None:
+    with pytest.raises(pft.Refused, match="shift_positions=False"):
+        pft.PrefixTuning(length=3).attach(tiny("bart"))
+    pft.PrefixTuning(length=3, shift_positions=False).attach(tiny("bart"))

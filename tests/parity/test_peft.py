@@ -1,7 +1,8 @@
 """Agreement with Hugging Face PEFT: logits, gradients in training, and checkpoints both ways.
 
-Every method with a form in `pftlab.exchange.peft.FORMS` is tried on every architecture. PEFT's
-configuration is the one that we write: a form is all that a new method needs to be tried here.
+Every method with a form in `pftlab.exchange.peft.FORMS` is tried on every architecture; on the
+further ones LoRA and (IA)³ always, and the others with the marker `full`. PEFT's configuration is the
+one that we write: a form is all that a new method needs to be tried here.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from peft_models import ALL, DECODERS, task_type
+from peft_models import ALL, FURTHER, task_type
 from safetensors.torch import load_file, save_file
 from tiny import batch, method, perturb, tiny
 
@@ -37,6 +38,8 @@ def our(name: str, model: Any, variant: int = 0) -> Any:
     chosen = replace(method(name), **form.needs, **form.variants[variant])
     if "dropout" in form.fields:
         chosen = replace(chosen, dropout=0.25)
+    if name == "ia3" and model.config.model_type in ("mixtral", "qwen3_moe"):
+        chosen = replace(chosen, at=("attention.key", "attention.value"))  # experts are no site
     places = chosen.sites(model)
     fused = len({site.path for site in places}) < len(places)
     if fused and not form.fused:  # PEFT adapts it as a whole
@@ -45,8 +48,15 @@ def our(name: str, model: Any, variant: int = 0) -> Any:
 
 
 def expected(name: str, model: str) -> str:
-    """Whether PEFT has the method on the model: "same", "differs" or "own", a file of our form."""
+    """Whether PEFT has the method on the model: "same", "differs" or "own", a file of our form.
+
+    "refused": we have it not.
+    """
     form, base = FORMS[name], tiny(model)
+    try:
+        our(name, base).plan(base)
+    except pft.PftError:
+        return "refused"
     has_head = task_type(model) in ("SEQ_CLS", "TOKEN_CLS")
     if form.lacks(base, our(name, base)) or (form.head is None and has_head):
         return "own"
@@ -54,7 +64,8 @@ def expected(name: str, model: str) -> str:
     return "differs" if form.differs.keys() & {"", where} else "same"
 
 
-CELLS = {(name, model): expected(name, model) for name in FORMS for model in ALL}
+CELLS = {(name, model): expected(name, model) for name in FORMS for model in (*ALL, *FURTHER)}
+ALWAYS = ("lora", "ia3")
 #: the methods that PEFT's files are read as: the first of those with the same form
 READERS = list({id(form): name for name, form in reversed(FORMS.items())}.values())
 
@@ -62,19 +73,23 @@ READERS = list({id(form): name for name, form in reversed(FORMS.items())}.values
 def cells(names: Any = tuple(FORMS), what: str = "same") -> Any:
     """(method, number of its variant, model) for all pairs of which `what` is expected."""
     found = [
-        pytest.param(name, variant, model, id=f"{name}-{variant}-{model}")
+        pytest.param(
+            name, variant, model,
+            id=f"{name}-{variant}-{model}",
+            marks=[] if model in ALL or name in ALWAYS else pytest.mark.full,
+        )
         for name in names
         for variant in range(len(FORMS[name].variants))
-        for model in ALL
+        for model in (*ALL, *FURTHER)
         if CELLS[name, model] == what
-    ]
+    ]  # fmt: skip
     return pytest.mark.parametrize(("name", "variant", "model"), found)
 
 
 def inputs(model: str) -> dict[str, torch.Tensor]:
     """Without padding, with labels."""
     given = batch(model, size=3)
-    if model == "t5":
+    if task_type(model) == "SEQ_2_SEQ_LM":
         return given | {"labels": given["decoder_input_ids"].contiguous()}
     labels = {"SEQ_CLS": torch.tensor([0, 1, 1]), "TOKEN_CLS": given["input_ids"] % 3}
     # With a prompt of PEFT the first word is predicted too, from the last vector of the prompt.
@@ -88,7 +103,7 @@ def logits(network: Any, model: str) -> torch.Tensor:
     with torch.no_grad():
         found = network.eval()(**batch(model)).logits
     length = batch(model)["input_ids"].shape[1]
-    return found[:, -length:] if model in DECODERS else found
+    return found[:, -length:] if task_type(model) == "CAUSAL_LM" else found
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -141,7 +156,7 @@ def test_every_form_is_compared_or_says_why_not() -> None:
     for name, form in FORMS.items():
         if "" not in form.differs:
             assert any(CELLS[name, model] == "same" for model in ALL), name
-    for model in ALL:
+    for model in (*ALL, *FURTHER):
         assert CELLS["lora", model] == CELLS["ia3", model] == "same"
 
 

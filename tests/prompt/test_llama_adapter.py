@@ -13,7 +13,7 @@ from pftlab.experiments.sizes import blank
 from pftlab.prompt.llama_adapter import ZeroInitAttention
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "bert"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bert", "qwen3", "olmo2", "gemma2"])
 def test_adds_a_gated_second_softmax(name: str) -> None:
     model = pft.LLaMAAdapter(length=3).attach(tiny(name))
     seen: dict[str, torch.Tensor] = {}
@@ -21,8 +21,8 @@ def test_adds_a_gated_second_softmax(name: str) -> None:
     torch.nn.init.normal_(delta.gate)
     real = ZeroInitAttention.finish
 
-    def watched(self, query, output, scaling):  # type: ignore[no-untyped-def]
-        result = real(self, query, output, scaling)
+    def watched(self, query, output, *how):  # type: ignore[no-untyped-def]
+        result = real(self, query, output, *how)
         if self is delta:
             seen.update(query=query, before=output, after=result)
         return result
@@ -40,12 +40,21 @@ def test_adds_a_gated_second_softmax(name: str) -> None:
     if getattr(key.host, "bias", None) is not None:
         whole = key.host.bias
         bias = [whole, value.host.bias] if name == "bert" else [whole[32:64], whole[64:96]]
-    keys = (delta.P @ key.weight.T + bias[0]).view(3, -1, width)
+    keys = delta.P @ key.weight.T + bias[0]
+    norms = pft.sites(model, ("attention.key_norm",)) if name in ("qwen3", "olmo2") else []
+    if name == "olmo2":  # of all heads at once
+        keys = norms[0].host(keys)
+    keys = keys.view(3, -1, width)
+    if name == "qwen3":
+        keys = norms[0].host(keys)
     values = (delta.P @ value.weight.T + bias[1]).view(3, -1, width)
     expected = seen["before"].clone()
     for h in range(heads):
         shared = h * keys.shape[1] // heads  # grouped queries
         scores = query[:, h] @ keys[:, shared].T / math.sqrt(width)
+        if name == "gemma2":
+            cap = model.config.attn_logit_softcapping
+            scores = cap * torch.tanh(scores / cap)
         extra = torch.softmax(scores, -1) @ values[:, shared]
         expected[:, :, h] += torch.tanh(delta.gate[h]) * extra
     assert torch.allclose(seen["after"], expected, atol=1e-5)

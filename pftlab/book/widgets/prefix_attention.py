@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...bases import load_tokenizer
 from ...core import KeysValues, config_of, plant, planted, uproot
 from ...core.errors import BadValue, Refused
+from ...core.ports.attention import scores
 from ...core.sites import sites
 from ..plots import FAMILIES, GREY, canvas, style
 from .figure import InteractiveFigure, packed, unpacked
@@ -44,15 +45,16 @@ class Watcher(KeysValues):
         self.keys = keys  # the prefix was planted before, and stands in front
         return keys, values
 
-    def finish(self, query: Tensor, output: Tensor, scaling: float | None) -> Tensor:
-        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    def finish(
+        self, query: Tensor, output: Tensor, scaling: float | None, softcap: float | None
+    ) -> Tensor:
         keys = self.keys.repeat_interleave(query.shape[1] // self.keys.shape[1], dim=1)
-        scores = scaling * (query @ keys.mT)[0].float()
-        length = scores.shape[1]
+        found = scores(query, keys, scaling, softcap)[0].float()
+        length = found.shape[1]
         if self.causal:  # of the text; the prefix is seen by all of it
-            later = torch.ones(length, length, dtype=torch.bool, device=scores.device).triu(1)
-            scores[:, :, -length:].masked_fill_(later, -torch.inf)
-        self.weights = scores.softmax(-1).cpu()
+            later = torch.ones(length, length, dtype=torch.bool, device=found.device).triu(1)
+            found[:, :, -length:].masked_fill_(later, -torch.inf)
+        self.weights = found.softmax(-1).cpu()
         return output
 
 

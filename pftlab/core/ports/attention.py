@@ -59,11 +59,13 @@ class KeysValues(Delta):
     def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         return keys, values
 
-    def finish(self, query: Tensor, output: Tensor, scaling: float | None) -> Tensor:
+    def finish(
+        self, query: Tensor, output: Tensor, scaling: float | None, softcap: float | None
+    ) -> Tensor:
         """Rewrite the attention's output.
 
-        query (B, query heads, T, d), output (B, T, query heads, d) → output; `scaling` is the
-        factor of the scores, None for 1/√d.
+        query (B, query heads, T, d), output (B, T, query heads, d) → output; `scaling` and
+        `softcap` are those of the layer's own `scores`.
         """
         return output
 
@@ -138,11 +140,14 @@ def _attend(
         if rows is not None and (part := rows.part(delta, name, key)) is None:
             continue
         key, value, mask = _with_added(delta, part, x, key, value, mask)
-        finish.append(partial(_finished, delta, part, query, kwargs.get("scaling")))
+        how = kwargs.get("scaling"), kwargs.get("softcap")
+        finish.append(partial(_finished, delta, part, query, *how))
     if (added := key.shape[2] - length) > 0 and kwargs.get("position_bias") is not None:
         # T5: no bias towards the added entries
         kwargs["position_bias"] = pad(kwargs["position_bias"], (added, 0))
-    attend = _with_weights if _weights_wanted() else sdpa_attention_forward
+    # PyTorch's function neither keeps its weights nor caps its scores
+    by_steps = _weights_wanted() or kwargs.get("softcap") is not None
+    attend = _with_weights if by_steps else sdpa_attention_forward
     output, weights = attend(module, query, key, value, mask, **kwargs)
     for finished in finish:
         output = finished(output)
@@ -189,14 +194,19 @@ def _with_added(
 
 
 def _finished(
-    delta: KeysValues, part: Part | None, query: Tensor, scaling: float | None, output: Tensor
+    delta: KeysValues,
+    part: Part | None,
+    query: Tensor,
+    scaling: float | None,
+    softcap: float | None,
+    output: Tensor,
 ) -> Tensor:
     """The attention's output, as a delta or its group leaves it."""
     if part is None:
-        return delta.finish(query, output, scaling).to(output.dtype)
+        return delta.finish(query, output, scaling, softcap).to(output.dtype)
 
     def call(delta: KeysValues, query: Tensor, output: Tensor) -> Tensor:
-        return delta.finish(query, output, scaling)
+        return delta.finish(query, output, scaling, softcap)
 
     return part.put(output, part.compute(call, query, output).to(output.dtype))
 
@@ -217,20 +227,31 @@ def _with_weights(
     mask: Tensor | None,
     scaling: float | None = None,
     position_bias: Tensor | None = None,
+    softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
-    """The same attention, step by step: PyTorch's function keeps its weights to itself."""
+    """The same attention, step by step."""
     groups = query.shape[1] // key.shape[1]  # grouped queries share keys
     key, value = (t.repeat_interleave(groups, 1) for t in (key, value))
-    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    found = scores(query, key, scaling, softcap)
     if position_bias is not None:
-        scores = scores + position_bias
+        found = found + position_bias
     if mask is not None:
-        least = torch.finfo(scores.dtype).min
-        scores = scores.masked_fill(~mask, least) if mask.dtype == torch.bool else scores + mask
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+        least = torch.finfo(found.dtype).min
+        found = found.masked_fill(~mask, least) if mask.dtype == torch.bool else found + mask
+    weights = torch.softmax(found, dim=-1, dtype=torch.float32).to(query.dtype)
     kept = dropout(weights, kwargs.get("dropout", 0.0), module.training)
     return (kept @ value).transpose(1, 2), weights
+
+
+def scores(query: Tensor, key: Tensor, scaling: float | None, softcap: float | None) -> Tensor:
+    """How well each query fits each key, before any mask.
+
+    query (..., T, d), key (..., n, d) → (..., T, n); `scaling` is their factor, None for 1/√d, and
+    with a `softcap` c they stay between -c and c: c tanh(s / c) (Gemma 2).
+    """
+    found = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    return found if softcap is None else softcap * torch.tanh(found / softcap)
 
 
 AttentionInterface.register(NAME, _attend)

@@ -140,10 +140,20 @@ class PositionShift(OnSequence):
         self.length = length
 
     def connect(self, site: Site, name: str) -> Iterator[RemovableHandle]:
-        """Register the hook that moves the positions, where the stack has any."""
+        """Register the hook that moves the positions, where the stack has any.
+
+        Raises:
+            Refused: it has, and takes none from outside.
+        """
+        table = architecture(site.model)
         if "position_ids" in self.names:
-            self.limit, self.offset = _limit(site), architecture(site.model).position_offset
+            self.limit, self.offset = _limit(site), table.position_offset
             yield site.host.register_forward_pre_hook(partial(_shift, name), with_kwargs=True)
+        elif table.learned_positions:
+            raise Refused(
+                f"A {type(site.model).__name__} counts positions by itself, and its text cannot "
+                "begin behind a prefix. Give shift_positions=False."
+            )
         else:  # they are relative, and a shift changes nothing
             self.length = 0
 

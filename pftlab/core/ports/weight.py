@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ..architectures import ARCHITECTURES
 from ..delta import Delta, acts, delta_in, is_planted, own_type
 from ..handover import Handover
-from ..places import Place, Port, Site, base_prefix
+from ..places import Place, Port, Site, base_prefix, config_of
 
 
 class RewritesWeight(Protocol):
@@ -114,15 +115,25 @@ def plant(site: Site, name: str, delta: Delta) -> Iterator[RemovableHandle]:
     assert isinstance(delta, WeightDelta)
     delta.leaf = site.place.x
     parameter = site.host.get_parameter(delta.leaf)
-    for module in list(site.model.modules()):
+    for path, module in list(site.model.named_modules()):
         for leaf, candidate in module.named_parameters(recurse=False):
             if candidate is parameter:
                 if module is not site.host:
                     module.add_module(name, delta)
-                yield module.register_forward_pre_hook(partial(_show, name, leaf))
+                reader, inner = _reader(site.model, path)
+                yield reader.register_forward_pre_hook(partial(_show, name, leaf, inner))
                 # the change that came last goes first
-                hide = partial(_hide, name)
-                yield module.register_forward_hook(hide, always_call=True, prepend=True)
+                hide = partial(_hide, name, inner)
+                yield reader.register_forward_hook(hide, always_call=True, prepend=True)
+
+
+def _reader(model: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """The module that is called where the parameters at `path` are read, and the way to it."""
+    table = ARCHITECTURES.get(config_of(model).model_type)
+    for inner, reader in table.readers.items() if table else ():
+        if path == base_prefix(model) + inner:
+            return model.get_submodule(base_prefix(model) + reader), inner[len(reader) + 1 :]
+    return model.get_submodule(path), ""
 
 
 def rewrite(delta: WeightDelta, weight: Tensor) -> Tensor:
@@ -131,8 +142,9 @@ def rewrite(delta: WeightDelta, weight: Tensor) -> Tensor:
     return change(weight.to(own_type(delta) or weight.dtype)).to(weight.dtype)
 
 
-def _show(name: str, leaf: str, module: nn.Module, args: tuple) -> None:
+def _show(name: str, leaf: str, inner: str, reader: nn.Module, args: tuple) -> None:
     """Let `module.weight` be the changed weight: an instance attribute hides the parameter."""
+    module = reader.get_submodule(inner)
     delta = delta_in(module, name)
     assert isinstance(delta, WeightDelta)
     delta.turn.end()  # of a pass that Ctrl-C has ended
@@ -142,7 +154,7 @@ def _show(name: str, leaf: str, module: nn.Module, args: tuple) -> None:
         module.__dict__[leaf] = delta.shown(getattr(module, leaf))
 
 
-def _hide(name: str, module: nn.Module, args: tuple, output: Any) -> None:
-    delta = delta_in(module, name)
+def _hide(name: str, inner: str, reader: nn.Module, args: tuple, output: Any) -> None:
+    delta = delta_in(reader.get_submodule(inner), name)
     assert isinstance(delta, WeightDelta)
     delta.turn.end()
