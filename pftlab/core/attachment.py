@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from .delta import planted
 from .errors import BadValue, Refused
 from .heads import Head, chosen_head, write_labels
-from .places import config_of
+from .places import Port, config_of
 from .planting import plant, uproot
 from .ports.attention import NAME as NAME_OF_OURS
 from .ports.attention import KeysValues
 from .ports.parameters import check_trainable, put
 from .ports.steps import guard, own_callbacks
+from .reading import check_read
 from .record import Record, Value, check_enabled, enabled_record, new_record, record_of
 from .seeding import seeded
 
@@ -236,6 +237,9 @@ def _attach(
             taken_by_heads = record.any_head | head.names
             opened = [n for n in method.trains(model) if n not in taken_by_heads]
             check_trainable(model, [*opened, *head.names])
+            changed = [site for site, _ in deltas if site.place.port is Port.WEIGHT]
+            if changed:
+                check_read(model, [f"{site.path}.{site.place.x}" for site in changed])
             if first:
                 for n, parameter in parameters.items():
                     parameter.requires_grad_(n in record.head)

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import pytest
 import torch
-from tiny import batch, tiny
+from tiny import MODELS, SHAPE, batch, tiny
 from torch import Tensor, nn
+from transformers import BertConfig, BertModel
 
 import pftlab as pft
 from pftlab.core import Delta, Method, Site
 from pftlab.core.ports.weight import WeightDelta, parameter_sites
+from pftlab.core.reading import read_elsewhere
 
 UP = "bert.encoder.layer.0.intermediate.dense"
 
@@ -80,3 +83,36 @@ def test_a_module_computes_with_a_stand_in_that_is_no_tensor() -> None:
     pft.merge(model)
     expected = 1 - tiny("bert").get_submodule(UP).weight
     assert torch.allclose(host.weight, expected, atol=1e-6)
+
+
+class ReadsAside(BertModel):
+    """Takes a weight out of its module, as DeBERTa does with its table of distances."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().forward(*args, **kwargs)
+        output.last_hidden_state += self.embeddings.token_type_embeddings.weight.sum()
+        return output
+
+
+class Strict(BertModel):
+    """Cannot be built from a configuration alone."""
+
+    def __init__(self, config: Any, needed: int):
+        super().__init__(config)
+
+
+def test_a_weight_that_is_read_aside_is_not_changed_in_vain() -> None:
+    name = "embeddings.token_type_embeddings.weight"
+    model = ReadsAside(BertConfig(**SHAPE)).eval()
+    state = torch.get_rng_state()
+    with pytest.raises(pft.Refused, match=f"reads {name} without calling the module"):
+        pft.METHODS["diff_pruning"]().attach(model)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not hasattr(model, "pftlab") and not any(".pft_" in n for n in model.state_dict())
+    pft.LoRA(rank=2).attach(model)
+    pft.METHODS["diff_pruning"]().attach(Strict(BertConfig(**SHAPE), 1))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_a_network_reads_is_found_without_values(name: str) -> None:
+    assert read_elsewhere(tiny(name)) == frozenset()
