@@ -396,10 +396,14 @@ def device_name() -> str:
 
 
 def commit() -> str:
-    """The commit of the source as it is now, with "+" behind it if it was changed since."""
+    """The commit of the source as it is now, with "+" behind it if it was changed since.
+
+    A copy of the source without its history says by the environment variable PFTLAB_COMMIT what
+    it is a copy of.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
-        return ""
+        return os.environ.get("PFTLAB_COMMIT", "")
     git = ["git", "-C", os.fspath(root)]
     try:
         head = subprocess.run(
