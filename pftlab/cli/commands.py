@@ -185,6 +185,7 @@ def train(given: argparse.Namespace) -> None:
         lr=given.lr,
         precision=given.precision,
         capture=given.capture,
+        pack=given.pack,
         folder=given.out,
         progress=not given.quiet,
     )

@@ -32,6 +32,7 @@ def check_arguments(
     max_length: int,
     precision: str,
     accumulate: int,
+    pack: bool,
     clip: float,
     evaluate_every: int,
     seed: int,
@@ -65,6 +66,8 @@ def check_arguments(
             f"accumulate={accumulate}: some parts of a batch of {batch_size} would be empty. "
             f"Give at most {batch_size}."
         )
+    if not isinstance(pack, bool):
+        raise BadValue(f"pack={pack!r}: give True or False.")
     if precision not in ("fp32", "bf16"):
         raise BadValue(f'precision={precision!r}: choose "fp32" or "bf16".')
 

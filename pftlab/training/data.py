@@ -8,7 +8,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -18,9 +17,10 @@ from ..tasks.encoding import IGNORED, Example, encode_rows
 from ..tasks.task import WRITTEN
 from ..tasks.template import Shot
 from .checks import check_labels, check_tokens, fills_masks, positions
+from .packing import check_packing, on, packed, share_rows
 from .processes import Processes
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]  # tensors, and options of the model's call
 Order = Callable[[int, int, int], list[int]]  # rows, seed and epoch → the rows of the epoch
 
 BLOCK = 1_000  # rows that are encoded at a time
@@ -117,6 +117,7 @@ class TrainingData:
         processes: among which each batch is divided.
         steps: numbers of the steps that are still to be done, the first being 1.
         multiple: of which the length of a batch is one, in tokens; more padding, fewer shapes.
+        pack: put several examples of a batch into one row, each row at most `max_length` long.
         like_lengths: make batches of texts of like length, which leaves less to pad: about half
             the time of a step where lengths differ much. An epoch still has every text once.
         progress: show a bar where encoding takes longer than a second.
@@ -124,6 +125,7 @@ class TrainingData:
     Raises:
         BadValue: the batch cannot be divided evenly, or labels, tokens or the length do not fit
             the model.
+        Refused: what `check_packing` refuses.
     """
 
     def __init__(
@@ -139,6 +141,7 @@ class TrainingData:
         *,
         steps: range,
         multiple: int = 1,
+        pack: bool = False,
         like_lengths: bool = False,
         progress: bool = False,
     ):
@@ -147,6 +150,9 @@ class TrainingData:
                 f"batch_size={batch_size} must be a multiple of {processes.count} processes × "
                 f"accumulate={accumulate}, so that all do the same work."
             )
+        if pack:
+            check_packing(model, task)
+        self.room = max_length if pack else None
         self.examples = Examples(model, task, tokenizer, "train", max_length, progress)
         self.collate = task.collate(tokenizer, multiple)
         self.batch_size, self.accumulate = batch_size, accumulate
@@ -169,7 +175,7 @@ class TrainingData:
         total = sum(weights[i] for i in rows)
         for k in range(self.accumulate):
             part = self.processes.part_of(rows[k :: self.accumulate])
-            yield self._batch(part), sum(weights[i] for i in part) / total
+            yield self._batch(part, self.room), sum(weights[i] for i in part) / total
 
     def batches(self) -> Iterator[Batch]:
         """All examples once, for methods that look at the data before training.
@@ -182,9 +188,16 @@ class TrainingData:
                 self.examples.need(order[i : i + BLOCK + self.batch_size])
             yield self._batch(order[i : i + self.batch_size])
 
-    def _batch(self, rows: list[int]) -> Batch:
-        batch = self.collate([self.examples[i] for i in rows])
-        return {name: tensor.to(self.processes.device) for name, tensor in batch.items()}
+    def _batch(self, rows: list[int], room: int | None = None) -> Batch:
+        """Examples in rows of their own, or packed into rows of `room` tokens."""
+        examples = [self.examples[i] for i in rows]
+        if room is None:
+            batch = self.collate(examples)
+        else:
+            shared = share_rows([len(example["input_ids"]) for example in examples], room)
+            padding = self.collate.fill["input_ids"]
+            batch = packed([[examples[i] for i in row] for row in shared], padding)
+        return {name: on(self.processes.device, value) for name, value in batch.items()}
 
     def _rows_of(self, steps: range) -> Iterable[int]:
         """What some steps take, each row once where they are more than an epoch."""

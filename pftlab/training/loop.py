@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
+from ..core.errors import BadValue
 from ..core.heads import name_labels
 from ..core.interrupt import stop_on_interrupt
 from ..core.trained import load_trainable_state, trainable_state
@@ -40,6 +41,7 @@ def train(
     precision: str = "fp32",
     capture: bool = False,
     accumulate: int = 1,
+    pack: bool = False,
     clip: float = 1.0,
     evaluate_every: int | None = None,
     seed: int = 0,
@@ -69,6 +71,8 @@ def train(
         capture: record the step on the GPU once and replay it, which a small model needs to keep
             a GPU busy; the result is the same but for rounding. See `training.step`.
         accumulate: parts that a batch is computed in, to save memory.
+        pack: put several short examples of a batch into one row of at most `max_length` tokens,
+            for a decoder that writes: the same losses with less padding.
         clip: largest norm of the gradient; 0 leaves it alone.
         evaluate_every: steps between evaluations; None: a quarter of the steps.
         seed: of the order of the examples and of dropout. What `attach` draws is drawn before.
@@ -89,10 +93,15 @@ def train(
     """
     if capture:
         check_captured(model)
+        if pack:
+            raise BadValue(
+                "capture=True needs batches of few shapes, and packed ones have many. Leave "
+                "capture or pack out."
+            )
     arguments = complete_arguments(
         model, task, steps=steps, batch_size=batch_size, lr=lr, weight_decay=weight_decay,
         warmup=warmup, max_length=max_length, precision=precision, accumulate=accumulate,
-        clip=clip, evaluate_every=evaluate_every, seed=seed,
+        pack=pack, clip=clip, evaluate_every=evaluate_every, seed=seed,
     )  # fmt: skip
     lr, evaluate_every = arguments["lr"], arguments["evaluate_every"]
     processes = Processes()
@@ -108,7 +117,7 @@ def train(
         data = TrainingData(
             model, task, tokenizer, max_length, batch_size, accumulate, seed, processes,
             steps=range(run.steps + 1, steps + 1),
-            multiple=gcd(MULTIPLE, max_length) if capture else 1,
+            multiple=gcd(MULTIPLE, max_length) if capture else 1, pack=pack,
             progress=progress and processes.first,
         )  # fmt: skip
         validate = Evaluator(
