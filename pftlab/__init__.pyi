@@ -32,6 +32,7 @@ from .training import answers as answers
 from .training import evaluate as evaluate
 from .training import fine_tune as fine_tune
 from .training import measure_forgetting as measure_forgetting
+from .training import predict as predict
 from .training import train as train
 
 __version__: str

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .forgetting import Forgetting, measure_forgetting
     from .lifecycle import Lifecycle
     from .loop import train
+    from .prediction import Prediction, predict
     from .run import Run
     from .side_by_side import Answers, answers
     from .trainer import LifecycleTrainer
@@ -21,6 +22,8 @@ _WHERE = {
     "fine_tune": "fine_tuning",
     "Forgetting": "forgetting",
     "measure_forgetting": "forgetting",
+    "Prediction": "prediction",
+    "predict": "prediction",
     "train": "loop",
     "Lifecycle": "lifecycle",
     "Run": "run",
@@ -40,10 +43,12 @@ __all__ = [
     "Forgetting",
     "Lifecycle",
     "LifecycleTrainer",
+    "Prediction",
     "Run",
     "answers",
     "evaluate",
     "fine_tune",
     "measure_forgetting",
+    "predict",
     "train",
 ]
