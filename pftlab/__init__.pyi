@@ -16,13 +16,16 @@ from .core.errors import Refused as Refused
 from .core.errors import Unavailable as Unavailable
 from .core.errors import UnknownName as UnknownName
 from .core.merge import merge as merge
+from .core.merge import unmerge as unmerge
 from .core.record import attached as attached
 from .core.sites import sites as sites
 from .deployment import export as export
 from .registry import METHODS as METHODS
 from .registry import load as load
+from .registry import load_all as load_all
 from .registry import register as register
 from .registry import save as save
+from .registry import save_all as save_all
 from .tasks import TASKS as TASKS
 from .tasks import Task as Task
 from .tasks import load_task as load_task

@@ -11,6 +11,7 @@ and a script makes its own known with `register`.
 
 import dataclasses
 import inspect
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .core.errors import BadValue, Refused, Unavailable, UnknownName
+from .core.errors import BadCheckpoint, BadValue, Refused, Unavailable, UnknownName
 from .facts import FACTS, Facts
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .core.method import Method
 
 GROUP = "pftlab.methods"  # of entry points
+ALL = "adapters.json"  # beside the folders that save_all writes
 _OWN: dict[str, "type[Method]"] = {}  # what was registered
 
 Class = TypeVar("Class", bound="type[Method]")
@@ -111,15 +113,46 @@ def register(method: Class) -> Class:
     return method
 
 
-def load(model: Any, folder: str | Path, name: str | None = None, check_base: bool = True) -> Any:
+def load(
+    model: Any,
+    folder: str | Path,
+    name: str | None = None,
+    check_base: bool = True,
+    *,
+    use: bool = True,
+    replace: bool = False,
+) -> Any:
     """Attach what `folder` holds, saved by `pftlab.save`, Hugging Face PEFT or AdapterHub.
 
-    See pftlab.core.checkpoint.load for the arguments and errors.
+    See pftlab.core.checkpoint.load for the other arguments and errors. What is in use is trained,
+    so that training goes on where the file has ended.
+
+    Args:
+        model: the base that it was trained on; changed in place and returned.
+        folder: with adapter_config.json and the tensors.
+        name: under which to attach it; the saved name by default.
+        check_base: refuse another base.
+        use: put it in use at once, together with what is in use; False: set it aside.
+        replace: put it in the place of what is attached as `name`, all or nothing: if anything
+            fails, the old one is as it was. Passes inside `pftlab.rows` see the old one or the new
+            one. In use as the old one was, whatever `use` says.
+
+    Raises:
+        UnknownName: with `replace`, `name` is not attached.
     """
-    from .core import checkpoint
+    from .core import checkpoint, swap
     from .exchange import adapterhub, peft
 
-    return checkpoint.load(model, folder, METHODS, (peft, adapterhub), name, check_base)
+    def read(name: str | None) -> Any:
+        checkpoint.load(model, folder, METHODS, (peft, adapterhub), name, check_base)
+
+    if replace:
+        swap.replace(model, name or "", read)
+    elif use:
+        read(name)
+    else:
+        swap.load_aside(model, lambda: read(name))
+    return model
 
 
 def save(model: "nn.Module", folder: str | Path, name: str | None = None) -> Path:
@@ -151,6 +184,81 @@ def save(model: "nn.Module", folder: str | Path, name: str | None = None) -> Pat
                 f'class: name = "my_{method.name}", and register it.'
             )
     return checkpoint.save(model, folder, peft, name)
+
+
+def save_all(model: "nn.Module", folder: str | Path) -> Path:
+    """Save every attachment of `model`, each into a folder of its own below `folder`.
+
+    Each of them can be loaded alone, here and where its form is known. `adapters.json` beside them,
+    written last, says in what order they were attached and which are in use.
+
+    Returns:
+        The folder.
+
+    Raises:
+        Refused: nothing is attached, or two attachments train one value of a base parameter. No
+            file has been written then.
+        Unavailable: the folder cannot be written.
+    """
+    from .core.files import atomic_write
+    from .core.record import enabled_record
+
+    record = enabled_record(model, "Saving")
+    for n, values in record.values.items():
+        for value in values:
+            if len(value.users) > 1:
+                raise Refused(
+                    f"{n} is trained by {value.users[0]!r} and by {value.users[1]!r}, so that they "
+                    "cannot be saved apart. Save them together: save(model, folder)."
+                )
+    for name in record.methods:
+        save(model, Path(folder) / name, name)
+    index = {"adapters": list(record.methods), "in_use": record.in_use}
+    with atomic_write(Path(folder) / ALL) as path:
+        path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return Path(folder)
+
+
+def load_all(model: Any, folder: str | Path, check_base: bool = True) -> Any:
+    """Attach every adapter that `save_all` has written, and use those that were in use.
+
+    Args:
+        model: the base that they were trained on; changed in place and returned.
+        folder: with adapters.json.
+        check_base: refuse another base.
+
+    Raises:
+        BadCheckpoint: the folder holds no such file or a damaged one, or an adapter does not fit.
+            Whatever is raised, nothing of it is attached.
+    """
+    from .core import attached, detach
+    from .core.active import use
+    from .core.attachment import NAME
+    from .core.files import parse_json
+
+    try:
+        text = (Path(folder) / ALL).read_bytes()
+    except OSError as error:
+        raise BadCheckpoint(
+            f"{str(folder)!r} has no {ALL}: save_all has not written it, or not to its end. One "
+            "adapter is loaded by pftlab.load."
+        ) from error
+    index = parse_json(text, f"{ALL} in {str(folder)!r}")
+    names, in_use = index.get("adapters"), index.get("in_use")
+    is_right = isinstance(names, list) and isinstance(in_use, dict) and {*in_use} <= {*names}
+    if not is_right or not all(isinstance(n, str) and NAME.fullmatch(n) for n in names):
+        raise BadCheckpoint(f"{ALL} in {str(folder)!r} is damaged: it is not what save_all writes.")
+    before = attached(model)
+    try:
+        for name in names:
+            load(model, Path(folder) / name, name, check_base, use=False)
+        if names:
+            use(model, in_use)
+    except BaseException:
+        for name in attached(model).keys() - before.keys():
+            detach(model, name)
+        raise
+    return model
 
 
 def _check(method: Any) -> None:

@@ -87,7 +87,7 @@ def use(model: nn.Module, names: Chosen) -> nn.Module:
         if weight != 1:
             _check_adds(model, record, name)
     with record.passes.alone():
-        _put_in_use(model, record, chosen)
+        put_in_use(model, record, chosen)
     return model
 
 
@@ -123,7 +123,7 @@ def rows(
     A pass whose batch has another number of rows raises BadValue.
     """
     record = record_of(model)
-    if record.disabled or record.merged:
+    if record.disabled or record.merged is not None:
         check_enabled(record, "Choosing adapters for rows")
     for_all = names is None or isinstance(names, str)
     listed: tuple[str | None, ...] = (names,) if for_all else tuple(names)  # type: ignore[assignment, arg-type]
@@ -169,7 +169,8 @@ def _check_attached(record: Record, name: Any) -> None:
         raise UnknownName("attached adapter", name, record.methods)
 
 
-def _put_in_use(model: nn.Module, record: Record, chosen: dict[str, float]) -> None:
+def put_in_use(model: nn.Module, record: Record, chosen: dict[str, float]) -> None:
+    """Let exactly these attachments act, with their weights; `use` has checked them."""
     for n in record.values:
         record.show_value(model, n, chosen)
     record.show(model, record.wanted_head(chosen))

@@ -157,7 +157,7 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
         Refused: nothing is attached, or it is merged.
     """
     record = record_of(model)
-    if record.merged:
+    if record.merged is not None:
         check_enabled(record, "Disabling")
     deltas = [delta for *_, delta in planted(model)]
     active = [delta.active for delta in deltas]

@@ -15,41 +15,87 @@ from .attachment import release
 from .delta import Delta, planted
 from .errors import Refused
 from .places import is_conv1d, is_linear, widths
+from .ports.parameters import put, taken
 from .ports.weight import WeightDelta, rewrite
-from .record import Record, record_of
+from .record import Record, enabled_record, record_of
 
 
 @torch.no_grad()
-def merge(model: nn.Module) -> nn.Module:
-    """Fold everything attached into the base's own weights; return the plain model.
+def merge(model: nn.Module, keep: bool = False) -> nn.Module:
+    """Fold everything that is in use into the base's own weights; return the plain model.
 
     The weights are computed in float64 and rounded once to the base's type. The head and other
     trained base parameters stay as trained. All or nothing: when one delta cannot be merged, the
     model stays as it was.
 
+    Args:
+        model: changed in place and returned.
+        keep: so that `unmerge` brings everything back, bit for bit. Until then the deltas stay in
+            the model and do nothing, and each changed weight is held a second time, in host memory:
+            as many bytes as the weights that carry deltas.
+
     Raises:
-        Refused: nothing is attached, a delta cannot be merged, or what it makes of the base holds
-            NaN or infinite numbers; the reason is given.
+        Refused: nothing is attached or in use, a delta cannot be merged, what is set aside would be
+            lost, or what a delta makes of the base holds NaN or infinite numbers; the reason is
+            given.
     """
-    record = record_of(model)
+    record = enabled_record(model, "Merging")
+    idle = [name for name in record.methods if name not in record.in_use]
+    if idle and not keep:
+        raise Refused(
+            f"{', '.join(map(repr, idle))} would be lost: attached, and not in use. Detach what is "
+            "not wanted, or merge(model, keep=True)."
+        )
+    if not record.in_use:
+        raise Refused("Nothing is in use that could be merged. Choose by pftlab.use.")
     hosts: dict[str, nn.Module] = {}
     for path, host, _, delta in planted(model):
-        if not isinstance(delta, WeightDelta):
+        if delta.weight and not isinstance(delta, WeightDelta):
             _check_host(path, host, delta)
             hosts[path] = host
     _check_trained(model, record)
     changed = _changed_weights(model)
-    folded: list[tuple[Any, Tensor, Tensor]] = [
-        (host, *_affine(path, host)) for path, host in hosts.items()
-    ]
-    release(model)
+    for path, host in hosts.items():
+        changed += _folded(host, *_affine(path, host))
+    if not keep:
+        release(model)
+        _write(changed)
+        return model
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    with record.passes.alone():
+        record.merged = taken(model, [names[id(parameter)] for parameter, _ in changed])
+        for *_, delta in planted(model):
+            delta.weight = 0.0
+        _write(changed)
+    return model
+
+
+def unmerge(model: nn.Module) -> nn.Module:
+    """Take out what `merge(model, keep=True)` has folded in: the model as it was, bit for bit.
+
+    Raises:
+        Refused: nothing is attached, or nothing is merged that was kept.
+    """
+    record = record_of(model)
+    if record.merged is None:
+        raise Refused("Nothing is merged. To take it out again, merge(model, keep=True).")
+    with record.passes.alone():
+        put(model, record.merged)
+        record.merged = None
+        for *_, delta in planted(model):
+            delta.weight = record.in_use.get(delta.method_name, 0.0)
+    return model
+
+
+def _folded(host: Any, weight: Tensor, bias: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
+    """The parameters of a linear map, each with its new value."""
+    new = [(host.weight, weight if is_conv1d(host) else weight.T)]
+    return new if host.bias is None else [*new, (host.bias, bias)]
+
+
+def _write(changed: list[tuple[nn.Parameter, Tensor]]) -> None:
     for parameter, value in changed:
         parameter.copy_(value)
-    for host, weight, bias in folded:
-        host.weight.copy_(weight if is_conv1d(host) else weight.T)
-        if host.bias is not None:
-            host.bias.copy_(bias)
-    return model
 
 
 def _changed_weights(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
@@ -57,7 +103,7 @@ def _changed_weights(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
     values: dict[int, tuple[nn.Parameter, Tensor]] = {}
     seen: set[int] = set()
     for path, host, _, delta in planted(model):
-        if isinstance(delta, WeightDelta) and id(delta) not in seen:
+        if delta.weight and isinstance(delta, WeightDelta) and id(delta) not in seen:
             seen.add(id(delta))
             parameter = host.get_parameter(delta.leaf)
             value = values.get(id(parameter), (parameter, parameter.detach()))[1]

@@ -53,7 +53,8 @@ class Record:
         attention: the model's attention implementation before the first attachment.
         labels: what the head's outputs meant before the first attachment.
         disabled: how many blocks `with disabled(model)` are open.
-        merged: name → value before it, in host memory, of each parameter that holds a merged delta.
+        merged: name → value before it, in host memory, of each parameter that a delta was merged
+            into; None: the model is not merged, or for good.
         passes: what `rows` has chosen in each thread.
         head_hooks: by which rows have heads of their own; registered when first needed.
         hooked: names of the parameters that they know.
@@ -72,7 +73,7 @@ class Record:
     attention: str | None = None
     labels: tuple[str, ...] = ()
     disabled: int = 0
-    merged: dict[str, Tensor] = field(default_factory=dict)
+    merged: dict[str, Tensor] | None = None
     passes: Passes = field(default_factory=Passes)
     head_hooks: list[RemovableHandle] = field(default_factory=list)
     hooked: frozenset[str] = frozenset()
@@ -220,7 +221,7 @@ def check_enabled(record: Record, action: str) -> None:
         Refused: `action` was called inside `with disabled(model)` or `with rows(model, …)`, or the
             model is merged.
     """
-    if record.merged:
+    if record.merged is not None:
         raise Refused(
             f"{action} is for a model whose deltas are beside its weights, and here they are "
             "merged into them. Take them out first: pftlab.unmerge(model)."
