@@ -20,6 +20,7 @@ from .core.merge import unmerge as unmerge
 from .core.record import attached as attached
 from .core.sites import sites as sites
 from .deployment import export as export
+from .low_rank.combine import combine as combine
 from .registry import METHODS as METHODS
 from .registry import load as load
 from .registry import load_all as load_all

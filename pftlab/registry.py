@@ -245,8 +245,8 @@ def load_all(model: Any, folder: str | Path, check_base: bool = True) -> Any:
         ) from error
     index = parse_json(text, f"{ALL} in {str(folder)!r}")
     names, in_use = index.get("adapters"), index.get("in_use")
-    is_right = isinstance(names, list) and isinstance(in_use, dict) and {*in_use} <= {*names}
-    if not is_right or not all(isinstance(n, str) and NAME.fullmatch(n) for n in names):
+    known = isinstance(names, list) and all(isinstance(n, str) and NAME.fullmatch(n) for n in names)
+    if names is None or not known or not (isinstance(in_use, dict) and {*in_use} <= {*names}):
         raise BadCheckpoint(f"{ALL} in {str(folder)!r} is damaged: it is not what save_all writes.")
     before = attached(model)
     try:
