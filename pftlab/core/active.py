@@ -53,6 +53,8 @@ from .ports.weight import WeightDelta
 from .record import Record, check_enabled, enabled_record, record_of
 
 Chosen = str | Iterable[str] | Mapping[str, float] | None
+#: name of an attachment → its deltas, each with the path of its host and its name there
+Found = dict[str, list[tuple[str, str, Delta]]]
 
 
 def use(model: nn.Module, names: Chosen) -> nn.Module:
@@ -135,11 +137,15 @@ def rows(
     distinct = list(dict.fromkeys(n for n in listed if n is not None))
     for name in distinct:
         _check_attached(record, name)
-        _check_mixes(model, record, name)
-    if any(isinstance(d, KeysValues) for n in distinct for *_, d in planted(model, n)):
+    found: Found = {name: [] for name in record.methods}
+    for path, _, child, delta in planted(model):
+        found[delta.method_name].append((path, child, delta))
+    for name in distinct:
+        _check_mixes(record, name, found)
+    if any(isinstance(delta, KeysValues) for name in distinct for *_, delta in found[name]):
         listen(model)
-    groups = _groups(model, record, distinct)
-    _check_prompts(model, groups, listed)
+    groups = _groups(record, distinct, found)
+    _check_prompts(groups, listed, found)
     choice = Rows(listed, None if for_all else copies, groups)
     choice.heads = _heads(model, record, listed)
     with record.passes.inside(choice):
@@ -239,7 +245,7 @@ def _adds(delta: Delta) -> bool:
     return torch.allclose(added, again, rtol=1e-3, atol=1e-4 * float(added.abs().max() + 1))
 
 
-def _check_mixes(model: nn.Module, record: Record, name: str) -> None:
+def _check_mixes(record: Record, name: str, found: Found) -> None:
     """Refuse, for the rows of a batch, what they cannot have each for itself.
 
     Raises:
@@ -248,7 +254,7 @@ def _check_mixes(model: nn.Module, record: Record, name: str) -> None:
     why = ""
     if _changes_parameters(record, name):
         why = "it changes parameters of the base, which all rows share: pftlab.use switches them"
-    for *_, delta in planted(model, name):
+    for *_, delta in found[name]:
         if isinstance(delta, WeightDelta):
             why = "it changes weights of the base, which all rows share: pftlab.use switches them"
         elif not (_is_hidden(delta) or isinstance(delta, KeysValues | Prompt | PositionShift)):
@@ -267,13 +273,13 @@ def _is_hidden(delta: Delta) -> bool:
     return Port.OUTPUT in delta.ports
 
 
-def _groups(model: nn.Module, record: Record, names: list[str]) -> dict[str, tuple[str, ...]]:
+def _groups(record: Record, names: list[str], found: Found) -> dict[str, tuple[str, ...]]:
     """Which of `names` are computed together: the name that was attached first → all."""
     kinds: list[tuple[Any, list[str]]] = []
     for name in sorted(names, key=list(record.methods).index):
         shapes = [
             (path, child.removeprefix(PREFIX + name), n, tensor.shape, tensor.dtype)
-            for path, _, child, delta in planted(model, name)
+            for path, child, delta in found[name]
             for n, tensor in tensors_of(delta).items()
         ]
         kind = record.methods[name], shapes
@@ -287,33 +293,33 @@ def _groups(model: nn.Module, record: Record, names: list[str]) -> dict[str, tup
 
 
 def _check_prompts(
-    model: nn.Module, groups: dict[str, tuple[str, ...]], names: Sequence[str | None]
+    groups: dict[str, tuple[str, ...]], names: Sequence[str | None], found: Found
 ) -> None:
     """Refuse prompts in whose places other rows would have nothing, where that is felt.
 
     Raises:
         Refused: words are told apart by place alone, or a classifier reads a place of the prompt.
     """
-    found = {
+    prompts = {
         leader: delta
         for leader in groups
-        for *_, delta in planted(model, leader)
+        for *_, delta in found[leader]
         if isinstance(delta, Prompt)
     }
-    with_prompt = {name for leader in found for name in groups[leader]}
-    others = not set(names) <= with_prompt or len(found) > 1
+    with_prompt = {name for leader in prompts for name in groups[leader]}
+    others = not set(names) <= with_prompt or len(prompts) > 1
     why = ""
-    for prompt in found.values():
+    for prompt in prompts.values():
         by_place = "position_ids" not in prompt.names
         if others and prompt.is_read:
             why = "the classifier reads the first vector of a prompt. Give position=1"
-        elif by_place and (len(found) > 1 or (others and prompt.position != 0)):
+        elif by_place and (len(prompts) > 1 or (others and prompt.position != 0)):
             why = "this model tells words apart by their distances"
-    if len({prompt.position for prompt in found.values()}) > 1:
+    if len({prompt.position for prompt in prompts.values()}) > 1:
         why = "their prompts stand at different positions"
     if why:
         raise Refused(
-            f"{', '.join(map(repr, found))} cannot share this batch with what has other prompts, "
+            f"{', '.join(map(repr, prompts))} cannot share this batch with what has other prompts, "
             f"or none: {why}. Or compute one batch for each."
         )
 
