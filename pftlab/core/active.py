@@ -30,7 +30,8 @@ Not offered, and why:
 * rows with methods that change the base's own weights (sparse methods, BitFit, full fine-tuning):
   each would need a copy of them, and there is one in the model; `use` switches them;
 * rows with methods that tell words from padding (LoReFT, UniPELT): they look at the whole batch;
-* rows in DataParallel, which splits the batch, and inside one compiled graph, which has one route;
+* rows in DataParallel, which splits the batch, and in a single compiled graph, which has one route
+  for ever: torch.compile leaves the sites out, and with fullgraph=True it refuses;
 * merging some of the adapters into the weights while others stay beside them.
 """
 

@@ -49,6 +49,17 @@ class Passes(Handover):
         self._waiting = 0  # threads that want to be alone: they go first
         self.preparing = threading.Lock()  # of what passes need and one thread does for all
 
+    def look(self) -> Any:
+        """What this thread has chosen; None: nothing.
+
+        A graph would have one choice for ever: where there are any, compiling leaves this out.
+        """
+        if torch.compiler.is_compiling():
+            if not self._left:
+                return None
+            torch._dynamo.graph_break(msg="the rows of a batch have adapters of their own")
+        return self._left.get(threading.get_ident())
+
     @contextmanager
     def inside(self, choice: Any) -> Iterator[None]:
         """Inside the block this thread has chosen `choice`, or nothing (None)."""

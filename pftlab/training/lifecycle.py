@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..core.errors import Refused
 from ..core.ports.steps import announced, own_callbacks
 from ..core.record import enabled_record, record_of
 
@@ -36,11 +37,15 @@ class Lifecycle:
         total_steps: optimiser steps of the whole run, by which schedules go.
 
     Raises:
-        Refused: nothing is attached, or it is disabled or merged.
+        Refused: nothing is attached or in use, or it is disabled or merged.
     """
 
     def __init__(self, model: nn.Module, total_steps: int):
-        enabled_record(model, "Training")
+        if not enabled_record(model, "Training").in_use:
+            raise Refused(
+                "Nothing that is attached is in use, so nothing would be trained. Choose by "
+                "pftlab.use(model, name)."
+            )
         self.model, self.total_steps = model, total_steps
         self._open = ExitStack()
 

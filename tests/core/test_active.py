@@ -129,6 +129,8 @@ def test_what_is_in_use_is_trained_and_nothing_else() -> None:
     model(**batch("bert")).logits.sum().backward()
     use(model, None)
     assert pft.count(model).trainable == pft.count(model).head == 0
+    with pytest.raises(pft.Refused, match="Nothing that is attached is in use"):
+        pft.training.Lifecycle(model, 1)
     assert list(pft.training.Lifecycle(use(model, "a"), 1).methods) == [LORA]
 
 
@@ -219,6 +221,23 @@ def test_a_prompt_that_the_classifier_reads_does_not_mix() -> None:
         pass
     with rows(model, ["a"] * 4):
         assert close(logits(model), alone["a"])
+
+
+def test_a_compiled_model_does_not_pass_over_the_rows() -> None:
+    model, alone = several(a=LORA, b=LORA)
+    use(model, None)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager")
+    assert close(logits(compiled), alone[None])
+    with rows(model, ["a", "b", None, "a"]):
+        assert close(logits(compiled), expected(alone, ["a", "b", None, "a"]))
+    assert close(logits(compiled), alone[None])
+    use(model, "a")
+    assert close(logits(compiled), alone["a"])
+    torch._dynamo.reset()
+    whole = torch.compile(model, backend="eager", fullgraph=True)
+    with rows(model, "a"), pytest.raises(Exception, match="rows of a batch|graph_break"):
+        logits(whole)
 
 
 def test_disabled_inside_rows_is_the_base() -> None:
