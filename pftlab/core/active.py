@@ -46,7 +46,7 @@ from .attachment import settle
 from .delta import PREFIX, Delta, planted
 from .errors import BadValue, Refused, UnknownName
 from .grouped import Rows, hook_heads, tensors_of, with_values
-from .places import Port
+from .places import Port, config_of
 from .ports.attention import KeysValues, listen
 from .ports.module import apply
 from .ports.sequence import PositionShift, Prompt
@@ -146,7 +146,7 @@ def rows(
     if any(isinstance(delta, KeysValues) for name in distinct for *_, delta in found[name]):
         listen(model)
     groups = _groups(record, distinct, found)
-    _check_prompts(groups, listed, found)
+    _check_prompts(model, groups, listed, found)
     choice = Rows(listed, None if for_all else copies, groups)
     choice.heads = _heads(model, record, listed)
     with record.passes.inside(choice):
@@ -294,7 +294,10 @@ def _groups(record: Record, names: list[str], found: Found) -> dict[str, tuple[s
 
 
 def _check_prompts(
-    groups: dict[str, tuple[str, ...]], names: Sequence[str | None], found: Found
+    model: nn.Module,
+    groups: dict[str, tuple[str, ...]],
+    names: Sequence[str | None],
+    found: Found,
 ) -> None:
     """Refuse prompts in whose places other rows would have nothing, where that is felt.
 
@@ -311,11 +314,14 @@ def _check_prompts(
     others = not set(names) <= with_prompt or len(prompts) > 1
     why = ""
     for prompt in prompts.values():
-        by_place = "position_ids" not in prompt.names
+        counts_itself = "position_ids" not in prompt.names
+        by_distance = counts_itself or _sees_distances(model)
         if others and prompt.is_read:
             why = "the classifier reads the first vector of a prompt. Give position=1"
-        elif by_place and (len(prompts) > 1 or (others and prompt.position != 0)):
-            why = "this model tells words apart by their distances"
+        elif others and counts_itself and prompt.limit is not None:
+            why = "this model counts positions by itself, and those of a prompt with them"
+        elif others and by_distance and (len(prompts) > 1 or prompt.position != 0):
+            why = "this model sees how far words are from each other. Give position=0"
     if len({prompt.position for prompt in prompts.values()}) > 1:
         why = "their prompts stand at different positions"
     if why:
@@ -323,6 +329,13 @@ def _check_prompts(
             f"{', '.join(map(repr, prompts))} cannot share this batch with what has other prompts, "
             f"or none: {why}. Or compute one batch for each."
         )
+
+
+def _sees_distances(model: nn.Module) -> bool:
+    """Whether attention asks how many columns lie between two words, whatever their positions."""
+    config = config_of(model)
+    windows = ("sliding_window", "local_attention", "relative_attention")
+    return any(getattr(config, name, None) for name in windows)
 
 
 def _heads(

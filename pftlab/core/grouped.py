@@ -92,6 +92,12 @@ class Rows:
     def _listed(self, size: int) -> Names:
         if self.copies is None:
             return self.names * size
+        if size == 1 and len(self.names) > 1:
+            raise Refused(
+                "The rows of a batch cannot have adapters of their own here: this model sends "
+                "something through an adapted module that all rows share, positions perhaps. Give "
+                "one name for all rows, or choose other sites."
+            )
         if size not in (len(self.names), len(self.names) * self.copies):
             raise BadValue(
                 f"Adapters are chosen for {len(self.names)} rows, and what passes here has {size}. "

@@ -223,6 +223,32 @@ def test_a_prompt_that_the_classifier_reads_does_not_mix() -> None:
         assert close(logits(model), alone["a"])
 
 
+@pytest.mark.parametrize(
+    ("name", "position", "why"),
+    [
+        ("bart", 0, "counts positions by itself"),
+        ("t5", 1, "how far words are from each other"),
+        ("modernbert", 1, "how far words are from each other"),
+    ],
+)
+def test_prompts_do_not_mix_where_others_would_feel_their_places(
+    name: str, position: int, why: str
+) -> None:
+    model, alone = several(name, a=pft.PromptTuning(length=2, position=position))
+    with pytest.raises(pft.Refused, match=why), rows(model, ["a", None, "a", None]):
+        pass
+    with rows(model, ["a"] * 4):
+        assert close(logits(model, name), alone["a"])
+
+
+def test_what_all_rows_share_is_refused() -> None:
+    model, alone = several("deberta_v2", a=LORA, b=LORA)  # positions pass the projections too
+    with pytest.raises(pft.Refused, match="that all rows share"), rows(model, ["a", "b", "a", "b"]):
+        logits(model, "deberta_v2")
+    with rows(model, "a"):
+        assert close(logits(model, "deberta_v2"), alone["a"])
+
+
 def test_a_compiled_model_does_not_pass_over_the_rows() -> None:
     model, alone = several(a=LORA, b=LORA)
     use(model, None)
