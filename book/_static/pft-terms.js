@@ -1,5 +1,5 @@
 // Terms of the glossary: what a term means appears when the pointer rests on it or the keyboard
-// reaches it. It stays while the pointer is on it, and Escape takes it away (WCAG 1.4.13).
+// reaches it, or at a first tap; a second tap leads to the entry. It stays while the pointer is on it, and Escape takes it away (WCAG 1.4.13).
 (() => {
   const tip = document.createElement("div");
   tip.id = "pft-tip";
@@ -35,7 +35,15 @@
     waiting = setTimeout(hide, 200);
   };
 
+  let opens = false; // whether the tap that is going on is a first one
   document.querySelectorAll(".pft-term").forEach((term) => {
+    term.addEventListener("pointerdown", (event) => (opens = event.pointerType === "touch" && shown !== term));
+    term.addEventListener("click", (event) => {
+      if (!opens) return;
+      event.preventDefault();
+      opens = false;
+      show(term);
+    });
     term.addEventListener("mouseenter", () => show(term));
     term.addEventListener("mouseleave", later);
     term.addEventListener("focus", () => show(term));
@@ -45,6 +53,9 @@
   tip.addEventListener("mouseleave", later);
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") hide();
+  });
+  document.addEventListener("pointerdown", (event) => {
+    if (shown && !event.target.closest?.(".pft-term, #pft-tip")) hide();
   });
   window.addEventListener("resize", hide);
   document.body.append(tip);

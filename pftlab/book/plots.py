@@ -245,14 +245,17 @@ def finding(rows: Sequence["Summary"]) -> str:
     return text
 
 
-def canvas(width: float, height: float) -> "tuple[Figure, Any]":
-    """A figure with one pair of axes, outside pyplot: nobody else knows it or must close it."""
+def canvas(width: float, height: float, columns: int = 1) -> "tuple[Figure, Any]":
+    """A figure with its axes, outside pyplot: nobody else knows it or must close it.
+
+    With more than one column the axes are an array.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots()
+    return figure, figure.subplots(ncols=columns)
 
 
 def style() -> AbstractContextManager[None]:

@@ -62,6 +62,12 @@ def test_formulas_are_mathml_and_the_list_of_files_says_so(book: dict[str, bytes
     assert pages(book)["book/low_rank/lora.xhtml"].count("<math") > 50
 
 
+def test_what_is_to_be_predicted_can_be_opened(book: dict[str, bytes]) -> None:
+    text = pages(book)["book/low_rank/lora.xhtml"]
+    assert text.count('<details class="pft-predict">') > 3
+    assert not any("… Not written yet." in page for page in pages(book).values())
+
+
 LAID_OUT = """
 [...document.querySelectorAll("div.math")].filter((box) => box.querySelector(".eqno")).map((box) => {
     const formula = box.querySelector("math").getBoundingClientRect();

@@ -197,7 +197,89 @@ def test_a_term_is_explained_once_and_leads_to_its_entry() -> None:
     assert "pft-term" not in entries.partition("<article")[2]
 
 
+def test_a_tap_explains_and_a_second_one_leads_to_the_entry(browser: Any, address: str) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+    with opened(browser, f"{address}/book/low_rank/lora.html", **phone) as (page, seen):
+        term = page.locator("a.pft-term", has_text=re.compile("^rank$")).first
+        term.tap()
+        tip = page.get_by_role("tooltip")
+        assert "independent directions" in tip.text_content()
+        assert page.url.endswith("lora.html")
+        page.locator("main article h1").tap()
+        assert tip.count() == 0
+        term.tap()
+        term.tap()
+        page.wait_for_url("**/glossary.html#*")
+        assert seen.none(), seen
+
+
+# Outputs
+
+
+def test_what_is_to_be_predicted_is_folded_until_the_reader_opens_it(
+    browser: Any, address: str
+) -> None:
+    start = f"{address}/book/low_rank/lora.html"
+    for scripts in (True, False):
+        with opened(browser, start, java_script_enabled=scripts) as (page, _):
+            folded = page.locator("details.pft-predict")
+            assert folded.count() > 3
+            answer = folded.first.locator("pre")
+            assert not answer.is_visible() and "Rank 2 is enough" in folded.first.text_content()
+            folded.first.locator("summary").focus()
+            page.keyboard.press("Enter")
+            assert answer.is_visible() and "rank 2: distance 0.00" in answer.inner_text()
+
+
+def test_a_figure_that_needs_scripts_has_a_picture_where_there_are_none(
+    browser: Any, address: str
+) -> None:
+    start = f"{address}/book/comparison/explore.html"
+    for scripts in (False, True):
+        with opened(browser, start, java_script_enabled=scripts) as (page, _):
+            if scripts:
+                page.wait_for_selector(".pft-scale svg.pft-drawing *", state="attached")
+            stills = page.locator(".pft-still img")
+            assert stills.count() == 8
+            assert {stills.nth(i).is_visible() for i in range(8)} == {not scripts}
+
+
+def test_a_check_without_an_answer_says_nothing() -> None:
+    for name in PAGES:
+        assert "… Not written yet." not in (SITE / name).read_text(encoding="utf-8"), name
+
+
+def test_outputs_wrap_and_figures_stand_on_the_ground_of_the_page(
+    browser: Any, address: str
+) -> None:
+    dark = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
+    with opened(browser, f"{address}/book/low_rank/index.html", **dark) as (page, _):
+        cut = """boxes => boxes.filter(b => b.scrollWidth > b.clientWidth + 1).map(b => b.innerText)"""
+        assert page.eval_on_selector_all(".cell_output .text_plain pre", cut) == []
+        look = "image => [getComputedStyle(image).filter, getComputedStyle(image).backgroundColor]"
+        picture = page.locator(".cell_output img").first
+        assert picture.evaluate(look) == ["none", "rgba(0, 0, 0, 0)"]
+
+
+def test_on_paper_no_line_is_cut_and_nothing_is_folded(browser: Any, address: str) -> None:
+    with opened(browser, f"{address}/book/low_rank/lora.html") as (page, _):
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 680, "height": 900})
+        cut = """boxes => boxes.filter(b => b.scrollWidth > b.clientWidth + 1).map(b => b.innerText)"""
+        assert page.eval_on_selector_all("article pre", cut) == []
+        assert page.locator("details.pft-predict pre").first.is_visible()
+        assert not page.locator(".pft-foot").is_visible()
+
+
 # Search
+
+
+def test_the_magnifying_glass_is_beside_what_is_typed(browser: Any, address: str) -> None:
+    with opened(browser, f"{address}/search.html?q=LoRA") as (page, _):
+        form = page.locator("main form.bd-search")
+        icon, field = form.locator("i").bounding_box(), form.locator("input")
+        inside = field.evaluate("field => parseFloat(getComputedStyle(field).paddingLeft)")
+        assert field.bounding_box()["x"] + inside >= icon["x"] + icon["width"]
 
 
 @pytest.mark.parametrize(

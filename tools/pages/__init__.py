@@ -1,9 +1,9 @@
 """What the book's pages have beside the theme; a Sphinx extension, loaded by `_config.yml`.
 
 It adds to every page the ways to run and to cite it and what other sites show of it, explains terms
-of the glossary where a page first uses them, draws the map of the first page, writes the 404 page,
-the sitemap and the data of the figures, and takes from the finished pages what they load and do not
-use.
+of the glossary where a page first uses them, folds what is to be predicted, keeps a picture for
+each figure that needs scripts, draws the map of the first page, writes the 404 page, the sitemap
+and the data of the figures, and takes from the finished pages what they load and do not use.
 
 What needs to know where the book's repository is (Colab, Binder, the sitemap, the social card)
 is left out while the setting `pft_repository` is empty. The environment variable PFTLAB_REPOSITORY
@@ -14,11 +14,23 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from . import address, data, extras, foot, head, mathml, taxonomy, terms, weight, xhtml
+from . import address, data, extras, foot, head, mathml, outputs, taxonomy, terms, weight, xhtml
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect everything to the build."""
-    for part in (address, terms, taxonomy, mathml, xhtml, foot, head, extras, data, weight):
+    for part in (
+        address,
+        outputs,
+        terms,
+        taxonomy,
+        mathml,
+        xhtml,
+        foot,
+        head,
+        extras,
+        data,
+        weight,
+    ):
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": False}
