@@ -102,6 +102,7 @@ SCORES: dict[str, Score] = {
     "spearman": _correlation("Spearman correlation"),
     "bleu": Score("BLEU", low=0.0, high=1.0, times=100.0, decimals=1),
     "rouge_l": Score("ROUGE-L", low=0.0, high=1.0, times=100.0, decimals=1),
+    "last_number": _share("right last numbers"),
     "loss": Score("loss", False, low=0.0),
     "validation_loss": Score("validation loss", False, low=0.0),
     "perplexity": Score("perplexity", False, low=1.0, decimals=2),
