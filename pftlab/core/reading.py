@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from .architectures import ARCHITECTURES
 from .errors import Refused
+from .places import base_prefix
 from .seeding import seeded
 
 _KNOWN: dict[tuple[type, str], frozenset[str]] = {}
@@ -27,10 +29,16 @@ _KNOWN: dict[tuple[type, str], frozenset[str]] = {}
 def check_read(model: Any, names: Iterable[str]) -> None:
     """Refuse to change parameters of which the network would not see the change.
 
+    Those of which the table of architectures says who reads them are changed while that one runs.
+
     Raises:
         Refused: one of `names` is read while none of its modules is running.
     """
-    if blind := sorted(read_elsewhere(model).intersection(names)):
+    table = ARCHITECTURES.get(model.config.model_type)
+    known = tuple(f"{base_prefix(model)}{path}." for path in (table.readers if table else ()))
+    if blind := sorted(
+        n for n in read_elsewhere(model).intersection(names) if not n.startswith(known)
+    ):
         raise Refused(
             f"A {type(model).__name__} reads {blind[0]} without calling the module that holds it, "
             "and would not see a change of it. Choose other parameters, or another method."
