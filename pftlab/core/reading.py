@@ -2,8 +2,8 @@
 
 A change of a weight is shown to the module that holds it, while that module computes. A network
 that takes the weight out of its module (`self.embeddings.weight`) would go on with the old one, in
-silence. Whether it does is a property of its class and configuration, so that a model without
-values tells.
+silence, unless the table of architectures names who reads it there. Whether it does is a property
+of its class and configuration, so that a model without values tells.
 """
 
 import copy
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from .architectures import ARCHITECTURES
 from .errors import Refused
-from .places import base_prefix
+from .places import base_prefix, config_of
 from .seeding import seeded
 
 _KNOWN: dict[tuple[type, str], frozenset[str]] = {}
@@ -29,16 +29,10 @@ _KNOWN: dict[tuple[type, str], frozenset[str]] = {}
 def check_read(model: Any, names: Iterable[str]) -> None:
     """Refuse to change parameters of which the network would not see the change.
 
-    Those of which the table of architectures says who reads them are changed while that one runs.
-
     Raises:
         Refused: one of `names` is read while none of its modules is running.
     """
-    table = ARCHITECTURES.get(model.config.model_type)
-    known = tuple(f"{base_prefix(model)}{path}." for path in (table.readers if table else ()))
-    if blind := sorted(
-        n for n in read_elsewhere(model).intersection(names) if not n.startswith(known)
-    ):
+    if blind := sorted(read_elsewhere(model).intersection(names)):
         raise Refused(
             f"A {type(model).__name__} reads {blind[0]} without calling the module that holds it, "
             "and would not see a change of it. Choose other parameters, or another method."
@@ -46,9 +40,10 @@ def check_read(model: Any, names: Iterable[str]) -> None:
 
 
 def read_elsewhere(model: Any) -> frozenset[str]:
-    """Names of the base's parameters that a pass reads while none of their modules is running.
+    """Names of the base's parameters that a pass reads while none of their readers is running.
 
-    What comes behind an operation that a model without values cannot do is not seen.
+    That is the module that holds them, or the one that the table of architectures names. What
+    comes behind an operation that a model without values cannot do is not seen.
     """
     key = type(model), repr(model.config)
     if key not in _KNOWN:
@@ -72,6 +67,15 @@ def _watched(kind: type, config: Any) -> frozenset[str]:
     return frozenset(found)
 
 
+def reader_of(model: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """The module that is called where the parameters at `path` are read, and the way to it."""
+    table = ARCHITECTURES.get(config_of(model).model_type)
+    for inner, reader in table.readers.items() if table else ():
+        if path == base_prefix(model) + inner:
+            return model.get_submodule(base_prefix(model) + reader), inner[len(reader) + 1 :]
+    return model.get_submodule(path), ""
+
+
 class _Watch(TorchFunctionMode):
     """Sees every operation, and which modules are running meanwhile."""
 
@@ -80,10 +84,11 @@ class _Watch(TorchFunctionMode):
         self.found = found
         self.running: Counter[nn.Module] = Counter()
         self.names = {id(p): n for n, p in model.named_parameters()}
-        self.holders: dict[int, list[nn.Module]] = {}
-        for module in model.modules():
+        self.readers: dict[int, list[nn.Module]] = {}
+        for path, module in model.named_modules():
             for parameter in module.parameters(recurse=False):
-                self.holders.setdefault(id(parameter), []).append(module)
+                reader, _ = reader_of(model, path)
+                self.readers.setdefault(id(parameter), []).append(reader)
             module.register_forward_pre_hook(partial(self._count, 1))
             module.register_forward_hook(partial(self._count, -1))
 
@@ -98,7 +103,7 @@ class _Watch(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if any(isinstance(each, Tensor) for each in tree_leaves(result)):  # not a type or a shape
             for each in tree_leaves((args, kwargs)):
-                holders = self.holders.get(id(each), ())
-                if holders and not any(self.running[module] for module in holders):
+                readers = self.readers.get(id(each), ())
+                if readers and not any(self.running[module] for module in readers):
                     self.found.add(self.names[id(each)])
         return result

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..architectures import ARCHITECTURES
 from ..delta import Delta, acts, delta_in, is_planted, own_type
 from ..handover import Handover
-from ..places import Place, Port, Site, base_prefix, config_of
+from ..places import Place, Port, Site, base_prefix
+from ..reading import reader_of
 
 
 class RewritesWeight(Protocol):
@@ -120,20 +120,11 @@ def plant(site: Site, name: str, delta: Delta) -> Iterator[RemovableHandle]:
             if candidate is parameter:
                 if module is not site.host:
                     module.add_module(name, delta)
-                reader, inner = _reader(site.model, path)
+                reader, inner = reader_of(site.model, path)
                 yield reader.register_forward_pre_hook(partial(_show, name, leaf, inner))
                 # the change that came last goes first
                 hide = partial(_hide, name, inner)
                 yield reader.register_forward_hook(hide, always_call=True, prepend=True)
-
-
-def _reader(model: nn.Module, path: str) -> tuple[nn.Module, str]:
-    """The module that is called where the parameters at `path` are read, and the way to it."""
-    table = ARCHITECTURES.get(config_of(model).model_type)
-    for inner, reader in table.readers.items() if table else ():
-        if path == base_prefix(model) + inner:
-            return model.get_submodule(base_prefix(model) + reader), inner[len(reader) + 1 :]
-    return model.get_submodule(path), ""
 
 
 def rewrite(delta: WeightDelta, weight: Tensor) -> Tensor:
