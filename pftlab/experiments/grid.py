@@ -398,12 +398,13 @@ def device_name() -> str:
 def commit() -> str:
     """The commit of the source as it is now, with "+" behind it if it was changed since.
 
-    A copy of the source without its history says by the environment variable PFTLAB_COMMIT what
-    it is a copy of.
+    The environment variable PFTLAB_COMMIT says it for a copy of the source without its history.
     """
+    if told := os.environ.get("PFTLAB_COMMIT"):
+        return told
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
-        return os.environ.get("PFTLAB_COMMIT", "")
+        return ""
     git = ["git", "-C", os.fspath(root)]
     try:
         head = subprocess.run(

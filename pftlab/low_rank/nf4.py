@@ -5,6 +5,7 @@ The bytes are those of bitsandbytes, but for a few scales: its kernel for the CP
 lie near the middle of two codes to the farther one.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -58,22 +59,26 @@ def dequantise(bits: FourBits, shape: tuple[int, ...], dtype: torch.dtype) -> Te
     return values.flatten()[:size].view(shape).to(dtype)
 
 
+@lru_cache(maxsize=8)
 def dynamic_code(device: torch.device) -> Tensor:
     """256 values in [-1, 1], dense near zero: a sign, a power of ten and a linear fraction.
 
     The power takes one bit for each step, in unary, and leaves the others to the fraction
-    (Dettmers, 2016, https://arxiv.org/abs/1511.04561).
+    (Dettmers, 2016, https://arxiv.org/abs/1511.04561). One tensor for each device, made once.
     """
     positive = []
-    for power in range(7):
-        edges = torch.linspace(0.1, 1, 2**power + 1)
-        positive.append(10.0 ** (power - 6) * ((edges[:-1] + edges[1:]) / 2))
-    found = torch.cat(positive)
-    return torch.cat([-found, found, torch.tensor([0.0, 1.0])]).sort().values.to(device)
+    with torch.inference_mode(False):  # whoever asks first, training may ask later
+        for power in range(7):
+            edges = torch.linspace(0.1, 1, 2**power + 1)
+            positive.append(10.0 ** (power - 6) * ((edges[:-1] + edges[1:]) / 2))
+        found = torch.cat(positive)
+        return torch.cat([-found, found, torch.tensor([0.0, 1.0])]).sort().values.to(device)
 
 
+@lru_cache(maxsize=8)
 def _normal_float(device: torch.device) -> Tensor:
-    return torch.tensor(NORMAL_FLOAT, device=device)
+    with torch.inference_mode(False):
+        return torch.tensor(NORMAL_FLOAT, device=device)
 
 
 def _by_blocks(values: Tensor, code: Tensor, block: int) -> tuple[Tensor, Tensor]:

@@ -66,7 +66,7 @@ class EncodedPrompt(SoftPrompt):
             if anchor is None:
                 rows.append(next(slot))
             else:
-                word = torch.tensor([anchor], device=trained.device)
+                word = torch.full((1,), anchor, device=trained.device)
                 rows.append(words(word)[0].to(trained.dtype))
         return torch.stack(rows)
 

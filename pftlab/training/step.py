@@ -103,25 +103,31 @@ class Captured:
     def _record(self, batch: Batch, share: float | Tensor) -> Recording:
         batch = {name: tensor.clone() for name, tensor in batch.items()}
         seen: list[Tensor] = []
+
+        def see(loss: Tensor) -> None:
+            seen.append(loss.detach())  # which does not keep the pass alive
+
         with self._nothing_kept(batch["labels"].device):
             share = torch.full((), float(share), device=batch["labels"].device)
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(WARM_UP):
-                    self.plain(batch, share, seen.append)
+                    self.plain(batch, share, see)
             torch.cuda.current_stream().wait_stream(side)
             self._lay_out()
             graph: Any = torch.cuda.CUDAGraph()
             try:
                 with torch.cuda.graph(graph, pool=self.pool):
-                    self.plain(batch, share, seen.append)
+                    self.plain(batch, share, see)
             except RuntimeError as error:
+                if "out of memory" in str(error):
+                    raise
                 raise Refused(
                     "This step cannot be recorded: something in the pass waits for a result of "
                     f"the GPU. Train without capture=True. ({str(error).splitlines()[0]})"
                 ) from error
-        return Recording(graph, batch, share, seen[-1].detach())
+        return Recording(graph, batch, share, seen[-1])
 
     def _lay_out(self) -> None:
         """Let gradients lie in the buffers, and make those that the warm-up found are missing."""

@@ -12,6 +12,7 @@ cache, inserts; later calls make room for what the cache already holds.
 from collections.abc import Iterator
 from functools import partial
 from inspect import signature
+from itertools import groupby
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -447,7 +448,9 @@ def _order(places: tuple[int, ...], mask: Tensor) -> Tensor:
     n, length = len(places), mask.shape[1]
     counts = mask.long().sum(1, keepdim=True)  # (B, 1)
     first = mask.long().argmax(1, keepdim=True)
-    place = torch.tensor(places, device=mask.device)
+    # filled on the device, not copied to it: a copy would make a GPU wait
+    runs = [(at, len(list(run))) for at, run in groupby(places)]
+    place = torch.cat([torch.full((many,), at, device=mask.device) for at, many in runs])
     front = torch.where(place < 0, counts + place, place.expand(len(mask), n))
     front = first + torch.minimum(front.clamp(min=0), counts)  # columns in front of each vector
     # each token is followed by room for the vectors that stand behind it, in their order
