@@ -87,6 +87,23 @@ def test_the_probe_finds_a_missing_wall(hole, monkeypatch):
     os.rmdir(folder)
 
 
+@confined
+def test_a_filter_that_cannot_be_set_is_named(tmp_path):
+    import pyseccomp
+
+    (tmp_path / "empty").touch()
+
+    class Unfiltered(Bubblewrap):
+        def command(self, megabytes):
+            words = super().command(megabytes)
+            at = words.index("--remount-ro")
+            words[at:at] = ["--ro-bind", str(tmp_path / "empty"), pyseccomp.__file__]
+            return words
+
+    [said] = ways_through(Unfiltered(), 2048)
+    assert "did not start" in said and "SyscallFilter" in said
+
+
 def test_without_a_tool_nothing_is_graded(only, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -76,12 +76,13 @@ def limit(seconds: float, megabytes: int) -> None:
 def serve(megabytes: int, filtered: bool) -> None:
     """Fork a process for each message, until the line is closed."""
     line = Line(os.dup(0), os.dup(1), trusted=True)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nothing, stream)
     if filtered:
         forbid(FORBIDDEN, processes=True)
     import torch
+
+    nothing = os.open(os.devnull, os.O_RDWR)  # what failed before this, the grader can tell
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
 
     torch.set_num_threads(1)
     torch.zeros(2, 2) @ torch.zeros(2, 2)  # what torch sets up late is set up before the forks
