@@ -189,6 +189,25 @@ def test_ctrl_c_keeps_what_is_finished(capsys: Any, tmp_path: Path, monkeypatch:
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 1 + 3
 
 
+def test_ctrl_c_may_be_pressed_again() -> None:
+    """Once it has said that it stopped, the command ends without a traceback."""
+    code = """
+import signal, sys
+from pftlab import cli
+
+def interrupted(words):
+    raise KeyboardInterrupt
+
+cli._method_in = interrupted
+code = cli.main()
+signal.raise_signal(signal.SIGINT)
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and "pftlab: stopped." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_train_saves_what_load_reads(capsys: Any, tmp_path: Path) -> None:
     base = save_tiny_base(tmp_path / "base")
     words = [

@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -154,6 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("pftlab:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        if arguments is None:  # what follows is the end of the process, whoever presses again
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         print(
             "\npftlab: stopped. What was finished is kept; the same command goes on from there.",
             file=sys.stderr,
