@@ -30,6 +30,7 @@ PFT Lab: parameter-efficient fine-tuning, from scratch.
                                                      train one and save it
   pftlab evaluate --base minilm --task reviews --adapter out/
                                                      score it again, or a base as it is
+  pftlab export out/ --base minilm --out served/     write it as a plain model of transformers
 
 `pftlab COMMAND --help` explains a command. Exit codes: 0, 2 for an error, 130 after Ctrl-C.
 """
@@ -115,6 +116,18 @@ Examples:
   pftlab compare --task reviews --methods lora:rank=1,lora:rank=8,lora:rank=64 --figure ranks.svg
   pftlab compare --base minilm --task sst2 \\
       --methods linear_probe,bitfit,ia3,prompt_tuning,lora,houlsby,full --seeds 3
+"""
+EXPORT = """\
+Fold what was trained into the weights of its base, and write a plain folder of transformers.
+
+  config.json, model.safetensors, the tokenizer, and README.md, a model card
+
+`transformers.pipeline(..., model="served/")` opens it, without PFT Lab. What cannot be folded in is
+refused; `pftlab serve` keeps it beside its base.
+
+Examples:
+  pftlab export out/ --base tiny-encoder --out served/
+  pftlab export out/ --base minilm --out served/ --onnx
 """
 CLASSROOM = """\
 Hand out exercises without solutions, and grade what comes back. No server, no account.
@@ -265,6 +278,12 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
                      help="write a figure here: .png, .svg or .pdf")  # fmt: skip
     _json_option(sub)
 
+    sub = command("export", commands.export, "write what was trained as a plain model", EXPORT)
+    sub.add_argument("folder", type=Path, help="that `pftlab train` or pftlab.save wrote")
+    _opening_options(sub)
+    sub.add_argument("--out", type=Path, required=True, help="new folder for the model")
+    sub.add_argument("--onnx", action="store_true", help="write onnx/model.onnx as well")
+
     sub = command("classroom", commands.classroom, "hand out and grade exercises", CLASSROOM)
     actions = sub.add_subparsers(dest="action", metavar="ACTION", required=True)
     action = actions.add_parser("release", help="write student notebooks", allow_abbrev=False)
@@ -294,6 +313,12 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
 
 def _json_option(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
+def _opening_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--base", required=True, help="that it was trained on")
+    sub.add_argument("--num-labels", type=int, metavar="N",
+                     help="of the head, where a folder does not say it")  # fmt: skip
 
 
 def _method_options(sub: argparse.ArgumentParser, method: "type[Method] | None") -> None:

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import BadValue, Unavailable, UnknownName
-from ..core.files import atomic_write, check_writable
+from ..core.errors import BadCheckpoint, BadValue, Unavailable, UnknownName
+from ..core.files import atomic_write, check_writable, parse_json
 from ..facts import FAMILIES
 from ..registry import METHODS, facts_of
 from ..scores import score_of
@@ -249,6 +249,30 @@ def evaluate(given: argparse.Namespace) -> None:
         print(f"{given.split} {name} {value:.4f}")
     for i, row in enumerate(shown, start=1):
         print(f"\n{i}\n{row}")
+
+
+def export(given: argparse.Namespace) -> None:
+    """Write what was trained as a plain model."""
+    from ..core.files import check_empty
+    from ..deployment import export as export_model
+    from ..deployment.opening import open_adapted
+    from ..training import Run
+
+    check_empty(given.out)
+    model = open_adapted(given.base, given.folder, given.num_labels)
+    run, test = None, None
+    if (given.folder / "run.json").is_file():  # `pftlab train` has written it
+        record = parse_json((given.folder / "run.json").read_bytes(), "run.json")
+        test = record.pop("test", None)
+        try:
+            run = Run.from_dict(record)
+        except ValueError as error:
+            raise BadCheckpoint(
+                f"run.json in {str(given.folder)!r} is not what pftlab train writes: {error}. Copy "
+                "it again, or remove it: the card will not tell of the training."
+            ) from error
+    export_model(model, given.out, run=run, test=test, onnx=given.onnx)
+    print(f"Written to {given.out}; its README.md says how to open it.")
 
 
 def compare(given: argparse.Namespace) -> None:

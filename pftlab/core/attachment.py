@@ -23,7 +23,15 @@ from .ports.attention import KeysValues
 from .ports.parameters import check_trainable, put
 from .ports.steps import guard, own_callbacks
 from .reading import check_read
-from .record import Record, Value, check_enabled, enabled_record, new_record, record_of
+from .record import (
+    Record,
+    Value,
+    check_enabled,
+    enabled_record,
+    is_sharded,
+    new_record,
+    record_of,
+)
 from .seeding import seeded
 
 if TYPE_CHECKING:
@@ -293,13 +301,12 @@ def check_ready(model: Any) -> None:
     kind = type(model).__name__
     for path, module in model.named_modules():
         where = f"its {path}" if path else "it"
-        family = {c.__name__ for c in type(module).__mro__}
         if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
             raise Refused(
                 f"This {kind} is compiled, and what is attached to {where} now would not be seen. "
                 "Attach first, then compile: torch.compile(method.attach(model))."
             )
-        if family & {"FullyShardedDataParallel", "FSDPModule"}:
+        if is_sharded(module):
             raise Refused(
                 f"This {kind} is sharded: {where} holds a part of its parameters. Attach first, "
                 "then shard."

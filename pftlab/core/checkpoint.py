@@ -27,7 +27,7 @@ from .fingerprint import describe_base, difference
 from .foreign import Foreign, Writable
 from .heads import head_parameters, label_names
 from .method import Method
-from .record import Record, attached, enabled_record
+from .record import Record, attached, check_whole, enabled_record
 from .saved import CONFIG, FORMAT, TENSORS, Saved, open_folder
 from .trained import fill_state, planted_state
 
@@ -69,12 +69,14 @@ def save(
         The folder.
 
     Raises:
-        Refused: nothing is attached, or it is disabled; several attachments have heads of their
-            own, or share base parameters that they train; `folder` is that of a base model.
+        Refused: nothing is attached, or it is disabled; the model is sharded; several attachments
+            have heads of their own, or share base parameters that they train; `folder` is that of
+            a base model.
         BadValue: `name` is not attached.
         Unavailable: the folder cannot be written.
     """
     record = enabled_record(model, "Saving")
+    check_whole(model, "Saving")
     names = _chosen(record, name)
     _refuse_base_folder(Path(folder))
     folder = check_writable(folder)
@@ -87,6 +89,9 @@ def save(
         "methods": describe(model, names),
         "head": sorted(head),
         "labels": _labels(model, record, names[0]),
+        # what to load the base as
+        "model": type(model).__name__,
+        "outputs": len(label_names(model)),
         "base": describe_base(model, head),
         # The header alone decides, so that a kill between the two files does no harm.
         "foreign": written and written[0],

@@ -17,7 +17,7 @@ from .errors import Refused
 from .places import is_conv1d, is_linear, widths
 from .ports.parameters import put, taken
 from .ports.weight import WeightDelta, rewrite
-from .record import Record, enabled_record, record_of
+from .record import Record, check_whole, enabled_record, record_of
 
 
 @torch.no_grad()
@@ -35,11 +35,12 @@ def merge(model: nn.Module, keep: bool = False) -> nn.Module:
             as many bytes as the weights that carry deltas.
 
     Raises:
-        Refused: nothing is attached or in use, a delta cannot be merged, what is set aside would be
-            lost, or what a delta makes of the base holds NaN or infinite numbers; the reason is
-            given.
+        Refused: nothing is attached or in use, the model is sharded, a delta cannot be merged, what
+            is set aside would be lost, or what a delta makes of the base holds NaN or infinite
+            numbers; the reason is given.
     """
     record = enabled_record(model, "Merging")
+    check_whole(model, "Merging")
     idle = [name for name in record.methods if name not in record.in_use]
     if idle and not keep:
         raise Refused(

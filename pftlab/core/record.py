@@ -238,6 +238,28 @@ def check_enabled(record: Record, action: str) -> None:
         )
 
 
+def is_sharded(module: nn.Module) -> bool:
+    """Whether PyTorch's FSDP has divided the parameters of `module` among processes."""
+    names = {c.__name__ for c in type(module).__mro__}
+    return bool(names & {"FullyShardedDataParallel", "FSDPModule"})
+
+
+def check_whole(model: nn.Module, action: str) -> None:
+    """Refuse to read or change values of which this process has a part.
+
+    Raises:
+        Refused: the model is sharded.
+    """
+    if any(map(is_sharded, model.modules())):
+        raise Refused(
+            f"{action} needs whole tensors, and this {type(model).__name__} is sharded: each "
+            "process has a part of them. Put them together in a model that is not, with the same "
+            "attached: plain.load_state_dict(get_model_state_dict(model, "
+            "options=StateDictOptions(full_state_dict=True))), both from "
+            "torch.distributed.checkpoint.state_dict."
+        )
+
+
 def new_record(model: nn.Module, head: frozenset[str]) -> Record:
     """The record of a model before its first attachment, with the names of its head."""
     own = Head(head)

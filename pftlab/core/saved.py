@@ -121,6 +121,8 @@ def _checked(header: dict[str, Any], folder: Path) -> dict[str, Any]:
         and all(NAME.fullmatch(name) and _is_method(value) for name, value in methods.items()),
         "head": _is_words(header.get("head")),
         "labels": _is_words(header.get("labels", [])),
+        "model": isinstance(header.get("model", ""), str),
+        "outputs": type(header.get("outputs", 0)) is int,
         "base": isinstance(base, str)
         or (
             isinstance(base, dict) and base.keys() == FINGERPRINT and _is_words(list(base.values()))

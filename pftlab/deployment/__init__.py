@@ -1,4 +1,4 @@
-"""What comes after training: a merged model in Hugging Face form, and a server of many adapters."""
+"""What comes after training: a merged model in Hugging Face form."""
 
 from .export import export
 

@@ -11,11 +11,12 @@ from ..core.count import count
 from ..core.errors import Refused
 from ..core.files import atomic_folder, check_empty
 from ..core.merge import merge
-from ..core.record import enabled_record
+from ..core.record import check_whole, enabled_record
 from ..tasks import Task
 from ..training import Run
+from .extras import check_extra
 from .model_card import card_text
-from .onnx import check_onnx, write_onnx
+from .onnx import write_onnx
 
 ONNX = "onnx/model.onnx"  # where the hub's own tools look for it
 
@@ -57,6 +58,7 @@ def export(
         Unavailable: the folder cannot be written, or packages for ONNX are missing.
     """
     record = enabled_record(model, "Exporting")
+    check_whole(model, "Exporting")
     if len(used := [head.users[0] for head in record.heads if head.users]) > 1:
         raise Refused(
             f"{used[0]!r} and {used[1]!r} have heads of their own, and an exported model has one. "
@@ -64,7 +66,7 @@ def export(
         )
     check_empty(folder)
     if onnx:
-        check_onnx()
+        check_extra("onnx")
     tokenizer = tokenizer or load_tokenizer(model)
     card = card_text(model, count(model), task=task, run=run, test=test, onnx=onnx)
     plain = _merged(model)

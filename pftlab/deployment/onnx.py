@@ -3,7 +3,6 @@
 import inspect
 import logging
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..core.errors import Refused, Unavailable
+from ..core.errors import Refused
 
-PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 LARGEST = 1.5e9  # bytes of one file: protobuf takes 2 GiB, and beyond this weights go beside it
 CLOSE = 1e-4  # of the largest number of the output
 
@@ -29,15 +27,6 @@ class _Logits(nn.Module):
     def forward(self, *tensors: Tensor) -> Tensor:
         result = self.model(**dict(zip(self.names, tensors, strict=True)), **self.options)
         return result.logits if "logits" in result else result.last_hidden_state
-
-
-def check_onnx() -> None:
-    """Raise Unavailable unless the packages for ONNX are there."""
-    if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        raise Unavailable(
-            f"Writing ONNX needs {', '.join(PACKAGES)}, and {' and '.join(missing)} cannot be "
-            'imported. Install the extra "onnx": pip install "pftlab[onnx]".'
-        )
 
 
 def write_onnx(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:

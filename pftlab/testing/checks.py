@@ -333,9 +333,9 @@ def generation(case: Case) -> None:
 
 @check(*FEW)
 def checkpointing(case: Case) -> None:
-    """Gradient checkpointing gives the same gradients."""
+    """Gradient checkpointing gives the same gradients, whether it is reentrant or not."""
 
-    def found(checkpointing: bool) -> Gradients:
+    def found(reentrant: bool | None) -> Gradients:
         model = case.moved()
         model.train()
         for module in model.modules():  # no randomness: the two runs must do the same
@@ -343,16 +343,20 @@ def checkpointing(case: Case) -> None:
                 module.p = 0.0
             if isinstance(getattr(module, "dropout", None), float):
                 module.dropout = 0.0
-        if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+        if reentrant is not None:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        if reentrant:  # the older kind sees no gradient behind inputs that need none
+            model.enable_input_require_grads()
         with torch.random.fork_rng(), announced(model):
             torch.manual_seed(0)
             output(model, case.inputs).pow(2).mean().backward()
         return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
 
-    plain, checkpointed = found(False), found(True)
-    for n, gradient in plain.items():
-        assert close(checkpointed[n], gradient, 1e-5), f"{n} has another gradient"
+    plain = found(None)
+    for reentrant in (False, True):
+        checkpointed = found(reentrant)
+        for n, gradient in plain.items():
+            assert close(checkpointed[n], gradient, 1e-5), f"{n} has another gradient"
 
 
 @check("bert", "llama")

@@ -109,7 +109,7 @@ def test_what_else_is_refused(base: str, tmp_path: Path, monkeypatch: Any) -> No
         pft.export(model, tmp_path / "full")
     with pytest.raises(pft.BadValue, match="tokenizer"):
         pft.export(pft.LoRA(rank=2).attach(tiny("bert")), tmp_path / "out")
-    monkeypatch.setattr("pftlab.deployment.onnx.find_spec", lambda name: None)
+    monkeypatch.setattr("pftlab.deployment.extras.find_spec", lambda name: None)
     with pytest.raises(pft.Unavailable, match=r'pip install "pftlab\[onnx\]"'):
         pft.export(model, tmp_path / "out", onnx=True)
     assert not (tmp_path / "out").exists()
@@ -163,3 +163,51 @@ def test_onnxruntime_computes_alike(base: str, name: str, tmp_path: Path) -> Non
         found, logits, plain = found[seen], logits[seen], plain[seen]
     assert torch.allclose(found, logits, atol=1e-5)
     assert not torch.allclose(found, plain, atol=1e-3)
+
+
+def test_the_command_writes_what_train_saved(tmp_path: Path, capsys: Any) -> None:
+    from pftlab.cli import main
+
+    out = str(tmp_path / "out")
+    words = ["--base", "tiny-encoder", "--task", "reviews", "--size", "tiny", "--quiet"]
+    train = ["train", *words, "--method", "lora", "--steps", "1", "--max-length", "32"]
+    assert main([*train, "--out", out]) == 0
+    export = ["export", out, "--base", "tiny-encoder", "--out"]
+    assert main([*export, str(tmp_path / "plain")]) == 0
+    card = (tmp_path / "plain" / "README.md").read_text("utf-8")
+    assert "adapted by LoRA to reviews" in card and "| test | accuracy |" in card
+    answer = pipeline("text-classification", model=str(tmp_path / "plain"))("a fine film")
+    assert answer[0]["label"] in ("negative", "positive")
+    capsys.readouterr()
+    assert main([*export, str(tmp_path / "plain")]) == 2
+    assert "no empty folder" in capsys.readouterr().err
+    (tmp_path / "out" / "run.json").write_text("{}")
+    assert main([*export, str(tmp_path / "other")]) == 2
+    assert "run.json" in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
+VLLM_READS = {"r": int, "lora_alpha": (int, float), "target_modules": list}
+
+
+def test_the_files_of_lora_are_what_vllm_reads(tmp_path: Path) -> None:
+    """Its PEFTHelper wants three fields, no head, no bias and no DoRA, and keys of A and B alone."""
+    from safetensors import safe_open
+
+    model = tiny("llama")
+    pft.save(moved(pft.LoRA(rank=8).attach(model, seed=0)), tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert all(isinstance(config[key], kinds) for key, kinds in VLLM_READS.items())
+    assert config["peft_type"] == "LORA" and config["bias"] == "none"
+    assert not config.get("modules_to_save") and not config.get("use_dora")
+    modules = dict(model.named_modules())
+    found: dict[str, set[str]] = {}
+    with safe_open(tmp_path / "adapter_model.safetensors", framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118
+            path, _, part = key.removesuffix(".weight").rpartition(".")
+            assert key == f"base_model.model.{path.removeprefix('base_model.model.')}.{part}.weight"
+            path = path.removeprefix("base_model.model.")
+            assert path in modules and path in config["target_modules"]
+            found.setdefault(path, set()).add(part)
+            a_or_b = file.get_tensor(key).shape
+            assert a_or_b[0 if part == "lora_A" else 1] == config["r"]
+    assert found and all(parts == {"lora_A", "lora_B"} for parts in found.values())
