@@ -31,6 +31,7 @@ PFT Lab: parameter-efficient fine-tuning, from scratch.
   pftlab evaluate --base minilm --task reviews --adapter out/
                                                      score it again, or a base as it is
   pftlab export out/ --base minilm --out served/     write it as a plain model of transformers
+  pftlab serve --base minilm --adapter reviews=out/  answer questions over HTTP
 
 `pftlab COMMAND --help` explains a command. Exit codes: 0, 2 for an error, 130 after Ctrl-C.
 """
@@ -128,6 +129,23 @@ refused; `pftlab serve` keeps it beside its base.
 Examples:
   pftlab export out/ --base tiny-encoder --out served/
   pftlab export out/ --base minilm --out served/ --onnx
+"""
+SERVE = """\
+Answer questions over HTTP: one base in memory, many adapters by name. Ctrl-C answers what was asked
+by then, and stops.
+
+  GET  /adapters    what there is to ask
+  POST /predict     {"adapter": "reviews", "texts": ["a fine film"]}
+  POST /generate    {"adapter": "tales", "prompt": "Once", "max_new_tokens": 40, "stream": true}
+  GET  /health      how many texts wait
+
+Texts that come in together are computed together, whichever adapters they are for, where the
+methods allow it. There is no password: what listens on more than this machine (--host) belongs
+behind something that has one. Needs: pip install "pftlab[serve]".
+
+Examples:
+  pftlab serve --base tiny-encoder --adapter reviews=out/
+  pftlab serve --base smollm2 --adapter tales=out/tales --adapter rhymes=out/rhymes --port 9000
 """
 CLASSROOM = """\
 Hand out exercises without solutions, and grade what comes back. No server, no account.
@@ -283,6 +301,22 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     _opening_options(sub)
     sub.add_argument("--out", type=Path, required=True, help="new folder for the model")
     sub.add_argument("--onnx", action="store_true", help="write onnx/model.onnx as well")
+
+    sub = command("serve", commands.serve, "answer questions over HTTP", SERVE)
+    _opening_options(sub)
+    sub.add_argument("--adapter", action="append", default=[], metavar="NAME=FOLDER",
+                     help="an adapter, and where it was saved; as often as there are")  # fmt: skip
+    sub.add_argument("--host", default="127.0.0.1", help="to listen on (default 127.0.0.1)")
+    sub.add_argument("--port", type=int, default=8000, help="(default 8000; 0: a free one)")
+    sub.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    sub.add_argument("--precision", default="fp32", choices=("fp32", "bf16"),
+                     help="bf16 keeps the base in 16 bits (default fp32)")  # fmt: skip
+    sub.add_argument("--max-length", type=int, metavar="N",
+                     help="longer texts are refused (default: what the base takes)")  # fmt: skip
+    sub.add_argument("--batch", type=int, default=32, metavar="N",
+                     help="texts computed together (default 32)")  # fmt: skip
+    sub.add_argument("--queue", type=int, default=256, metavar="N",
+                     help="texts that may wait (default 256)")  # fmt: skip
 
     sub = command("classroom", commands.classroom, "hand out and grade exercises", CLASSROOM)
     actions = sub.add_subparsers(dest="action", metavar="ACTION", required=True)

@@ -263,9 +263,9 @@ def export(given: argparse.Namespace) -> None:
     run, test = None, None
     if (given.folder / "run.json").is_file():  # `pftlab train` has written it
         record = parse_json((given.folder / "run.json").read_bytes(), "run.json")
-        test = record.pop("test", None)
+        test = record.get("test")
         try:
-            run = Run.from_dict(record)
+            run = Run.from_dict({k: v for k, v in record.items() if k in Run.__dataclass_fields__})
         except ValueError as error:
             raise BadCheckpoint(
                 f"run.json in {str(given.folder)!r} is not what pftlab train writes: {error}. Copy "
@@ -273,6 +273,43 @@ def export(given: argparse.Namespace) -> None:
             ) from error
     export_model(model, given.out, run=run, test=test, onnx=given.onnx)
     print(f"Written to {given.out}; its README.md says how to open it.")
+
+
+def serve(given: argparse.Namespace) -> None:
+    """Answer questions over HTTP."""
+    from ..deployment.extras import check_extra
+
+    check_extra("serve")
+    adapters = {}
+    for word in given.adapter:
+        name, equals, folder = word.partition("=")
+        if not (name and equals and folder):
+            raise BadValue(f"--adapter {word}: write NAME=FOLDER, such as reviews=out/.")
+        if name in adapters:
+            raise BadValue(f"--adapter {word}: {name!r} is given twice. Name them differently.")
+        adapters[name] = folder
+    for option in ("batch", "queue"):
+        if getattr(given, option) < 1:
+            raise BadValue(f"--{option} {getattr(given, option)}: give at least 1.")
+    import torch
+
+    from ..deployment.backbone import Backbone
+    from ..deployment.server import make_app, run
+
+    backbone = Backbone(
+        given.base,
+        adapters,
+        num_labels=given.num_labels,
+        longest=given.max_length,
+        device=given.device,
+        dtype=torch.bfloat16 if given.precision == "bf16" else None,
+    )
+    app = make_app(backbone, batch=given.batch, room=given.queue)
+
+    def tell(address: str) -> None:
+        print(f"{', '.join(backbone.adapters)}: {address}/adapters", flush=True)
+
+    run(app, given.host, given.port, tell)
 
 
 def compare(given: argparse.Namespace) -> None:

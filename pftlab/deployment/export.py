@@ -31,7 +31,7 @@ def export(
     test: Mapping[str, float] | None = None,
     onnx: bool = False,
 ) -> Path:
-    """Write the model with what was trained folded into its weights, as plain transformers has it.
+    """Write the model with what is in use folded into its weights, as plain transformers has it.
 
     The folder holds config.json (with the names of the labels), model.safetensors, the tokenizer,
     the generation configuration of a model that writes, and README.md: a model card with method,
@@ -39,7 +39,7 @@ def export(
     `model` stays as it is: what is merged is a copy of it.
 
     Args:
-        model: with something attached.
+        model: with something attached and in use.
         folder: new or empty; it is there in the end as a whole, or not at all.
         tokenizer: the base's; loaded if not given.
         task: what it was trained on, for the card.
@@ -59,10 +59,14 @@ def export(
     """
     record = enabled_record(model, "Exporting")
     check_whole(model, "Exporting")
-    if len(used := [head.users[0] for head in record.heads if head.users]) > 1:
+    used = list({id(record.head_of(name)): name for name in record.in_use}.values())
+    if len(used) != 1:
+        reason = "Nothing that is attached is in use"
+        if used:
+            reason = f"{used[0]!r} and {used[1]!r} have heads of their own, and a model has one"
         raise Refused(
-            f"{used[0]!r} and {used[1]!r} have heads of their own, and an exported model has one. "
-            "Load one of them alone into a base, and export that."
+            f"{reason}. Choose what to export: pftlab.use(model, one of "
+            f"{', '.join(map(repr, record.methods))})."
         )
     check_empty(folder)
     if onnx:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from .. import __version__
 from ..bases import BASES
 from ..bases.load import TASK_CLASSES
+from ..core.active import in_use
 from ..core.checkpoint import describe
 from ..core.count import Count
 from ..core.record import attached
@@ -48,7 +49,7 @@ def card_text(
     """
     kind, base = kind_of(model), _base(model)
     trained_on = task.name if task else run.arguments.get("task") if run else None
-    methods = attached(model)
+    methods = {name: method for name, method in attached(model).items() if name in in_use(model)}
     titles = " and ".join(method.title for method in methods.values())
     title = f"{base['name']}, adapted by {titles}" + (f" to {trained_on}" if trained_on else "")
     sections = {
@@ -138,7 +139,7 @@ def _use(kind: Kind, onnx: bool) -> str:
 
 def _method(model: PreTrainedModel, counted: Count) -> str:
     rows = []
-    for name, described in describe(model).items():
+    for name, described in describe(model, in_use(model)).items():
         method = attached(model)[name]
         values = {key: value for key, value in described.items() if key != "method"}
         paper = f" ({method.paper})" if method.paper else ""

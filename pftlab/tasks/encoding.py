@@ -1,6 +1,6 @@
 """From text to numbers: one function for every kind of row, for every kind of tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BadValue
@@ -17,7 +17,7 @@ IGNORED = -100
 
 
 def encode_rows(
-    rows: "Dataset",
+    rows: "Dataset | Mapping[str, list[Any]]",
     tokenizer: "PreTrainedTokenizerBase",
     max_length: int,
     *,
@@ -32,7 +32,7 @@ def encode_rows(
     limit = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
     if not 8 <= max_length <= limit:
         raise BadValue(f"max_length={max_length} cannot be. This model takes 8 to {limit} tokens.")
-    columns = rows[:]  # a dict of lists
+    columns = rows if isinstance(rows, Mapping) else rows[:]  # a dict of lists
     if "tokens" in columns:
         return _encode_tags(tokenizer, columns["tokens"], columns["tags"], max_length)
     if "behind" in columns and (tokenizer.mask_token is not None if masked is None else masked):

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 import torch
 from tiny import method, perturb, save_tiny_base, tiny
-from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    pipeline,
+)
 
 import pftlab as pft
 
@@ -126,13 +131,23 @@ def test_a_failure_leaves_nothing(base: str, tmp_path: Path, monkeypatch: Any) -
 
 
 def test_two_heads_are_no_model(base: str, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        pft.save(trained(base, pft.LoRA(rank=2)), tmp_path / name)
+    for number, name in enumerate(("one", "two")):
+        made = pft.LoRA(rank=2).attach(pft.load_base(base, labels=("no", "yes")), seed=number)
+        pft.save(moved(made), tmp_path / name)
     model = pft.load_base(base, labels=("no", "yes"))
     for name in ("one", "two"):
         pft.load(model, tmp_path / name, name=name)
     with pytest.raises(pft.Refused, match="heads of their own"):
         pft.export(model, tmp_path / "out")
+    pft.use(model, None)
+    with pytest.raises(pft.Refused, match=r"in use. Choose .*one of 'one', 'two'"):
+        pft.export(model, tmp_path / "out")
+    pft.use(model, "one")
+    folder = pft.export(model, tmp_path / "out")
+    plain = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = pft.load_tokenizer(base)
+    assert torch.allclose(scores(plain, tokenizer), scores(model, tokenizer), atol=1e-6)
+    assert pft.in_use(model) == {"one": 1.0}
 
 
 ONNX = ["bert", *(pytest.param(name, marks=pytest.mark.full) for name in ("gpt2", "llama", "t5"))]
