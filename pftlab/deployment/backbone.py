@@ -136,6 +136,7 @@ class Backbone:
             self._add(name, folder, num_labels)
         self._add_base()
         for model in self._models.values():
+            model.eval()  # what was attached, too
             if attached(model):
                 use(model, None)
         self.longest = self._longest(longest)
@@ -191,7 +192,7 @@ class Backbone:
         return self._keep(base_for(self.base, plain, **self._options), needs)
 
     def _keep(self, model: PreTrainedModel, needs: Needs) -> PreTrainedModel:
-        model.to(self.device).eval()  # type: ignore[arg-type]
+        model.to(self.device)  # type: ignore[arg-type]
         for other in list(self._models.values())[:1]:
             _share(model, other)
         self._models[needs.kind.task, needs.outputs] = model
@@ -248,21 +249,26 @@ class Backbone:
         """
         if not adapter.writes:
             raise Refused(f"{adapter.name!r} gives labels: ask it at /predict.")
-        if not isinstance(prompt, str):
-            if self.tokenizer.chat_template is None:
-                raise BadValue(f'{self.base!r} has no chat template. Give "prompt", a text.')
-            prompt = self.tokenizer.apply_chat_template(
-                prompt, tokenize=False, add_generation_prompt=True
-            )
-            encoded = self.tokenizer(prompt, add_special_tokens=False)
-        else:
-            encoded = self.tokenizer(prompt)
-        if not prompt.strip():
+        text = prompt if isinstance(prompt, str) else self._chat(prompt)
+        if not text.strip():
             raise BadValue("The prompt is empty. Give at least one word.")
+        encoded = self.tokenizer(text, add_special_tokens=isinstance(prompt, str))
         both = adapter.kind.task == "causal_lm"  # prompt and answer share the positions
         self._check_length(len(encoded["input_ids"]), most if both else 0)
         example = {name: list(encoded[name]) for name in ("input_ids", "attention_mask")}
         return Writing(adapter, example, most, **options)
+
+    def _chat(self, messages: list[dict[str, str]]) -> str:
+        """The messages in the base's template, which has the special tokens that it needs."""
+        if self.tokenizer.chat_template is None:
+            raise BadValue(f'{self.base!r} has no chat template. Give "prompt", a text.')
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # a template may refuse roles, or their order, in its own way
+            raise BadValue(f"The chat template of {self.base!r} refuses this: {error}.") from error
+        return str(text)
 
     def _check_length(self, tokens: int, more: int = 0) -> None:
         if tokens + more > self.longest:

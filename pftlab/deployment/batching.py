@@ -94,19 +94,25 @@ class Batcher(Generic[J]):
     def _next(self) -> list[J]:
         """The job that waits longest, and those that can join it; [] at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or not self._open)
-            batch: list[J] = []
-            later: deque[J] = deque()
-            while self._waiting and len(batch) < self.most:
-                job = self._waiting.popleft()
-                if job.answer.cancelled():
-                    continue
-                if not batch or self.fits(batch, job):
-                    batch.append(job)
-                else:
-                    later.append(job)
-            self._waiting.extendleft(reversed(later))
-        return batch or (self._next() if self._waiting else [])
+            while True:
+                self._changed.wait_for(lambda: self._waiting or not self._open)
+                if not self._waiting:
+                    return []
+                if batch := self._taken():
+                    return batch
+
+    def _taken(self) -> list[J]:
+        """A batch out of those that wait; [] if nobody waits for their answers any more."""
+        batch: list[J] = []
+        later: deque[J] = deque()
+        while self._waiting and len(batch) < self.most:
+            job = self._waiting.popleft()
+            if batch and not self.fits(batch, job):
+                later.append(job)
+            elif job.answer.set_running_or_notify_cancel():
+                batch.append(job)
+        self._waiting.extendleft(reversed(later))
+        return batch
 
     def _compute(self, batch: list[J]) -> None:
         try:

@@ -32,7 +32,7 @@ def encode_rows(
     limit = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
     if not 8 <= max_length <= limit:
         raise BadValue(f"max_length={max_length} cannot be. This model takes 8 to {limit} tokens.")
-    columns = rows if isinstance(rows, Mapping) else rows[:]  # a dict of lists
+    columns: dict[str, Any] = dict(rows if isinstance(rows, Mapping) else rows[:])  # of lists
     if "tokens" in columns:
         return _encode_tags(tokenizer, columns["tokens"], columns["tags"], max_length)
     if "behind" in columns and (tokenizer.mask_token is not None if masked is None else masked):

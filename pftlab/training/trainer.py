@@ -61,7 +61,7 @@ class LifecycleTrainer(Trainer):
         self, model: Any, inputs: dict, return_outputs: bool = False, **kwargs: Any
     ) -> Any:
         # outputs that nobody asked for may cost another pass: TRL's trainer makes none otherwise
-        found = super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+        found: Any = super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
         loss, outputs = found if return_outputs else (found, None)
         if model.training:
             # The Trainer divides a loss by the number of parts of a step, unless it is one already.

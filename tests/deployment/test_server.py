@@ -29,7 +29,7 @@ from pftlab.deployment.server import make_app
 TEXTS = ["a fine film", "dull, and long, and dull again", "nobody knows"]
 READERS = {
     "lora": (pft.LoRA(rank=2), ("no", "yes")),
-    "other": (pft.LoRA(rank=2), ("bad", "good")),
+    "other": (pft.LoRA(rank=2, dropout=0.5), ("bad", "good")),
     "ia3": (pft.IA3(), ("no", "yes")),
     "bitfit": (pft.BitFit(), ("no", "yes")),
     "three": (pft.LoRA(rank=3), ("a", "b", "c")),
@@ -68,7 +68,7 @@ def writing(writers: Any) -> Any:
 
 
 def alone(base: str, folder: Path, labels: tuple[str, ...], texts: list[str]) -> list[dict]:
-    model = pft.load(pft.load_base(base, labels=labels), folder)
+    model = pft.load(pft.load_base(base, labels=labels), folder).eval()
     inputs = pft.load_tokenizer(base)(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         shares = model(**inputs).logits.softmax(-1)
@@ -267,8 +267,20 @@ def test_the_queue_answers_what_it_took_and_takes_no_more() -> None:
     with pytest.raises(Busy, match="room for 10"):
         queue.put([Job()])
     go.set()
+    last = Job()
+    while len(queue):
+        time.sleep(0.001)
+    gone = Job()
+    gone.answer.cancel()
+    queue.put([gone])  # nobody waits for it, and the thread goes on
+    while len(queue):
+        time.sleep(0.001)
+    time.sleep(0.01)
+    queue.put([last])
     queue.close(10)
-    assert all(job.answer.done() for job in jobs) and sizes == [1, 4, 4, 1]
+    assert (
+        all(job.answer.done() for job in jobs) and sizes[:4] == [1, 4, 4, 1] and last.answer.done()
+    )
     with pytest.raises(Busy, match="going down"):
         queue.put([Job()])
 
