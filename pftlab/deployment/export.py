@@ -7,11 +7,13 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
+from ..core.active import in_use
+from ..core.attachment import detach
 from ..core.count import count
 from ..core.errors import Refused
 from ..core.files import atomic_folder, check_empty
 from ..core.merge import merge
-from ..core.record import check_whole, enabled_record
+from ..core.record import attached, check_whole, enabled_record
 from ..tasks import Task
 from ..training import Run
 from .extras import check_extra
@@ -85,6 +87,8 @@ def export(
 
 def _merged(model: PreTrainedModel) -> PreTrainedModel:
     plain = copy.deepcopy(model)
+    for name in attached(plain).keys() - in_use(plain).keys():
+        detach(plain, name)
     try:
         merge(plain)
     except Refused as error:
