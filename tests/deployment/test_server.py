@@ -23,7 +23,7 @@ from pftlab.deployment.batching import Batcher, Busy, Job
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
-from pftlab.deployment.backbone import Backbone
+from pftlab.deployment.backbone import Backbone, _Pen
 from pftlab.deployment.server import make_app
 
 TEXTS = ["a fine film", "dull, and long, and dull again", "nobody knows"]
@@ -174,8 +174,24 @@ def test_a_client_that_leaves_ends_its_text(writers: Any) -> None:
     backbone = Backbone("tiny-decoder", writers)
     job = backbone.writing(backbone["one"], "The king", 100)
     job.emit = lambda text: setattr(job, "left", True)
+    passes: list[int] = []
+    job.adapter.model.register_forward_hook(lambda *_: passes.append(1))
     backbone.run([job])
-    assert job.answer.result()["tokens"] < 5
+    assert job.answer.result()["tokens"] < 5 and len(passes) < 5
+
+
+def test_half_a_letter_is_not_sent(writers: Any) -> None:
+    backbone = Backbone("tiny-decoder", writers)
+    job = backbone.writing(backbone["one"], "The", 50)
+    sent: list[str] = []
+    job.emit = sent.append
+    pen = _Pen([job], backbone.tokenizer, set())
+    pen.put(torch.zeros(1, 1))  # the prompt
+    for token in backbone.tokenizer("日本 и Ελ")["input_ids"]:
+        pen.put(torch.tensor([token]))
+    pen.finish(job)
+    assert "".join(sent) == job.answer.result()["text"]
+    assert "\ufffd" not in "".join(sent) and len(sent) > 3
 
 
 @pytest.mark.parametrize(
