@@ -1,4 +1,4 @@
-"""Build a model with transformers, which has settings that are the whole process's."""
+"""Import transformers and build a model with it: one thread at a time."""
 
 import threading
 from collections.abc import Iterator
@@ -6,16 +6,17 @@ from contextlib import contextmanager
 from typing import Any
 
 # While transformers builds a model, the type of all new parameters is that model's; and how much it
-# says is one setting as well. So one thread builds at a time.
+# says is one setting as well. While it is imported, it replaces its modules by others, which import
+# their parts at first use; a thread that came meanwhile keeps the old ones, which lack all names.
 BUILDING = threading.RLock()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence its bars, and its report of fresh parameters: `BaseInfo.fresh` names them."""
-    from transformers.utils import logging
-
     with BUILDING:
+        from transformers.utils import logging
+
         level: Any = logging.get_verbosity()
         bars = logging.is_progress_bar_enabled()
         logging.set_verbosity_error()

@@ -100,9 +100,10 @@ def _convert(card: BaseCard, gguf: Gguf, file: Path, folder: Path) -> None:
 def _model(file: Path) -> "PreTrainedModel":
     """The model in a GGUF file, its weights multiplied out."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     with quiet():
+        from transformers import AutoModelForCausalLM
+
         model = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
         )
@@ -125,9 +126,10 @@ def _write(model: Any, folder: Path) -> None:
 def _tokenizer(file: Path, gguf: Gguf, positions: int) -> "PreTrainedTokenizerBase":
     """The tokenizer in a GGUF file, with what transformers leaves out of it."""
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-    from transformers import AutoTokenizer
 
     with quiet():
+        from transformers import AutoTokenizer
+
         tokenizer = AutoTokenizer.from_pretrained(
             file.parent, gguf_file=file.name, local_files_only=True
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import Unavailable, UnknownName
+from ..core.errors import BadValue, Unavailable, UnknownName
 from .cards import BASES, WEIGHTS, BaseCard
 from .convert import converted
 from .folder import WHOLE
@@ -30,7 +30,20 @@ class Found:
     sha256: str | None = None
 
 
-def find_base(name: str) -> Found:
+def plain(name: object) -> str:
+    """The name of a base, or the path of its folder, as text.
+
+    Raises:
+        BadValue: it is neither.
+    """
+    if not isinstance(name, str | Path):
+        raise BadValue(
+            f"{name!r} is no base. Give the name of one, a hub id ('owner/name') or a folder."
+        )
+    return str(name)
+
+
+def find_base(name: str | Path) -> Found:
     """Find a base on this machine, or fetch it.
 
     One with a card is taken from the hub's cache, else from an installed package, else from the
@@ -40,10 +53,12 @@ def find_base(name: str) -> Found:
         name: as `load_base` takes it.
 
     Raises:
+        BadValue: it is no text and no path.
         UnknownName: it is no base, folder or hub id.
         Unavailable: the base is not on this machine and cannot be fetched.
         BadCheckpoint: the file that it would be made of is damaged.
     """
+    name = plain(name)
     card = BASES.get(name)
     if card is not None and card.hub_id and card.revision:
         folder = _cached(card.hub_id, card.revision)
@@ -61,7 +76,7 @@ def find_base(name: str) -> Found:
         return Found(WEIGHTS / name, "pftlab", card.sha256)
     if Path(name).is_dir():
         return Found(Path(name), "folder")
-    if not HUB_ID.fullmatch(str(name)) or Path(name).suffix == ".safetensors":
+    if not HUB_ID.fullmatch(name) or Path(name).suffix == ".safetensors":
         raise UnknownName("base model or folder", name, BASES, "Hub ids look like 'owner/name'.")
     folder = _cached(name, None) or _from_hub(name, name, None)
     return Found(folder, f"{name}@{folder.name[:12]}")  # the hub names the folder by the commit

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BadCheckpoint, Unavailable
 from ..core.files import parse_json
+from .building import BUILDING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -73,15 +74,18 @@ def read_config(folder: Path) -> "PreTrainedConfig":
         Unavailable: there is none.
         BadCheckpoint: transformers cannot read it, or it describes no possible model.
     """
-    from transformers import AutoConfig
-
     if not (folder / CONFIG).is_file():
         raise Unavailable(
             f"The folder {str(folder)!r} holds no {CONFIG}. Give a folder that "
             "model.save_pretrained wrote."
         )
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with BUILDING:
+            from transformers import AutoConfig
+
+            config = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:  # whatever a damaged or foreign file makes transformers raise
         raise BadCheckpoint(
             f"{CONFIG} in {str(folder)!r} cannot be read by transformers ({error}). Give a folder "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import BadCheckpoint, BadValue, PftError, Unavailable, UnknownName
 from .building import BUILDING, quiet
 from .cards import BASES, BaseCard
-from .find import Found, find_base
+from .find import Found, find_base, plain
 from .folder import Weights, check_size, read_config, read_weights
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class BaseInfo:
 
 
 def load_base(
-    name: str,
+    name: str | Path,
     num_labels: int | None = None,
     task: str | None = None,
     *,
@@ -82,16 +82,18 @@ def load_base(
 
     Raises:
         UnknownName: no such base or task.
-        BadValue: `num_labels` does not fit the task.
+        BadValue: `num_labels` does not fit the task, or `name` is no text and no path.
         Unavailable: the model is not on this machine and the hub cannot be reached.
         BadCheckpoint: the weights are corrupted, pickled, or of another architecture.
     """
-    import torch
-    import transformers
+    with BUILDING:
+        import torch
+        import transformers
 
-    from ..core.heads import name_labels
-    from ..core.seeding import seeded
+        from ..core.heads import name_labels
+        from ..core.seeding import seeded
 
+    name = plain(name)
     if task is not None and task not in TASK_CLASSES:
         raise UnknownName("model task", task, TASK_CLASSES)
     found, config, weights = _open(name)
@@ -116,8 +118,8 @@ def load_base(
             )
         config.num_labels = num_labels
 
-    model_class = getattr(transformers, TASK_CLASSES[task])
     with seeded(seed), quiet():
+        model_class = getattr(transformers, TASK_CLASSES[task])
         try:
             _give_pad_token(config, card)
             check_size(config, model_class, weights, folder)
@@ -160,13 +162,13 @@ def load_base(
     return model
 
 
-def fetch(name: str) -> Found:
+def fetch(name: str | Path) -> Found:
     """Make sure that a base is on this machine and whole: download or convert it if need be.
 
     Raises:
-        UnknownName, Unavailable, BadCheckpoint: as `load_base`.
+        BadValue, UnknownName, Unavailable, BadCheckpoint: as `load_base`.
     """
-    found, _, _ = _open(name)
+    found, _, _ = _open(plain(name))
     return found
 
 
@@ -183,7 +185,7 @@ def _open(name: str) -> "tuple[Found, PreTrainedConfig, Weights]":
     return found, read_config(found.folder), weights
 
 
-def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
+def load_tokenizer(base: "str | Path | PreTrainedModel") -> "PreTrainedTokenizerBase":
     """Load the tokenizer of a base model: by the names `load_base` takes, or for a loaded model.
 
     A tokenizer without a padding token (GPT-2) pads with its end-of-text token; one of a base
@@ -191,12 +193,10 @@ def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
 
     Raises:
         UnknownName, Unavailable, BadCheckpoint: as `load_base`.
-        BadValue: the model was built from a configuration.
+        BadValue: the model was built from a configuration, or it is none.
     """
-    from transformers import AutoTokenizer
-
-    if isinstance(base, str):
-        name = called = base
+    if isinstance(base, str | Path) or not hasattr(base, "config"):
+        name = called = plain(base)
     else:
         info = getattr(base, "pftlab_base", None)
         name = info.source if info else str(base.config.name_or_path)
@@ -209,6 +209,8 @@ def load_tokenizer(base: "str | PreTrainedModel") -> "PreTrainedTokenizerBase":
     folder, card = find_base(name).folder, BASES.get(called)
     try:
         with quiet():
+            from transformers import AutoTokenizer
+
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
@@ -234,7 +236,8 @@ def random_weights(model: "PreTrainedModel", seed: int = 0) -> "PreTrainedModel"
     """
     import copy
 
-    from ..core.seeding import seeded
+    with BUILDING:
+        from ..core.seeding import seeded
 
     config = copy.deepcopy(model.config)
     with seeded(seed), BUILDING:
@@ -249,10 +252,11 @@ def random_weights(model: "PreTrainedModel", seed: int = 0) -> "PreTrainedModel"
 
 
 def _default_task(config: "PreTrainedConfig", num_labels: int | None) -> str:
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
+    with BUILDING:
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        )
 
     if num_labels is not None:
         return "sequence_classification"

@@ -22,6 +22,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..bases import load_base
+from ..bases.find import plain
 from ..core.attachment import detach
 from ..core.count import count
 from ..core.errors import BadValue, Unavailable
@@ -73,7 +74,7 @@ class Grid:
     The test split is scored once for each run, and never in a search.
 
     Attributes:
-        base: name for `load_base`.
+        base: for `load_base`: a name, a hub id or a folder.
         task: name for `load_task`.
         methods: the methods with their hyper-parameters.
         seeds: of head, new parameters, order and dropout.
@@ -115,6 +116,7 @@ class Grid:
     command: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "base", plain(self.base))
         if not self.methods or not self.seeds:
             raise BadValue("A grid needs at least one method and one seed. Name them.")
         if self.search and self.lr is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -34,7 +35,7 @@ class FineTuned:
 
 
 def fine_tune(
-    base: str,
+    base: str | Path,
     method: Method,
     task: str | Task,
     *,

@@ -3,13 +3,17 @@
 import importlib.metadata
 import json
 import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 from pftlab.bases import BASES, find, load_base, load_tokenizer, random_weights
+from pftlab.bases.load import fetch
 from pftlab.core.errors import BadCheckpoint, BadValue, Unavailable, UnknownName
 
 
@@ -130,6 +134,24 @@ def test_wrong_arguments(arguments, error, says, bert_folder):
     name, *rest = arguments
     with pytest.raises(error, match=says):
         load_base(str(bert_folder) if name == "BERT" else name, *rest)
+
+
+def test_a_base_is_a_name_or_a_path(bert_folder, tmp_path):
+    assert load_base(bert_folder).pftlab_base.name == str(bert_folder)
+    assert load_base(Path("tiny-encoder")).pftlab_base.origin == "pftlab"
+    assert load_tokenizer(Path("tiny-encoder")).pad_token
+    for action in (load_base, load_tokenizer, fetch):
+        with pytest.raises((UnknownName, Unavailable), match="no such") as raised:
+            action(tmp_path / "no such")
+        assert "PosixPath" not in str(raised.value)
+        for wrong in (None, 5, ["tiny-encoder"]):
+            with pytest.raises(BadValue, match="is no base"):
+                action(wrong)
+    with pytest.raises(BadValue, match="no labels") as raised:
+        load_base(bert_folder, 2, "masked_lm")
+    with pytest.raises(BadValue, match="Choose another") as raised:
+        load_base(bert_folder, task="seq2seq_lm")
+    assert str(raised.value).startswith(f"{str(bert_folder)!r} is a")
 
 
 def test_no_network_names_three_ways(monkeypatch, tmp_path):
@@ -357,3 +379,35 @@ def test_threads_load_what_each_loads_alone(bert_folder):
             assert value.equal(controls[dtype, seed][name]), name
     assert torch.get_default_dtype() == torch.float32
     assert logging.get_verbosity() == level
+
+
+FIRST_ACT = """
+import sys, threading
+import pftlab as pft
+from pftlab.bases.building import BUILDING
+
+free = set()
+
+def look(event, arguments):
+    if event == "import" and arguments[0].startswith("transformers") and not BUILDING._is_owned():
+        free.add(arguments[0])
+
+sys.addaudithook(look)
+failed = []
+threading.excepthook = lambda what: failed.append(repr(what.exc_value))
+act, *words = sys.argv[1:]
+threads = [threading.Thread(target=getattr(pft, act), args=words) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+sys.exit("; ".join([*failed, *sorted(free)]) or None)
+"""
+
+
+@pytest.mark.parametrize("act", ["load_base", "load_tokenizer"])
+def test_threads_may_be_the_first_to_load(act):
+    """transformers replaces its modules while it is imported: others must wait at our lock."""
+    command = [sys.executable, "-c", FIRST_ACT, act, "tiny-encoder"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
