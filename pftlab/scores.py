@@ -106,6 +106,11 @@ SCORES: dict[str, Score] = {
     "loss": Score("loss", False, low=0.0),
     "validation_loss": Score("validation loss", False, low=0.0),
     "perplexity": Score("perplexity", False, low=1.0, decimals=2),
+    "lm_loss": Score("language-model loss", False, low=0.0),
+    "masked_lm_loss": Score("masked-language-model loss", False, low=0.0),
+    "drift": Score("drift of hidden states", False, low=0.0, high=2.0),
+    "tokens": Score("tokens written", low=0.0, decimals=1),  # more or fewer: neither is better
+    "ended": _share("texts ended by the model"),
 }
 
 

@@ -17,13 +17,17 @@ from pftlab.scores import SCORES, score_of
 from pftlab.tasks.bundled import data_to_text
 from pftlab.tasks.metrics import METRICS
 from pftlab.training import Run
+from pftlab.training.evaluation import lengths_of_texts
+from pftlab.training.generation import Written
 
 PACKAGE = Path(__file__).resolve().parents[1] / "pftlab"
 
 
 def test_every_score_of_the_package_is_known() -> None:
     bundled = {metric.__name__ for metric in data_to_text.DATA_TO_TEXT.scores}
-    assert METRICS.keys() | bundled | {"loss", "validation_loss", "perplexity"} == SCORES.keys()
+    lengths = lengths_of_texts([Written("a text", 2, True)]).keys()
+    losses = {"loss", "validation_loss", "perplexity", "lm_loss", "masked_lm_loss", "drift"}
+    assert METRICS.keys() | bundled | lengths | losses == SCORES.keys()
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,11 @@ def test_every_score_of_the_package_is_known() -> None:
         ("pearson", True, (-1, 1), "83.9"),
         ("loss", False, (0, math.inf), "0.839"),
         ("perplexity", False, (1, math.inf), "0.84"),
+        ("lm_loss", False, (0, math.inf), "0.839"),
+        ("masked_lm_loss", False, (0, math.inf), "0.839"),
+        ("drift", False, (0, 2), "0.839"),
+        ("tokens", True, (0, math.inf), "0.8"),
+        ("ended", True, (0, 1), "83.9 %"),
         ("slot_error_rate", False, (0, math.inf), "83.9 %"),
         ("one_of_ones_own", True, (-math.inf, math.inf), "0.839"),
     ],

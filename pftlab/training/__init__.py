@@ -1,4 +1,13 @@
-"""Training and evaluation: one loop for every method and every task."""
+"""Training and evaluation: one loop for every method and every task.
+
+    run = train(model, task, steps=200)                 # or all in one call: fine_tune(…)
+    evaluate(model, task, "test", shots=4)              # scores, here with solved examples
+    predict(model, ["a fine film"])                     # answers to new texts
+    answers(model, task, n=3)                           # before and after training, side by side
+    measure_forgetting(model)                           # what the base lost of plain English
+
+In loops of others: `LifecycleTrainer` for transformers' Trainer, `Lifecycle` for one's own.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
