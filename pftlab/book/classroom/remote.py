@@ -1,6 +1,7 @@
 """The grader's side of the line: processes of answers, and what stands for an answer here."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -8,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from ...core.errors import BadValue, Unavailable
@@ -45,9 +46,10 @@ class Sandbox:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        for world in (self.world, self.spare):
-            if world:
-                world.end()
+        with ExitStack() as stack:  # each, also when the end of another is interrupted
+            for world in (self.world, self.spare):
+                if world:
+                    stack.callback(world.end)
 
     def fresh(self, more: bool = True) -> None:
         """End the process of the last submission.
@@ -128,6 +130,7 @@ class World:
 
     def __init__(self, walls: Walls, megabytes: int):
         self.lost = self.started = False
+        self.walls, self.called = walls, f"pftlab-{os.getpid()}-{secrets.token_hex(8)}"
         open_to_disk = isinstance(walls, NoWalls)
         self.place = tempfile.mkdtemp(prefix="pftlab-answers-") if open_to_disk else None
         self.said = tempfile.TemporaryFile()  # noqa: SIM115
@@ -138,9 +141,9 @@ class World:
         with theirs:
             try:
                 self.process = subprocess.Popen(
-                    walls.command(megabytes), stdin=theirs.fileno(), stdout=theirs.fileno(),
-                    stderr=self.said, cwd=self.place or "/", env=walls.environment(),
-                    start_new_session=True,
+                    walls.command(megabytes, self.called), stdin=theirs.fileno(),
+                    stdout=theirs.fileno(), stderr=self.said, cwd=self.place or "/",
+                    env=walls.environment(), start_new_session=True,
                 )  # fmt: skip
             except OSError as error:
                 ours.close()
@@ -168,9 +171,12 @@ class World:
     def end(self) -> None:
         """End it, and all that it started where the walls allow that."""
         self.socket.close()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        try:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        finally:
+            self.walls.end(self.called)
         self.said.close()
         self._clear()
         self.lost = True

@@ -24,6 +24,8 @@ WORLD = Path(__file__).parent / "world"
 ROOM = 64  # MiB that an answer may write in all
 TORCH = 3072  # MiB that a container gives Python and torch
 PROCESSES = 64  # in a container
+REMOVAL_SECONDS = 60.0  # for docker or podman to remove one
+PYTHON = ("bin", "include", "lib", "lib64", "pyvenv.cfg")  # in the folder of an installation
 HIDDEN = ("pftlab", "peft")  # packages that know right values
 
 
@@ -34,8 +36,20 @@ class Walls(Protocol):
     def name(self) -> str:
         """As in a sentence."""
 
-    def command(self, megabytes: int) -> list[str]:
-        """The command line; its input and output are the line to the grader."""
+    @property
+    def tool(self) -> str:
+        """The program that stands them up."""
+
+    def command(self, megabytes: int, called: str) -> list[str]:
+        """The command line; its input and output are the line to the grader.
+
+        Args:
+            megabytes: of memory for an answer, on top of what torch itself needs.
+            called: a name that no other process behind these walls has.
+        """
+
+    def end(self, called: str) -> None:
+        """End what is left of it when its command has ended."""
 
     def environment(self) -> dict[str, str]:
         """The environment of that command."""
@@ -55,10 +69,11 @@ class Bubblewrap:
     """Linux: namespaces for everything, read-only binds of what Python needs, a room in memory."""
 
     name: str = "bubblewrap"
+    tool: str = "bwrap"
 
-    def command(self, megabytes: int) -> list[str]:
+    def command(self, megabytes: int, called: str) -> list[str]:
         inside = _plain(PYTHONPATH="/answers")
-        words = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
+        words = [self.tool, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
         words += ["--cap-drop", "ALL", "--hostname", "answers"]
         words += [
             "--size",
@@ -80,15 +95,24 @@ class Bubblewrap:
             words += ["--setenv", key, value]
         return [*words, sys.executable, "-P", "-m", "world", _setting(megabytes, filtered=True)]
 
+    def end(self, called: str) -> None:
+        """Nothing is left: it dies with its parent."""
+
     def environment(self) -> dict[str, str]:
         return {"PATH": os.environ.get("PATH", os.defpath)}
 
 
 def readable() -> list[Path]:
-    """What Python and torch need to be read, and no other part of the disk."""
+    """What Python and torch need to be read, and no other part of the disk.
+
+    Of Python's own folders these are the parts that it has: a virtual environment may have been
+    made in the folder of a teacher's work, with the submissions in it.
+    """
     places = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache"]
-    places += ["/sys/devices/system/cpu", sys.base_prefix, sys.prefix]
-    places += list(sysconfig.get_paths().values())
+    places += ["/sys/devices/system/cpu"]
+    places += [f"{root}/{part}" for root in (sys.base_prefix, sys.prefix) for part in PYTHON]
+    paths = sysconfig.get_paths()
+    places += [paths[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     places += [place for place in sys.path if place.endswith("-packages")]
     kept: list[Path] = []
     for place in map(Path, dict.fromkeys(places)):
@@ -115,9 +139,10 @@ class Container:
     def name(self) -> str:
         return self.tool
 
-    def command(self, megabytes: int) -> list[str]:
+    def command(self, megabytes: int, called: str) -> list[str]:
         memory = f"{TORCH + megabytes}m"
         words = [self.tool, "run", "--rm", "--interactive", "--network", "none", "--read-only"]
+        words += ["--name", called, "--stop-signal", "SIGKILL"]  # an answer may ignore all others
         words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "1000:1000"]
         words += ["--pids-limit", str(PROCESSES), "--memory", memory, "--memory-swap", memory]
         words += ["--tmpfs", f"/tmp:size={ROOM}m", "--workdir", "/tmp"]
@@ -126,6 +151,18 @@ class Container:
             words += ["--env", f"{key}={value}"] if key != "PATH" else []
         return [*words, self.image, "python", "-P", "-m", "world",
                 _setting(megabytes, filtered=False)]  # fmt: skip
+
+    def end(self, called: str) -> None:
+        """Remove the container, which outlives the client that started it.
+
+        It may be gone already, which docker and podman report in ways of their own.
+        """
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                [self.tool, "rm", "--force", called],
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=REMOVAL_SECONDS,
+                start_new_session=True,  # Ctrl-C is the grader's
+            )  # fmt: skip
 
     def environment(self) -> dict[str, str]:
         return dict(os.environ)
@@ -136,10 +173,14 @@ class NoWalls:
     """A process of its own, with the rights of whoever grades."""
 
     name: str = "nothing"
+    tool: str = sys.executable
 
-    def command(self, megabytes: int) -> list[str]:
+    def command(self, megabytes: int, called: str) -> list[str]:
         module = f"{__package__}.world"
         return [sys.executable, "-P", "-m", module, _setting(megabytes, filtered=False)]
+
+    def end(self, called: str) -> None:
+        """What an answer started in a session of its own is left."""
 
     def environment(self) -> dict[str, str]:
         return _plain(PYTHONPATH=str(Path(__file__).parents[3]))
@@ -196,7 +237,7 @@ def found(image: str, megabytes: int) -> Walls:
     tools += [Container(tool, image) for tool in ("docker", "podman")]
     reasons = []
     for walls in tools:
-        if shutil.which(walls.command(megabytes)[0]) is None:
+        if shutil.which(walls.tool) is None:
             reasons.append(f"{walls.name} is not installed")
             continue
         open_ways = ways_through(walls, megabytes)

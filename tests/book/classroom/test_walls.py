@@ -14,7 +14,7 @@ from pftlab import Refused
 from pftlab.book.classroom import grade, walls
 from pftlab.book.classroom.remote import Sandbox
 from pftlab.book.classroom.walls import Bubblewrap, Container, NoWalls, found, ways_through
-from pftlab.book.exercises.check import AnswerError
+from pftlab.book.exercises.check import AnswerError, TooSlow
 
 
 def tool(folder, name, body):
@@ -75,8 +75,8 @@ def test_the_probe_finds_a_missing_wall(hole, monkeypatch):
         words = [*words, folder, folder]
 
     class Holed(Bubblewrap):
-        def command(self, megabytes):
-            *command, python, alone, module, world, setting = super().command(megabytes)
+        def command(self, megabytes, called):
+            *command, python, alone, module, world, setting = super().command(megabytes, called)
             if not filtered:
                 setting = setting.replace("true", "false")
             at = command.index("--proc")
@@ -94,8 +94,8 @@ def test_a_filter_that_cannot_be_set_is_named(tmp_path):
     (tmp_path / "empty").touch()
 
     class Unfiltered(Bubblewrap):
-        def command(self, megabytes):
-            words = super().command(megabytes)
+        def command(self, megabytes, called):
+            words = super().command(megabytes, called)
             at = words.index("--remount-ro")
             words[at:at] = ["--ro-bind", str(tmp_path / "empty"), pyseccomp.__file__]
             return words
@@ -132,10 +132,10 @@ def container(only, tmp_path, body):
 
 @pytest.mark.parametrize("name", ["docker", "podman"])
 def test_a_container_is_told_to_confine(name):
-    words = Container(name, "image-of-the-class").command(2048)
+    words = Container(name, "image-of-the-class").command(2048, "of-its-own")
     text = " ".join(words)
     assert text.startswith(f"{name} run --rm --interactive --network none --read-only")
-    for part in ("--cap-drop ALL", "--security-opt no-new-privileges", "--pids-limit 64",
+    for part in ("--name of-its-own", "--cap-drop ALL", "--security-opt no-new-privileges", "--pids-limit 64",
                  "--memory 5120m --memory-swap 5120m", "--tmpfs /tmp:size=64m", "--user 1000:1000",
                  f"--volume {walls.WORLD}:/answers/world:ro"):  # fmt: skip
         assert part in text
@@ -159,7 +159,7 @@ def test_a_container_that_confines_is_used(only, tmp_path, monkeypatch):
     """A docker that records what it is told, and confines by other means."""
     most = tmp_path / "memory.max"
     most.write_text(str((walls.TORCH + 2048) * 2**20))
-    command = Bubblewrap().command(2048)
+    command = Bubblewrap().command(2048, "")
     at = command.index("--remount-ro")
     command[at:at] = ["--ro-bind", str(most), "/sys/fs/cgroup/memory.max"]
     quoted = " ".join(f"'{word}'" for word in ["/usr/bin/bwrap", *command[1:]])
@@ -170,6 +170,21 @@ def test_a_container_that_confines_is_used(only, tmp_path, monkeypatch):
     with pytest.raises(Refused, match="docker: an answer could reach memory of several processes"):
         found("pftlab", 2048)
     monkeypatch.undo()
+
+
+def test_a_container_ends_with_its_submission(only, tmp_path):
+    """Also on Ctrl-C; the client's end alone would leave it running."""
+    world = f"cd /; PYTHONPATH={walls.WORLD.parent} exec {sys.executable} -P -m world"
+    setting = '\'{"megabytes": 2048, "filter": false}\''
+    container(only, tmp_path, f'test "$1" = rm || {world} {setting}')
+    with pytest.raises(KeyboardInterrupt), Sandbox(Container("docker", "pftlab"), 2048) as sandbox:
+        sandbox.fresh()
+        raise KeyboardInterrupt
+    words = (tmp_path / "words").read_text().split()
+    started = [words[at + 1] for at, word in enumerate(words) if word == "--name"]
+    removed = [words[at + 2] for at, word in enumerate(words) if word == "rm"]
+    assert len(set(removed)) == 2 and words.count("--force") == 2
+    assert started and set(started) <= set(removed)  # the second may not have come to say its name
 
 
 def with_image():
@@ -186,14 +201,42 @@ def test_a_real_container():
     assert ways_through(Container(tool, "pftlab"), 2048) == []
 
     class Open(Container):
-        def command(self, megabytes):
-            words = super().command(megabytes)
+        def command(self, megabytes, called):
+            words = super().command(megabytes, called)
             words[words.index("none")] = "host"
             at = words.index("--pids-limit")
             return words[:at] + words[at + 2 :]
 
     said = str(ways_through(Open(tool, "pftlab"), 2048))
     assert "TCP" in said and "UDP" in said and "many processes" in said
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not with_image(), reason="neither docker nor podman has an image pftlab")
+def test_no_real_container_is_left():
+    [tool, *_] = with_image()
+    loop = "import signal\nfor i in (1, 2, 15):\n    signal.signal(i, signal.SIG_IGN)\n"
+    with Sandbox(Container(tool, "pftlab"), 2048) as sandbox:
+        with (
+            sandbox.answer(loop + "def f():\n    while True: pass", "f", 2) as answer,
+            pytest.raises(TooSlow),
+        ):
+            answer()
+        sandbox.fresh()  # which begins another, that is not yet there when both are ended
+        ours = f"name=pftlab-{os.getpid()}-"
+        look = [tool, "ps", "--all", "--quiet", "--filter", ours]
+        assert subprocess.check_output(look)
+    assert not subprocess.check_output(look)
+
+
+@confined
+def test_of_the_folder_of_python_only_its_own_parts_are_read():
+    """A virtual environment that was made in place has the submissions beside `bin` and `lib`."""
+    code = "import os, sys\nf = [*os.listdir(sys.prefix), *os.listdir(sys.base_prefix)]"
+    with Sandbox(Bubblewrap(), 2048) as sandbox, sandbox.answer(code, "f", 10) as f:
+        seen = set(f)
+    usual = set() if sys.base_prefix != "/usr" else set(os.listdir("/usr"))
+    assert {"bin", "lib"} <= seen <= set(walls.PYTHON) | usual
 
 
 @confined
