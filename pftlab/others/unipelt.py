@@ -44,12 +44,12 @@ class Gated(Delta):
     The gate reads x, or h where f does. x (B, T, d_in), h (B, T, d_out)
     """
 
-    def __init__(self, inner: Delta, gate: Gate, reads_h: bool = False):
+    def __init__(self, inner: Delta, gate: Gate, by_h: bool = False):
         super().__init__()
-        self.inner, self.gate, self.reads_h = inner, gate, reads_h
+        self.inner, self.gate, self.by_h = inner, gate, by_h
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        return h + self.gate(h if self.reads_h else x) * (self.inner(x, h) - h)
+        return h + self.gate(h if self.by_h else x) * (self.inner(x, h) - h)
 
 
 class GatedPrefix(KeysValues):
@@ -131,5 +131,5 @@ class UniPELT(Method):
     def _behind(self, gate: Gate, site: Site, inner: Any) -> Delta:
         if isinstance(inner, KeysValues):
             return GatedPrefix(inner, gate)
-        reads_h = site.name == "stream" and site.place.port is not Port.NORMED
-        return Gated(inner, gate, reads_h)
+        by_h = site.name == "stream" and site.place.port is not Port.NORMED
+        return Gated(inner, gate, by_h)

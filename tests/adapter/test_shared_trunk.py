@@ -77,7 +77,7 @@ def test_what_has_no_common_trunk() -> None:
     prompted = pft.PromptTuning(length=2).attach(tiny("bert"))
     with pytest.raises(pft.BadValue, match="acts at bert in 'prompt'"):
         SharedTrunk(models | {"prompt": prompted}, 1)
-    moved = pft.Houlsby(bottleneck=4, layers=(1,)).attach(tiny("bert"))  # with all layer norms
+    moved = pft.LayerNormTuning().attach(tiny("bert"))
     perturb(moved)
     with pytest.raises(pft.BadValue, match="LayerNorm.* differs in 'moved'"):
         SharedTrunk(models | {"moved": moved}, 1)

@@ -332,3 +332,19 @@ def test_ports_are_told_apart_by_type() -> None:
     assert Look.ports == (Port.OUTPUT, Port.INPUT, Port.NORMED)
     assert KeysValues.ports == (Port.KEYS_VALUES,)
     assert Place("x").port is Port.OUTPUT
+
+
+@pytest.mark.parametrize("name", pft.METHODS)
+def test_no_delta_has_a_meaning_of_its_own_for_what_planting_writes(name: str) -> None:
+    """Planting would change it in silence."""
+    written = {n for n in vars(Delta) if n in Delta.__annotations__} - {
+        "ports",
+        "_tied_weights_keys",
+    }
+    assert {"home", "slice", "reads_h", "widths"} <= written
+    try:
+        planned = method(name).plan(tiny("bert"))
+    except pft.PftError:
+        planned = method(name).plan(tiny("llama"))
+    for _, delta in planned:
+        assert not written & (vars(delta).keys() - {"active"}), type(delta).__name__
