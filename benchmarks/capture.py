@@ -1,10 +1,12 @@
-"""What recording the training step on the GPU saves, and that it changes nothing but rounding.
+"""What recording the training step on the GPU saves.
 
     python benchmarks/capture.py
     python benchmarks/capture.py --base minilm --methods lora,prefix_tuning,full --precision bf16
 
 Every method is trained twice on the task, plainly and captured, with the same seed; the columns
-are the median time of a step, and the largest difference between the two curves of the loss.
+are the median time of a step, and the largest difference between the two curves of the loss:
+rounding, and where the base has dropout also other random numbers, since batches are padded to
+fewer lengths. `tests/training/test_capture.py` compares without dropout.
 """
 
 import argparse

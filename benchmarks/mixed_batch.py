@@ -21,11 +21,11 @@ import json
 import random
 import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable
 
 import torch
+from clock import timed
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -120,19 +120,6 @@ def passes(given: argparse.Namespace, device: str) -> tuple[dict[str, Callable],
     alone = apart()
     far = [(way() - alone).abs().max().item() / alone.abs().max().item() for way in (mixed, peft)]
     return {"base": base, "mixed": mixed, "apart": apart, "peft": peft}, far[0], far[1]
-
-
-def timed(way: Callable, device: str) -> float:
-    """Milliseconds of one pass."""
-    clock = time.process_time
-    if device == "cuda":
-        clock = time.perf_counter
-        torch.cuda.synchronize()
-    start = clock()
-    way()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return 1000 * (clock() - start)
 
 
 def main() -> None:

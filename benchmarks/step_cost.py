@@ -14,10 +14,10 @@ import json
 import random
 import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import torch
+from clock import timed
 from tqdm import tqdm
 
 import pftlab as pft
@@ -47,19 +47,6 @@ def stepper(name: str, base: str, batch: dict[str, torch.Tensor]) -> tuple[Calla
         optimiser.step()
 
     return step, facts
-
-
-def timed(step: Callable, device: str) -> float:
-    """Milliseconds of one step."""
-    clock = time.process_time
-    if device == "cuda":
-        clock = time.perf_counter
-        torch.cuda.synchronize()
-    start = clock()
-    step()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return 1000 * (clock() - start)
 
 
 def main() -> None:

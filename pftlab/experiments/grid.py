@@ -90,7 +90,7 @@ class Grid:
             about pretraining.
         lr: one peak learning rate for all methods, in place of their own.
         capture: record steps on the GPU where the method allows it; see `train`. Not part of what
-            identifies a run, for it changes results by rounding alone.
+            identifies a run, as the device is none: both change rounding and what dropout draws.
         command: how the grid was called; written into the results.
 
     Raises:
@@ -183,7 +183,7 @@ class Grid:
         """What identifies one run: all that decides its result, and nothing else.
 
         How a learning rate was found does not belong to it, and neither does the device: equal
-        runs on two devices differ by rounding alone.
+        runs on two devices differ by rounding and by what dropout draws.
         """
         return key_of(
             job.method.name, _settings(job.method), self.base_name, sha256, self.task, fingerprint,

@@ -69,7 +69,8 @@ def train(
         max_length: in tokens; longer inputs are cut.
         precision: "fp32" or "bf16" (autocast; evaluation stays in the model's own type).
         capture: record the step on the GPU once and replay it, which a small model needs to keep
-            a GPU busy; the result is the same but for rounding. See `training.step`.
+            a GPU busy. Without dropout the result is the same but for rounding; with it other
+            random numbers fall, as batches are padded to fewer lengths. See `training.step`.
         accumulate: parts that a batch is computed in, to save memory.
         pack: put several short examples of a batch into one row of at most `max_length` tokens,
             for a decoder that writes: the same losses with less padding.
@@ -164,9 +165,7 @@ def train(
                     improves = journal.score(processes.same_numbers(validate()))
                     if improves or methods.last_counts:
                         run.best = run.history[-1]
-                        best = {
-                            n: t.to("cpu", copy=True) for n, t in trainable_state(model).items()
-                        }
+                        best = _copy(trainable_state(model))
                 run.interrupted = stops and step < steps
                 if evaluates or stops or (logs and place.age > SAVE_SECONDS):
                     save_run(place, model, optimiser, best, run)

@@ -107,7 +107,7 @@ class Captured:
         def see(loss: Tensor) -> None:
             seen.append(loss.detach())  # which does not keep the pass alive
 
-        with self._nothing_kept(batch["labels"].device):
+        with self._nothing_kept():
             share = torch.full((), float(share), device=batch["labels"].device)
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
@@ -130,13 +130,13 @@ class Captured:
         return Recording(graph, batch, share, seen[-1])
 
     def _lay_out(self) -> None:
-        """Let gradients lie in the buffers, and make those that the warm-up found are missing."""
+        """Let the gradients of the warm-up be the buffers, or lie in those that are there."""
         for parameter in self.plain.model.parameters():
             if parameter.grad is not None:
                 parameter.grad = self.buffers.setdefault(parameter, parameter.grad)
 
     @contextmanager
-    def _nothing_kept(self, device: torch.device) -> Iterator[None]:
+    def _nothing_kept(self) -> Iterator[None]:
         """Leave gradients and random numbers as they were."""
         gradients: dict[Tensor, Tensor | None] = {p: p.grad for p in self.plain.model.parameters()}
         for parameter in gradients:
@@ -159,7 +159,7 @@ def check_captured(model: PreTrainedModel) -> None:
     if not torch.cuda.is_available():
         raise Unavailable(
             "capture=True records the step as a CUDA graph, and there is no GPU that PyTorch can "
-            "use. Leave it out: the result is the same."
+            "use. Leave it out: a step does the same without it, and takes longer."
         )
     if changing := [m.title for m in attached(model).values() if changes_steps(type(m))]:
         raise Refused(
