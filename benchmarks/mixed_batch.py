@@ -25,12 +25,12 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from clock import timed
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import pftlab as pft
 from pftlab.core import planted
+from pftlab.experiments.clock import timed
 from pftlab.experiments.grid import device_name
 
 #: hidden size, layers, heads, key-value heads, width of the feed-forward network, words

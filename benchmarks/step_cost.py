@@ -17,11 +17,11 @@ import sys
 from collections.abc import Callable
 
 import torch
-from clock import timed
 from tqdm import tqdm
 
 import pftlab as pft
 from pftlab.core.ports.steps import announced
+from pftlab.experiments.clock import timed
 from pftlab.experiments.grid import device_name
 from pftlab.experiments.memory import step_memory
 from pftlab.training import Lifecycle

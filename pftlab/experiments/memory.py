@@ -58,7 +58,7 @@ def step_memory(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, int]:
     try:
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), announced(model):
-            activations = _step(model, batch)
+            activations = kept_activations(model, batch)
         gradients = sum(p.grad.nbytes for p in trained if p.grad is not None)
     finally:
         model.train(training)
@@ -72,8 +72,8 @@ def step_memory(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, int]:
     }
 
 
-def _step(model: nn.Module, batch: dict[str, Tensor]) -> int:
-    """One forward and backward pass; the bytes that were kept between the two."""
+def kept_activations(model: nn.Module, batch: dict[str, Tensor]) -> int:
+    """One forward and backward pass of any model; the bytes that were kept between the two."""
     there = {*_storages(model), *(t.untyped_storage().data_ptr() for t in batch.values())}
     kept: dict[int, int] = {}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import BadValue, Unavailable
-from ..core.files import check_writable
+from ..core.files import check_writable, parse_json
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKOUT = _PACKAGE.parent / "book" / "results"
@@ -26,6 +26,9 @@ _CHECKOUT = _PACKAGE.parent / "book" / "results"
 STORED = _CHECKOUT if _CHECKOUT.is_dir() else _PACKAGE / "stored"
 #: What methods cost on models of known sizes; see `pftlab.experiments.costs`.
 COSTS = STORED / "costs.json"
+
+#: What methods cost beside Hugging Face PEFT's; see `pftlab.experiments.benchmark`.
+SIDE_BY_SIDE = STORED / "side_by_side.json"
 
 #: The fields that the runs of one file have in common for the most part.
 SHARED = ("base", "task", "device", "versions", "commit", "command", "lr_from")
@@ -284,3 +287,17 @@ def load_costs(path: str | Path = COSTS) -> dict[str, Any]:
             f"There is no {str(path)!r}. `python -m pftlab.experiments.costs` makes it."
         )
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def load_side_by_side(path: str | Path = SIDE_BY_SIDE) -> list[dict[str, Any]]:
+    """The stored runs of `pftlab.experiments.benchmark`, one for each call of it.
+
+    Raises:
+        Unavailable: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise Unavailable(
+            f"There is no {str(path)!r}. `python -m pftlab.experiments.benchmark` makes it."
+        )
+    runs: list[dict[str, Any]] = parse_json(Path(path).read_bytes(), str(path))["runs"]
+    return runs

@@ -1,4 +1,4 @@
-"""Models of well-known sizes, without weights: for counting on any machine, offline."""
+"""Models of well-known sizes, without weights or with random ones: on any machine, offline."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ def _opt(layers: int, width: int, heads: int) -> Size:
 
 
 def _llama(kind: str, layers: int, width: int, heads: int, key_heads: int, inner: int, words: int,
-           source: str) -> Size:  # fmt: skip
+           source: str, **others: Any) -> Size:  # fmt: skip
     settings = {
         "hidden_size": width,
         "num_hidden_layers": layers,
@@ -75,7 +75,7 @@ def _llama(kind: str, layers: int, width: int, heads: int, key_heads: int, inner
         "num_key_value_heads": key_heads,
         "vocab_size": words,
     }
-    return Size(kind, settings, source)
+    return Size(kind, settings | others, source)
 
 
 _DEVLIN = "Devlin et al. (2019), https://arxiv.org/abs/1810.04805, Section 3"
@@ -84,6 +84,8 @@ _RADFORD = "Radford et al. (2019), Language Models are Unsupervised Multitask Le
 _RAFFEL = "Raffel et al. (2020), https://arxiv.org/abs/1910.10683, Section 3.7"
 _TOUVRON = "Touvron et al. (2023), https://arxiv.org/abs/2302.13971, Table 2"
 _GRATTAFIORI = "Grattafiori et al. (2024), https://arxiv.org/abs/2407.21783, Table 3"
+_META = "Meta (2024), https://huggingface.co/meta-llama/Llama-3.2-1B, model card and config.json"
+_ALLAL = "Allal et al. (2025), https://arxiv.org/abs/2502.02737, and the config.json of the weights"
 _ROBERTA = {"max_position_embeddings": 514, "type_vocab_size": 1}
 
 # Vocabulary sizes are those of the released weights, which pad some of them.
@@ -128,6 +130,12 @@ SIZES: dict[str, Size] = {
     "llama-7b": _llama("llama", 32, 4096, 32, 32, 11008, 32000, _TOUVRON),
     "llama-13b": _llama("llama", 40, 5120, 40, 40, 13824, 32000, _TOUVRON),
     "llama-65b": _llama("llama", 80, 8192, 64, 64, 22016, 32000, _TOUVRON),
+    "llama-3.2-1b": _llama(
+        "llama", 16, 2048, 32, 8, 8192, 128256, _META, tie_word_embeddings=True
+    ),
+    "smollm2-135m": _llama(
+        "llama", 30, 576, 9, 3, 1536, 49152, _ALLAL, tie_word_embeddings=True
+    ),
     "llama-3.1-8b": _llama("llama", 32, 4096, 32, 8, 14336, 128256, _GRATTAFIORI),
     "llama-3.1-70b": _llama("llama", 80, 8192, 64, 8, 28672, 128256, _GRATTAFIORI),
     "mistral-7b": _llama(
@@ -153,6 +161,23 @@ def blank(name: str, num_labels: int | None = None, layers: int | None = None) -
         UnknownName: the name is neither a size nor a file.
         BadValue: the file is no configuration that transformers knows.
     """
+    return _made(name, num_labels, layers, "meta", "float32")
+
+
+def drawn(name: str, num_labels: int | None, layers: int | None, device: str, dtype: str) -> Any:
+    """A model of a known size with random weights, which are drawn on `device` itself.
+
+    Args:
+        name: as of `blank`, and the same errors.
+        num_labels: as of `blank`.
+        layers: as of `blank`.
+        device: such as "cuda".
+        dtype: of the weights, such as "bfloat16".
+    """
+    return _made(name, num_labels, layers, device, dtype)
+
+
+def _made(name: str, num_labels: int | None, layers: int | None, device: str, dtype: str) -> Any:
     import torch
     from transformers import (
         AutoConfig,
@@ -183,8 +208,8 @@ def blank(name: str, num_labels: int | None = None, layers: int | None = None) -
     else:
         kind = AutoModelForCausalLM
     try:
-        with torch.device("meta"):
-            return kind.from_config(config, trust_remote_code=False)
+        with torch.device(device):
+            return kind.from_config(config, trust_remote_code=False, dtype=getattr(torch, dtype))
     except Exception as error:  # whatever an impossible configuration makes transformers raise
         raise BadValue(
             f"transformers makes no {kind.__name__.removeprefix('Auto')} of this configuration of "

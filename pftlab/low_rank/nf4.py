@@ -6,7 +6,9 @@ lie near the middle of two codes to the farther one.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,7 +51,20 @@ def quantise(values: Tensor) -> FourBits:
 
 
 def dequantise(bits: FourBits, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """The tensor of `shape` that `bits` stand for, Eq. 6: computed in 32 bits, then rounded."""
+    """The tensor of `shape` that `bits` stand for, Eq. 6: computed in 32 bits, then rounded.
+
+    On a GPU `nf4_kernel` makes the same numbers in one pass, where Triton is installed.
+    """
+    if bits.codes.is_cuda and (kernel := _kernel()):
+        device, made = bits.codes.device, torch.empty(shape, dtype=dtype, device=bits.codes.device)
+        codes_of = _normal_float(device), dynamic_code(device)
+        kernel.dequantise(bits, *codes_of, made, BLOCK, OUTER_BLOCK)
+        return made
+    return in_steps(bits, shape, dtype)
+
+
+def in_steps(bits: FourBits, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """What `dequantise` is by definition, one operation of PyTorch after the other."""
     codes, scales, outer, offset = bits
     of_scale = outer.repeat_interleave(OUTER_BLOCK)[: len(scales)]
     largest = dynamic_code(codes.device)[scales.int()] * of_scale + offset
@@ -79,6 +94,12 @@ def dynamic_code(device: torch.device) -> Tensor:
 def _normal_float(device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.tensor(NORMAL_FLOAT, device=device)
+
+
+@lru_cache(maxsize=1)
+def _kernel() -> Any:
+    """The module `nf4_kernel`; None: there is no Triton here."""
+    return import_module(".nf4_kernel", __package__) if find_spec("triton") else None
 
 
 def _by_blocks(values: Tensor, code: Tensor, block: int) -> tuple[Tensor, Tensor]:

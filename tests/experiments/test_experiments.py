@@ -440,6 +440,8 @@ def test_writers_that_begin_together_make_one_file(tmp_path: Path) -> None:
         ("t5-base", 223, 1),
         ("llama-7b", 6738, 1),
         ("llama-65b", 65_286, 1),
+        ("llama-3.2-1b", 1236, 1),
+        ("smollm2-135m", 134.5, 0.1),
         ("llama-3.1-8b", 8030, 1),
         ("llama-3.1-70b", 70_554, 1),
         ("mistral-7b", 7242, 1),
