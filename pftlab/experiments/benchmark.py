@@ -401,6 +401,8 @@ class Bench:
             _compare(rivals)
             for rival in rivals:
                 rival.tried(rival.end)
+                rival.model = None
+                self.clear()
             costs = [rival.cost for rival in rivals]
         del rivals, rival
         self.clear()
@@ -430,7 +432,13 @@ def _compare(rivals: Sequence[Measured]) -> None:
                 one.cost.to_peft = ratio
 
 
-def run(shapes: Sequence[str], methods: Sequence[str], rounds: int, command: str) -> dict[str, Any]:
+def run(
+    shapes: Sequence[str],
+    methods: Sequence[str],
+    rounds: int,
+    command: str,
+    keep: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """Measure on this machine.
 
     Args:
@@ -438,33 +446,45 @@ def run(shapes: Sequence[str], methods: Sequence[str], rounds: int, command: str
         methods: names, or "full".
         rounds: steps that are timed, of each way.
         command: for the record.
+        keep: is given what there is, after each method.
 
     Returns:
         {"device", "versions", "commit", "date", "command", "costs": [...], "four_bits": [...]}
+
+    Raises:
+        UnknownName: one of the shapes or methods.
     """
-    on_gpu = torch.cuda.is_available()
-    if not on_gpu:
-        torch.set_num_threads(1)
-    costs: list[Cost] = []
-    known = ON_GPU if on_gpu else ON_CPU
+    known, every = shapes_here(), (*METHODS, "full")
+    for name in methods:
+        if name not in every:
+            raise UnknownName("method", name, every)
     for word in shapes:
-        if word == "four_bits":
-            continue
-        if word not in known:
-            raise UnknownName("shape", word, known)
-        bench = Bench(known[word], rounds)
-        for name in tqdm(methods, word, file=sys.stderr):
-            costs += bench.costs(name)
-        del bench
-    return {
+        if word not in known and word != "four_bits":
+            raise UnknownName("shape", word, (*known, "four_bits"))
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+    found: dict[str, Any] = {
         "device": device_name(),
         "versions": {"python": platform.python_version(), **_versions()},
         "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command,
-        "costs": [asdict(cost) for cost in costs],
+        "costs": [],
         "four_bits": _four_bits() if "four_bits" in shapes else [],
     }
+    for word in (word for word in shapes if word != "four_bits"):
+        bench = Bench(known[word], rounds)
+        for name in tqdm(methods, word, file=sys.stderr):
+            found["costs"] += [asdict(cost) for cost in bench.costs(name)]
+            if keep is not None:
+                keep(found)
+        del bench
+    return found
+
+
+def shapes_here() -> dict[str, Shape]:
+    """What is measured on this machine, by name."""
+    return ON_GPU if torch.cuda.is_available() else ON_CPU
 
 
 def _four_bits() -> list[dict[str, Any]]:
@@ -496,7 +516,11 @@ def main() -> None:
     runs = [run for path in given.join for run in load_side_by_side(path)]
     if given.shapes:
         command = shlex.join(["python", "-m", "pftlab.experiments.benchmark", *sys.argv[1:]])
-        runs.append(run(given.shapes, given.methods.split(","), given.rounds, command))
+
+        def keep(so_far: dict[str, Any]) -> None:
+            write([*runs, so_far], given.out)
+
+        runs.append(run(given.shapes, given.methods.split(","), given.rounds, command, keep))
     write(runs, given.out)
 
 
