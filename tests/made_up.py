@@ -1,6 +1,7 @@
 """What the figures show in tests; the numbers are made up, and of no meaning."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -66,6 +67,35 @@ def _line(
         date="2026-01-01T00:00:00+00:00",
         command=f"pftlab compare --base {base} --task {task}",
     )  # fmt: skip
+
+
+def sizes(seeds: int = 5) -> list[Result]:
+    """Two methods in several sizes and two in one, on the base "sized", which forgets."""
+    draw = random.Random(1)
+    lines = []
+    for method, name, chosen in (
+        ("linear_probe", "", (0,)),
+        ("lora", "rank", (1, 4, 16)),
+        ("houlsby", "bottleneck", (4, 16, 64)),
+        ("full", "", (0,)),
+    ):
+        for size in chosen:
+            shown = METHODS_SHOWN["houlsby" if size else method]  # sizes that hide one another
+            trainable = 1_000 * size if size else shown[0]
+            for seed in range(seeds):
+                score = shown[1] - 0.08 / (1 + size) * bool(size)
+                run = _line("tiny", "reviews", method, trainable, score, seed, draw)
+                lines.append(
+                    replace(
+                        run,
+                        key=f"sized {method} {size} {seed}",
+                        base={"name": "sized", "sha256": "0" * 64},
+                        hyperparameters={name: size} if size else {},
+                        forgetting={"metric": "loss", "before": 3.0,
+                                    "after": 3.1 + trainable / 1e6 + draw.random() / 10},
+                    )
+                )  # fmt: skip
+    return lines
 
 
 def ranks() -> RankHistory:

@@ -47,6 +47,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "font.size": 10,
 }
+NAMED = 24  # marks that a figure of the size of a page has names for
 UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
 # How names are moved apart: strongly, never back to their mark, and for a number of tries, since a
 # limit by the clock would not give the same picture again.
@@ -101,8 +102,10 @@ def tradeoff(
 
     Returns:
         A matplotlib figure. A method that trains nothing but the head stands at 0, at the left.
-        Axis and intervals end where the score ends. Names stand where they find room; a line leads
-        from a name to its mark.
+        Axis and intervals end where the score ends. A line joins the sizes of one method, which
+        then has one name, at its best. Names stand where they find room, and a line leads from a
+        name to its mark; of more marks than `NAMED` only those have one that no other beats in
+        both.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -117,7 +120,12 @@ def tradeoff(
         axes.set_xlabel("trainable parameters, without the head")
         axes.set_ylabel(f"{score.axis} on the test split" if score.times == 1 else score.axis)
         axes.set_title(title or f"{rows[0].task} on {rows[0].base}, test split")
-        used, points, ends = {}, [], []
+        used, points, ends, named = {}, [], [], _named(rows)
+        for sizes in curves(rows):
+            axes.plot(
+                [row.trainable or zero for row in sizes], [score.times * row.mean for row in sizes],
+                color=FAMILIES[facts_of(sizes[0].method).family].colour, linewidth=1,
+            )  # fmt: skip
         for row in rows:
             family = facts_of(row.method).family
             _, colour, marker = FAMILIES[family]
@@ -129,7 +137,7 @@ def tradeoff(
                 markeredgewidth=0.6,
             )  # fmt: skip
             used[family] = bars.lines[0]
-            points.append((x, y, low, high, label(row, rows)))
+            points.append((x, y, low, high, named.get(id(row), "")))
             ends += [low, high]
         if control is not None:
             ends.append(score.times * control.mean)
@@ -267,14 +275,56 @@ def style() -> AbstractContextManager[None]:
 
 def label(row: "Summary", rows: Sequence["Summary"]) -> str:
     """The method's title, with those hyper-parameters in which it differs from its namesakes."""
-    title = facts_of(row.method).title
+    differs = varied(row, rows)
+    return facts_of(row.method).title + (
+        f" ({', '.join(f'{name} {value}' for name, value in differs.items())})" if differs else ""
+    )
+
+
+def varied(row: "Summary", rows: Sequence["Summary"]) -> dict[str, Any]:
+    """The hyper-parameters in which a row differs from rows of the same method."""
     same = [other for other in rows if other.method == row.method]
-    varied = {
+    return {
         name: value
         for name, value in row.hyperparameters.items()
         if any(other.hyperparameters.get(name) != value for other in same)
     }
-    return title + (f" ({', '.join(f'{k} {v}' for k, v in varied.items())})" if varied else "")
+
+
+def curves(rows: Sequence["Summary"]) -> list[list["Summary"]]:
+    """The sizes of each method that is there in more than one, fewest parameters first."""
+    found: dict[str, list[Summary]] = {}
+    for row in sorted(rows, key=lambda row: row.trainable):
+        found.setdefault(row.method, []).append(row)
+    return [
+        sizes
+        for sizes in found.values()
+        if len(sizes) > 1 and len({row.trainable for row in sizes}) == len(sizes)
+    ]
+
+
+def _named(rows: Sequence["Summary"]) -> dict[int, str]:
+    """Id of a row → the name that is written beside its mark."""
+    if len({row.method for row in rows}) == 1:  # its sizes are what the figure is about
+        return {id(row): label(row, rows) for row in rows}
+    worth = score_of(rows[0].metric).worth
+    names = {id(row): label(row, rows) for row in rows}
+    for sizes in curves(rows):
+        for row in sizes:
+            del names[id(row)]
+        names[id(max(sizes, key=lambda row: worth(row.mean)))] = facts_of(sizes[0].method).title
+    if len(names) <= NAMED:
+        return names
+    unbeaten, top = set[int](), -float("inf")
+    for row in sorted(rows, key=lambda row: (row.trainable, -worth(row.mean))):
+        if worth(row.mean) > top:
+            top = worth(row.mean)
+            unbeaten.add(id(row))
+    return {
+        id(row): names.get(id(row), facts_of(row.method).title)
+        for row in rows
+        if id(row) in unbeaten
+    }
 
 
 def _share(row: "Summary") -> str:
@@ -294,7 +344,7 @@ def _write_labels(axes: Any, points: Sequence[tuple[float, float, float, float, 
 
     Args:
         axes: with everything else drawn, and its limits set.
-        points: x, y, both ends of the interval, and the name.
+        points: x, y, both ends of the interval, and the name, or "" for none.
     """
     from adjustText import adjust_text
 
@@ -308,11 +358,13 @@ def _write_labels(axes: Any, points: Sequence[tuple[float, float, float, float, 
         across, up = middle
         taken += [(across + dx, up + dy) for dx in (-dot, 0, dot) for dy in (-dot, 0, dot)]
         starts.append(back((across + dot, up - dot)))
-    names = [
-        axes.text(*start, name, fontsize=9)
-        for start, (*_, name) in zip(starts, points, strict=True)
+    written = [
+        (axes.text(*start, name, fontsize=9), x, y)
+        for start, (x, y, *_, name) in zip(starts, points, strict=True)
+        if name
     ]
+    names, target_x, target_y = zip(*written, strict=True)
     adjust_text(
-        names, *back(taken).T, target_x=[x for x, *_ in points],
-        target_y=[y for _, y, *_ in points], avoid_self=False, ax=axes, **PLACING,
+        list(names), *back(taken).T, target_x=target_x, target_y=target_y, avoid_self=False,
+        ax=axes, **PLACING,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import made_up
 import nbformat
@@ -51,7 +52,7 @@ normal = np.random.default_rng(0).normal
 """
 FIGURES = {
     "counter": f"ParameterCounter('bert-base', models={BASES!r})",
-    "tradeoff": "TradeoffExplorer(made_up.grid(), base='tiny', task='reviews')",
+    "tradeoff": "TradeoffExplorer(made_up.grid() + made_up.sizes(), base='tiny', task='reviews')",
     "placement": "PlacementExplorer()",
     "low-rank": "LowRankExplorer({'query': normal(size=(40, 36)), 'value': normal(size=(8, 9))})",
     "nf4": "NF4Explorer(normal(size=(64, 64)))",
@@ -276,18 +277,26 @@ def test_the_budget_names_the_best_within_it(page: Any, figures: Any) -> None:
 
 def test_families_tasks_scores_and_costs_are_chosen_with_the_mouse(page: Any, figures: Any) -> None:
     explorer, box = figures["tradeoff"], page.locator(".pft-tradeoff")
-    box.get_by_label("low rank").click()
+    box.get_by_label("low rank", exact=True).click()
     explorer.families = [family for family in explorer.families if family != "low_rank"]
     compare_tradeoff(page, explorer)
+    compare_place(page, explorer, "mini", "pairs")
     for label, name, value in (
-        ("Task", "task", "pairs"),
-        ("Base", "base", "mini"),
         ("Score", "metric", "f1"),
         ("Cost", "cost", "seconds"),
     ):
         choose(page, "tradeoff", label, value)
         setattr(explorer, name, value)
         compare_tradeoff(page, explorer)
+
+
+def compare_place(page: Any, explorer: TradeoffExplorer, base: str, task: str) -> None:
+    """Choose a comparison in both."""
+    listed = explorer.fetched("tradeoff")["comparisons"]
+    number = next(i for i, c in enumerate(listed) if (c["base"], c["task"]) == (base, task))
+    choose(page, "tradeoff", "Task and base", str(number))
+    explorer.base, explorer.task, explorer.opened = base, task, ""
+    compare_tradeoff(page, explorer)
 
 
 def test_a_loss_is_a_loss(page: Any, figures: Any) -> None:
@@ -360,10 +369,126 @@ def test_a_point_opens_the_runs_behind_it(page: Any, figures: Any) -> None:
     assert "0123456789ab" in first and run["command"] in runs.inner_text()
     focused = "() => document.activeElement.dataset.key"
     assert page.evaluate(focused) == point["key"], "the focus is where it was"
-    marks.nth(3).click()
-    assert order[3]["name"] in runs.locator(".pft-title").inner_text()
-    marks.nth(3).click()
-    assert runs.inner_text() == ""
+    for text in (order[3]["name"], ""):
+        page.mouse.click(*place_of(page, order[3]["key"]))
+        assert text in runs.inner_text() and bool(text) == bool(runs.inner_text())
+
+
+def place_of(page: Any, key: str) -> tuple[float, float]:
+    """Where the mark is in the window."""
+    mark = page.locator(f'.pft-tradeoff svg.pft-drawing g[data-key="{key}"] .pft-halo')
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_pointing_near_a_mark_tells_of_it_and_lights_its_method(page: Any, figures: Any) -> None:
+    explorer, box = figures["tradeoff"], page.locator(".pft-tradeoff")
+    explorer.metric, explorer.cost = "accuracy", "trainable"
+    explorer.families = [name for name, _ in explorer.fetched("tradeoff")["families"]]
+    box.get_by_label("low rank", exact=True).check()
+    choose(page, "tradeoff", "Cost", "trainable")
+    compare_place(page, explorer, "sized", "reviews")
+    assert data(page, "tradeoff")["curves"].split() == list(explorer.curves())
+    assert box.locator("path.pft-curve").count() == 2
+    for key in ("lora:rank=1", "full"):
+        x, y = place_of(page, key)
+        page.mouse.move(x + 16, y + 9)
+        assert data(page, "tradeoff")["lit"] == key
+        point = next(p for p in explorer.points if p["key"] == key)
+        tip = box.locator(".pft-tip")
+        assert point["name"] in tip.inner_text()
+        at = tip.bounding_box()
+        assert abs(at["x"] - x) < 320 and abs(at["y"] - y) < 160, "the words are at the mark"
+        same = box.locator(".pft-drawing g[data-key].pft-same")
+        assert same.count() == sum(p["method"] == point["method"] for p in explorer.points)
+        assert box.locator(".pft-names .pft-same").count() == 1
+    page.mouse.move(1, 1)
+    assert data(page, "tradeoff")["lit"] == "" and not box.locator(".pft-tip").is_visible()
+    box.locator(".pft-names button").first.hover()
+    assert data(page, "tradeoff")["lit"] == data(page, "tradeoff")["best"]
+    page.mouse.move(1, 1)
+
+
+def test_marks_that_hide_one_another_open_in_turn(page: Any, figures: Any) -> None:
+    box = page.locator(".pft-tradeoff")
+    x, y = place_of(page, "houlsby:bottleneck=16")
+    titles = []
+    for _ in range(3):
+        page.mouse.click(x, y)
+        titles.append(data(page, "tradeoff")["opened"])
+        assert titles[-1] in ("", data(page, "tradeoff")["lit"])
+        x, y = place_of(page, "houlsby:bottleneck=16")
+    assert set(titles[:2]) == {"houlsby:bottleneck=16", "lora:rank=16"} and titles[2] == ""
+    assert box.locator(".pft-behind").inner_text() == ""
+
+
+def test_differences_are_drawn_and_told_apart(page: Any, figures: Any) -> None:
+    explorer, box = figures["tradeoff"], page.locator(".pft-tradeoff")
+    choose(page, "tradeoff", "Show", "full")
+    explorer.reference = "full"
+    hollow = []
+    for point in explorer.visible():
+        found = explorer.difference(point)
+        if found is None or found[1] is None or abs(found[0]) <= found[1]:
+            hollow.append(point["key"])
+    drawn = "marks => marks.map(m => [m.dataset.key, m.querySelector('.pft-sign')"
+    drawn += ".getAttribute('fill') === 'var(--pft-back)'])"
+    seen = dict(box.locator(".pft-drawing g[data-key]").evaluate_all(drawn))
+    assert {key for key, empty in seen.items() if empty} == set(hollow)
+    assert 0 < len(hollow) < len(seen)
+    heads = box.locator("details.pft-data").last.locator("th").all_text_contents()
+    assert "Difference" in heads
+    choose(page, "tradeoff", "Show", "")
+    explorer.reference = ""
+
+
+def test_a_search_leaves_what_has_the_name(page: Any, figures: Any) -> None:
+    explorer, box = figures["tradeoff"], page.locator(".pft-tradeoff")
+    box.get_by_label("Find", exact=True).fill("LoRA")
+    explorer.search = "LoRA"
+    compare_tradeoff(page, explorer)
+    ghosts = box.locator(".pft-drawing .pft-ghost")
+    assert ghosts.count() == len(explorer.points) - len(explorer.visible()) > 0
+    box.get_by_label("Find", exact=True).fill("")
+    explorer.search = ""
+    box.get_by_role("button", name="only low rank").click()
+    explorer.families = ["low_rank"]
+    compare_tradeoff(page, explorer)
+    box.get_by_role("button", name="all families").click()
+    explorer.families = [name for name, _ in explorer.fetched("tradeoff")["families"]]
+    compare_tradeoff(page, explorer)
+
+
+def test_an_opened_mark_leads_on(page: Any, figures: Any) -> None:
+    explorer, box = figures["tradeoff"], page.locator(".pft-tradeoff")
+    box.locator('.pft-names button[data-method="lora"]').click()
+    behind = box.locator(".pft-behind")
+    paper = behind.get_by_role("link", name="Hu et al. (2022)")
+    assert paper.get_attribute("href") == pft.METHODS["lora"].url
+    assert "pftlab/low_rank/lora.py" in behind.inner_text()
+    chosen = parse_qs(page.url.partition("?")[2])["opened"]
+    point = next(p for p in explorer.points if [p["key"]] == chosen)
+    assert point["repeat"] in behind.inner_text()
+    behind.get_by_role("button", name="Copy").click()
+    behind.get_by_role("button", name="Copied").wait_for()
+    assert "against Full fine-tuning" in behind.inner_text()
+
+
+def test_a_view_can_be_sent_as_an_address(browser: Any, page: Any, site: Path) -> None:
+    """What was chosen is in the address; there it comes back, from a file as well."""
+    before = data(page, "tradeoff")
+    assert page.url.partition("#")[2].startswith("tradeoff?")
+    address = f"{site.as_uri()}/book/index.html#{page.url.partition('#')[2]}"
+    with opened(browser, address) as (other, seen):
+        other.wait_for_selector(".pft-tradeoff svg.pft-drawing g[data-key]")
+        after = data(other, "tradeoff")
+        for name in ("visible", "best", "front", "curves"):
+            assert after[name] == before[name]
+        title = other.locator(".pft-behind .pft-title").inner_text()
+        assert title == page.locator(".pft-behind .pft-title").inner_text()
+        assert other.locator(".pft-tradeoff").evaluate("b => b.getBoundingClientRect().top") < 200
+        assert seen.none(), seen
 
 
 # PlacementExplorer
@@ -662,8 +787,14 @@ def test_from_a_file_on_a_phone_in_the_dark(browser: Any, site: Path) -> None:
             box = page.locator(f".pft-{name}")
             assert box.evaluate(colour) == "rgb(28, 33, 38)"
             assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
-        page.locator(".pft-tradeoff svg.pft-drawing g[data-key]").first.tap()
+        page.locator(".pft-tradeoff svg.pft-drawing g[data-key] .pft-halo").first.tap()
         assert page.locator(".pft-tradeoff .pft-behind tbody tr").count() == 5
+        assert page.locator(".pft-tradeoff .pft-tip").is_visible()
+        reached = set()  # every mark, by the finger alone
+        for _ in data(page, "tradeoff")["visible"].split():
+            page.get_by_role("button", name="Next mark").tap()
+            reached.add(data(page, "tradeoff")["lit"])
+        assert reached == set(data(page, "tradeoff")["visible"].split())
         assert seen.none(), seen
 
 

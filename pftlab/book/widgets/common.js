@@ -168,6 +168,15 @@ function powers(low, high, most = 6) {
   return found;
 }
 
+/** The powers of two from `low` to `high`, at most `most`: round numbers of bytes. */
+function doubles(low, high, most = 6) {
+  const first = Math.ceil(Math.log2(low)), last = Math.floor(Math.log2(high));
+  const step = Math.max(1, Math.ceil((last - first + 1) / most));
+  const found = [];
+  for (let k = first; k <= last; k += step) found.push(2 ** k);
+  return found;
+}
+
 /** Lines and numbers of both axes. `at` = { left, right, top, bottom } of the plane. */
 function axes(picture, at, across, up) {
   for (const [value, text] of across.ticks) {

@@ -8,28 +8,34 @@ import traitlets
 
 from ...core.errors import BadValue
 from ...experiments.results import Result, load_results
-from ...experiments.summary import summarise
-from ...registry import METHODS
 from ...scores import score_of
 from ..plots import tradeoff
-from .data import RUN, tradeoff_data
+from .data import RUN, comparisons, tradeoff_data
 from .figure import InteractiveFigure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Point = Mapping[str, Any]
-COSTS = ("trainable", "seconds", "memory")
+COSTS = ("trainable", "memory", "forgotten", "seconds")
+PLACE = ("base", "task", "protocol")  # of a comparison
 
 
 class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
-    """Cost against score, with confidence intervals, a budget, and the runs behind each point.
+    """Cost against score: sizes of a method as a curve, seeds as dots, and what is behind a mark.
+
+    Counted costs are the same on every machine. What was measured is offered where it can be
+    compared: seconds if all runs were alone on one device or shared it in the same way, and what
+    the base forgot if every run tells.
 
     Args:
         results: from `load_results`; None: the book's own.
-        **chosen: `base`, `task`, `metric`, `cost` ("trainable" parameters, "seconds" or "memory"),
-            `families`, `budget` (in the unit of the cost; None: no limit) and `opened` (the key of
-            a point), to begin with.
+        **chosen: `base`, `task` and `protocol` of a comparison, `metric`, `cost` ("trainable"
+            parameters, "memory" of a training step, "forgotten" or "seconds"), `reference` (a
+            method from which differences are shown, paired by seed; "": the scores themselves),
+            `families`, `search` (parts of names, with commas between them; "": every method),
+            `budget` (in the unit of the cost; None: no limit) and `opened` (the key of a point),
+            to begin with.
 
     Raises:
         BadValue: there are no test scores among the results, or none for this base and task.
@@ -37,53 +43,74 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
 
     base = traitlets.Unicode().tag(sync=True)
     task = traitlets.Unicode().tag(sync=True)
+    protocol = traitlets.Unicode().tag(sync=True)
     metric = traitlets.Unicode().tag(sync=True)
     cost = traitlets.Enum(COSTS, "trainable").tag(sync=True)
+    reference = traitlets.Unicode("").tag(sync=True)
     families = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    search = traitlets.Unicode("").tag(sync=True)
     budget = traitlets.Float(None, allow_none=True).tag(sync=True)
     opened = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, results: Iterable[Result] | None = None, **chosen: Any):
         runs = load_results() if results is None else list(results)
-        self._rows = summarise(runs)
+        self._rows = [rows for _, rows, _ in comparisons(runs)]
         self._data = tradeoff_data(runs)
-        pairs = self._data["tradeoff"]["pairs"]
-        wanted = [chosen.get("base"), chosen.get("task")]
-        first = next(
-            (p for p in pairs if all(w in (None, v) for w, v in zip(wanted, p, strict=False))), None
-        )
+        there = self._data["tradeoff"]["comparisons"]
+        wanted = {name: chosen[name] for name in PLACE if name in chosen}
+        first = next((each for each in there if wanted.items() <= each.items()), None)
         if first is None:
             raise BadValue(
                 f"There are no results of {chosen}. There are: "
-                + "; ".join(sorted(f"{base}, {task}" for base, task, _ in pairs))
+                + "; ".join(sorted({f"{each['base']}, {each['task']}" for each in there}))
                 + "."
             )
-        begin = dict(zip(("base", "task", "metric"), first, strict=True))
+        begin = {name: first[name] for name in (*PLACE, "metric")}
         begin["families"] = [name for name, _ in self._data["tradeoff"]["families"]]
         super().__init__(inline={} if results is None else self._data, **(begin | chosen))
 
     def fetched(self, name: str) -> Any:
+        if name == "pages":
+            return {}  # of the site, where there is one
         return self._data[name]
 
     @property
     def _piece(self) -> dict[str, Any]:
-        """The data of the base and the task that are chosen; without points where there is none."""
-        pairs = [pair[:2] for pair in self._data["tradeoff"]["pairs"]]
-        here = [self.base, self.task]
+        """The data of the comparison that is chosen; without points where there is none."""
         nothing: dict[str, Any] = {"points": [], "commands": [], "devices": []}
-        return self._data[f"tradeoff-{pairs.index(here)}"] if here in pairs else nothing
+        return self._data.get(f"tradeoff-{self._number}", nothing)
+
+    @property
+    def _number(self) -> int | None:
+        """Of the comparison that is chosen."""
+        for number, each in enumerate(self._data["tradeoff"]["comparisons"]):
+            if all(each[name] == getattr(self, name) for name in PLACE):
+                return number
+        return None
 
     @property
     def points(self) -> list[Point]:
-        """The points of the base and the task that are chosen."""
+        """The points of the comparison that is chosen."""
         return self._piece["points"]
 
+    def costs(self) -> list[str]:
+        """The costs by which the points of this comparison can be compared."""
+        devices = self._piece["devices"]
+        comparable = {
+            "forgotten": all(point["forgotten"] is not None for point in self.points),
+            "seconds": len(devices) == 1,
+        }
+        return [name for name in COSTS if comparable.get(name, True)]
+
     def visible(self) -> list[Point]:
-        """The points that are drawn: of the base, the task and the families that are chosen."""
+        """The points that are drawn: of the families that are chosen, and with a name sought."""
+        words = [word.strip().lower() for word in self.search.split(",") if word.strip()]
         return [
             point
             for point in self.points
-            if point["family"] in self.families and self.metric in point["scores"]
+            if point["family"] in self.families
+            and self.metric in point["scores"]
+            and (not words or any(word in point["name"].lower() for word in words))
         ]
 
     def affordable(self) -> list[Point]:
@@ -109,6 +136,18 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
                 found.append(point)
         return found
 
+    def curves(self) -> dict[str, list[Point]]:
+        """Method → its sizes, cheapest first, of the methods that are drawn in more than one."""
+        found: dict[str, list[Point]] = {}
+        for point in sorted(self.visible(), key=lambda point: point[self.cost]):
+            found.setdefault(point["method"], []).append(point)
+        return {name: sizes for name, sizes in found.items() if len(sizes) > 1}
+
+    def difference(self, point: Point) -> tuple[float, float | None] | None:
+        """Mean and half of the 95 % interval of the paired differences from the reference."""
+        found = point["differences"].get(self.reference, {}).get(self.metric)
+        return None if found is None else (found[0], found[1])
+
     def runs(self, point: Point) -> list[dict[str, Any]]:
         """The runs behind a point, by seed."""
         found = [dict(zip(RUN, json.loads(text), strict=True)) for text in point["runs"]]
@@ -129,16 +168,20 @@ class TradeoffExplorer(InteractiveFigure, script="tradeoff_explorer.js"):
                     self.metric: mean,
                     "interval": half,
                     "seeds": len(point["runs"]),
+                    "difference": self.difference(point),
                 }
             )
         return rows
 
     def figure(self) -> "Figure":
         """Parameters against the main metric, whatever the axes show now."""
-        here = [row for row in self._rows if (row.base, row.task) == (self.base, self.task)]
-        shown = [row for row in here if METHODS[row.method].family in self.families]
-        return tradeoff(shown or here)
+        shown = self.visible() or self.points
+        rows = [] if self._number is None else self._rows[self._number]
+        return tradeoff(
+            [row for row, point in zip(rows, self.points, strict=True) if point in shown]
+        )
 
     def describe(self) -> str:
         runs = sum(len(point["runs"]) for point in self.points)
-        return f"{self.base}, {self.task}, {len(self.points)} methods, {runs} runs"
+        methods = len({point["method"] for point in self.points})
+        return f"{self.base}, {self.task}, {methods} methods, {runs} runs"

@@ -1,10 +1,12 @@
 """What the interactive figures compute in Python, and what they leave in a notebook."""
 
 import base64
+import dataclasses
 import itertools
 import json
 import random
 import re
+import shlex
 import statistics
 import sys
 from collections.abc import Callable
@@ -44,9 +46,11 @@ from pftlab.book.widgets.nf4_explorer import BLOCKS, LEVELS
 from pftlab.book.widgets.parameter_counter import memory
 from pftlab.book.widgets.placement_explorer import CHOICES, DESIGNS
 from pftlab.book.widgets.prefix_attention import attention
+from pftlab.cli import main
 from pftlab.core import planted
 from pftlab.core.trained import trainable_state
-from pftlab.experiments import costs, summarise
+from pftlab.experiments import Grid, costs, load_results, summarise, summary
+from pftlab.experiments.grid import Job
 from pftlab.experiments.memory import step_memory
 from pftlab.experiments.results import load_costs
 from pftlab.experiments.sizes import blank
@@ -367,6 +371,106 @@ def test_scores_are_those_of_the_summary() -> None:
                 for name in ("seed", "test", "commit", "date", "device", "command"):
                     assert run[name] == getattr(by_key[key], name)
                 assert run["seconds"] == pytest.approx(by_key[key].seconds, abs=0.01)
+
+
+def test_differences_are_paired_by_seed() -> None:
+    """The mean and the interval are those of the differences, run against run."""
+    results = made_up.sizes()
+    explorer = TradeoffExplorer(results, reference="full")
+    runs = {(r.method, *r.hyperparameters.values(), r.seed): r.score for r in results}
+    points = {point["key"]: point for point in explorer.points}
+    assert set(points) >= {"linear_probe", "lora:rank=16", "houlsby:bottleneck=4", "full"}
+    apart = [runs["lora", 16, seed] - runs["full", seed] for seed in range(5)]
+    mean, half = explorer.difference(points["lora:rank=16"]) or (0, 0)
+    assert mean == pytest.approx(statistics.fmean(apart)) and half == summary.interval(apart)
+    assert explorer.difference(points["full"]) is None
+    piece = explorer.fetched("tradeoff-0")
+    validation = {
+        rank: statistics.fmean(r.validation["accuracy"] for r in results
+                               if r.hyperparameters == {"rank": rank})
+        for rank in (1, 4, 16)
+    }  # fmt: skip
+    best = max(validation, key=lambda rank: validation[rank])
+    assert piece["references"]["lora"] == [f"lora:rank={best}", f"LoRA (rank {best})"]
+
+
+def test_only_seeds_that_both_have_make_a_pair() -> None:
+    results = [r for r in made_up.sizes() if r.method != "lora" or r.seed > 2]
+    point = next(p for p in TradeoffExplorer(results).points if p["key"] == "lora:rank=4")
+    assert point["differences"]["full"]["accuracy"][2] == 2
+
+
+def test_sizes_of_a_method_are_a_curve() -> None:
+    explorer = TradeoffExplorer(made_up.sizes(), cost="trainable")
+    found = {name: [p["trainable"] for p in sizes] for name, sizes in explorer.curves().items()}
+    assert found == {"lora": [1000, 4000, 16000], "houlsby": [4000, 16000, 64000]}
+    explorer.search = "lora, probe"
+    assert {p["method"] for p in explorer.visible()} == {"lora", "linear_probe"}
+    assert list(explorer.curves()) == ["lora"]
+
+
+def test_costs_that_cannot_be_compared_are_not_offered() -> None:
+    assert TradeoffExplorer(made_up.grid()).costs() == ["trainable", "memory", "seconds"]
+    results = made_up.sizes()
+    assert "forgotten" in TradeoffExplorer(results).costs()
+    two = [replace(results[0], device="another, 2 runs at a time"), *results[1:]]
+    assert "seconds" not in TradeoffExplorer(two).costs()
+    first = TradeoffExplorer(results).points[0]
+    runs = [r.forgetting["after"] - 3 for r in results if r.method == first["method"]]
+    assert first["forgotten"] == pytest.approx(statistics.fmean(runs))
+
+
+def test_what_ran_in_another_way_is_another_comparison() -> None:
+    results = made_up.grid()
+    longer = [
+        replace(r, key=r.key + "l", training=r.training | {"steps": 900})
+        for r in results if r.base["name"] == "tiny" and r.method in ("lora", "full")
+    ]  # fmt: skip
+    control = [
+        replace(r, key=r.key + "c", base={"name": "tiny (random weights)", "sha256": None})
+        for r in results if r.base["name"] == "tiny" and r.method == "full"
+    ]  # fmt: skip
+    tried = [
+        replace(r, key=r.key + "t", training=r.training | {"lr": 1.0}, lr_from="given",
+                validation={"accuracy": 1.0})
+        for r in results if r.method == "full"
+    ]  # fmt: skip
+    explorer = TradeoffExplorer(results + longer + control + tried)
+    listed = explorer.fetched("tradeoff")["comparisons"]
+    assert [each["methods"] for each in listed] == [7, 7, 7, 7, 2, 2]
+    assert {each["protocol"] for each in listed[4:]} == {"900 steps of 16, 100 examples"}
+    for number, each in enumerate(listed[:4]):
+        piece = explorer.fetched(f"tradeoff-{number}")
+        assert len(piece["points"]) == 7, "a rate that somebody tried is no point of its own"
+        assert (piece["control"] is not None) == (each["base"] == "tiny")
+
+
+def test_the_command_of_a_point_repeats_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every method: the command line makes a grid in which each run has the same key."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop(grid: Any, *_: Any, **__: Any) -> None:
+        raise Stopped(grid)
+
+    monkeypatch.setattr(Grid, "run", stop)
+    explorer = TradeoffExplorer(base="tiny-encoder", task="reviews")
+    stored = {(r.method, json.dumps(r.training), r.base["name"]): r for r in load_results()}
+    repeated = []
+    for point in explorer.points:
+        fields = {field.name for field in dataclasses.fields(METHODS[point["method"]])}
+        if not fields >= point["hyperparameters"].keys():
+            continue  # it ran before a hyper-parameter went
+        run = stored[point["method"], json.dumps(point["training"]), explorer.base]
+        with pytest.raises(Stopped) as stopped:
+            main(shlex.split(point["repeat"])[1:])
+        grid = stopped.value.args[0]
+        job = Job(grid.methods[0], run.seed, grid.lr)
+        assert grid.key(job, run.base["sha256"], run.task["fingerprint"]) == run.key
+        assert run.seed in grid.seeds
+        repeated.append(point)
+    assert len(repeated) > 40
 
 
 def test_families_can_be_hidden() -> None:
