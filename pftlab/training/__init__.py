@@ -1,6 +1,7 @@
 """Training and evaluation: one loop for every method and every task.
 
     run = train(model, task, steps=200)                 # or all in one call: fine_tune(…)
+    done = fine_tune_many("minilm", method, task, [(0, 1e-3), (1, 1e-3)])   # runs in one pass
     evaluate(model, task, "test", shots=4)              # scores, here with solved examples
     predict(model, ["a fine film"])                     # answers to new texts
     answers(model, task, n=3)                           # before and after training, side by side
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .forgetting import Forgetting, measure_forgetting
     from .lifecycle import Lifecycle
     from .loop import train
+    from .many import fine_tune_many
     from .prediction import Prediction, predict
     from .run import Run
     from .side_by_side import Answers, answers
@@ -29,6 +31,7 @@ _WHERE = {
     "evaluate": "evaluation",
     "FineTuned": "fine_tuning",
     "fine_tune": "fine_tuning",
+    "fine_tune_many": "many",
     "Forgetting": "forgetting",
     "measure_forgetting": "forgetting",
     "Prediction": "prediction",
@@ -57,6 +60,7 @@ __all__ = [
     "answers",
     "evaluate",
     "fine_tune",
+    "fine_tune_many",
     "measure_forgetting",
     "predict",
     "train",

@@ -170,12 +170,17 @@ class TrainingData:
             batch; weighted by its share of them, the sum over all parts and processes is the
             mean over the whole step, also where texts differ in length.
         """
+        for part, share in self.rows_of_parts(step):
+            yield self._batch(part, self.room), share
+
+    def rows_of_parts(self, step: int) -> Iterator[tuple[list[int], float]]:
+        """The rows of each part, and their share."""
         rows = rows_of_step(len(self.examples), self.batch_size, self.seed, step, self.order)
         weights = {i: counted(self.examples[i]["labels"]) for i in rows}
         total = sum(weights[i] for i in rows)
         for k in range(self.accumulate):
             part = self.processes.part_of(rows[k :: self.accumulate])
-            yield self._batch(part, self.room), sum(weights[i] for i in part) / total
+            yield part, sum(weights[i] for i in part) / total
 
     def batches(self) -> Iterator[Batch]:
         """All examples once, for methods that look at the data before training.

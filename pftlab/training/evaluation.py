@@ -14,6 +14,7 @@ from .checks import check_head
 from .choice import Chooser
 from .data import counted, encode, like_length
 from .generation import Writer, Written
+from .stack import Stack
 
 GENERATED = 64  # texts that are generated when no limit is given
 
@@ -151,7 +152,7 @@ class Evaluator:
                 loss, predictions = self.choose(progress)
                 references = self.choose.labels
             else:
-                loss, predictions, references = self._read(progress)
+                [(loss, predictions, references)] = self._read(progress)
             if self.task.kind == "generation":
                 written = self.write(progress)
                 predictions, references = [w.text for w in written], self.references
@@ -160,24 +161,69 @@ class Evaluator:
             self.model.train(training)
         return {"loss": loss, **self.task.score(predictions, references), **lengths}
 
-    def _read(self, progress: bool) -> tuple[float, list[Any], list[Any]]:
-        """The mean loss, and predictions and references in the order of the rows."""
-        predictions: list[Any] = [None] * len(self.examples)
+    @torch.no_grad()
+    def of_runs(self, stack: Stack, progress: bool = False) -> list[dict[str, float]]:
+        """The scores of each run of a stack, read in one pass; its first model is this one's.
+
+        Words are chosen and texts are written by one model alone: see `separately`.
+        """
+        training = self.model.training
+        self.model.eval()
+        try:
+            found = self._read(progress, stack)
+        finally:
+            self.model.train(training)
+        return [
+            {"loss": loss, **self.task.score(predictions, references)}
+            for loss, predictions, references in found
+        ]
+
+    @property
+    def separately(self) -> bool:
+        """Whether the runs of a stack must be scored one by one."""
+        return self.task.kind in ("generation", "verbalised")
+
+    def _read(
+        self, progress: bool, stack: Stack | None = None
+    ) -> list[tuple[float, list[Any], list[Any]]]:
+        """The mean loss, and predictions and references in the order of the rows.
+
+        One of these for the model, or for each run of the stack.
+        """
+        runs = 1 if stack is None else len(stack)
+        predictions: list[list[Any]] = [[None] * len(self.examples) for _ in range(runs)]
         references: list[Any] = [None] * len(self.examples)
-        total = 0.0
+        totals = [0.0] * runs
         for rows, batch in like_length(
             self.model, self.examples, self.collate, self.batch_size, self.split, progress
         ):
-            output = self.model(**batch)
-            total += float(output.loss) * sum(self.weights[i] for i in rows)
+            losses, logits = _passed(self.model, stack, batch)
+            weight = sum(self.weights[i] for i in rows)
+            totals = [
+                total + loss * weight for total, loss in zip(totals, losses.tolist(), strict=True)
+            ]
             if self.task.kind == "generation":
                 continue
             regresses = self.task.kind == "regression"
-            chosen = output.logits.squeeze(-1) if regresses else output.logits.argmax(-1)
+            chosen = logits.squeeze(-1) if regresses else logits.argmax(-1)
             chosen, labels = chosen.float().cpu() if regresses else chosen.cpu(), batch["labels"]
-            for i, prediction, label in zip(rows, chosen, labels.cpu(), strict=True):
-                predictions[i], references[i] = _pair(prediction, label)
-        return total / sum(self.weights), predictions, references
+            labels = labels.cpu()
+            for k, of_run in enumerate(chosen):
+                for i, prediction, label in zip(rows, of_run, labels, strict=True):
+                    predictions[k][i], references[i] = _pair(prediction, label)
+        count = sum(self.weights)
+        return [(totals[k] / count, predictions[k], references) for k in range(runs)]
+
+
+def _passed(model: Any, stack: Stack | None, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Losses (K,) and logits (K, B, …) of a batch, of one model or of all runs of a stack."""
+    if stack is None:
+        output = model(**batch)
+        return output.loss[None], output.logits[None]
+    everywhere = {name: t.repeat(len(stack), *[1] * (t.dim() - 1)) for name, t in batch.items()}
+    labels = everywhere.pop("labels")
+    output = stack(everywhere)
+    return stack.losses(output, labels), output.logits.unflatten(0, (len(stack), -1))
 
 
 def lengths_of_texts(written: list[Written]) -> dict[str, float]:

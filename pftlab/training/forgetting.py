@@ -5,6 +5,7 @@ how well the model still knows plain English, on twenty fixed paragraphs: with w
 with the base that is under it.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..core.attachment import disabled
 from ..core.record import enabled_record
 from .checks import positions
 from .held_out_texts import TEXTS
+from .stack import Stack
 
 LONGEST = 128  # tokens of a paragraph that are read
 EVERY = 7  # of so many tokens one is masked
@@ -68,10 +70,30 @@ def measure_forgetting(
     Raises:
         Refused: nothing is attached, so that there is no before and after.
     """
+    [found] = _measure(model, None, max_length, tokenizer)
+    return found
+
+
+@torch.no_grad()
+def measure_forgetting_of_runs(
+    stack: Stack, *, max_length: int = LONGEST, tokenizer: PreTrainedTokenizerBase | None = None
+) -> list[Forgetting | None]:
+    """The same of each run of a stack, all in one pass, and of their base once."""
+    return _measure(stack.first, stack, max_length, tokenizer)
+
+
+def _measure(
+    model: PreTrainedModel,
+    stack: Stack | None,
+    max_length: int,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> list[Forgetting | None]:
+    """Of the model alone, or of each run of the stack whose first model it is."""
+    runs = 1 if stack is None else len(stack)
     enabled_record(model, "Measuring what was forgotten")
     info = getattr(model, "pftlab_base", None)
     if info is not None and info.sha256 is None:
-        return None
+        return [None] * runs
     tokenizer = tokenizer or load_tokenizer(model)
     longest = min(max_length, LONGEST, (positions(model) or 2 * LONGEST) // 2)
     texts = [_read(text, tokenizer, longest, model.device) for text in TEXTS]
@@ -81,14 +103,14 @@ def measure_forgetting(
     try:
         reader = _reader(model, mask)
         if reader is None:
-            return Forgetting("drift", 0.0, _drift(model, texts))
+            return [Forgetting("drift", 0.0, drift) for drift in _drift(model, stack, texts)]
         if reader.can_generate():
             metric, mask = "lm_loss", None
         else:
             metric = "masked_lm_loss"
         with disabled(model):
-            before = _loss(reader, texts, mask)
-        return Forgetting(metric, before, _loss(reader, texts, mask))
+            [before] = _loss(reader, None, texts, mask)
+        return [Forgetting(metric, before, after) for after in _loss(reader, stack, texts, mask)]
     finally:
         model.train(training)
 
@@ -133,39 +155,66 @@ def _predicts_words(model: Any, mask: int | None) -> bool:
     return model.can_generate() or mask is not None
 
 
-def _loss(reader: Any, texts: list[dict[str, Tensor]], mask: int | None) -> float:
-    """Mean over the predicted tokens of all texts, in nats: the next token, or the masked ones."""
-    total, count = 0.0, 0
+def _loss(
+    reader: Any, stack: Stack | None, texts: list[dict[str, Tensor]], mask: int | None
+) -> list[float]:
+    """Mean over the predicted tokens of all texts, in nats: the next token, or the masked ones.
+
+    Of the reader as it is, or of each run of the stack whose body it reads with.
+    """
+    totals, count = [0.0] * _runs(stack), 0
     for text in texts:
         inputs = {name: tensor for name, tensor in text.items() if name != "special_tokens_mask"}
         ids = text["input_ids"]
-        if mask is None:
-            logits, wanted = _logits(reader, inputs)[:, :-1], ids[:, 1:]
-        else:
+        if mask is not None:
             word = text["special_tokens_mask"] == 0
             chosen = word & (word.cumsum(1) % EVERY == 1)
             inputs["input_ids"] = ids.masked_fill(chosen, mask)
-            logits, wanted = _logits(reader, inputs)[chosen], ids[chosen]
-        losses = F.cross_entropy(logits.flatten(0, -2).float(), wanted.flatten(), reduction="sum")
-        total, count = total + float(losses), count + wanted.numel()
-    return total / count
+        for k, logits in enumerate(_logits(reader, stack, inputs).split(1)):
+            if mask is None:
+                logits, wanted = logits[:, :-1], ids[:, 1:]
+            else:
+                logits, wanted = logits[chosen], ids[chosen]
+            losses = F.cross_entropy(
+                logits.flatten(0, -2).float(), wanted.flatten(), reduction="sum"
+            )
+            totals[k] += float(losses)
+        count += wanted.numel()
+    return [total / count for total in totals]
 
 
-def _logits(reader: Any, inputs: dict[str, Tensor]) -> Tensor:
+def _logits(reader: Any, stack: Stack | None, inputs: dict[str, Tensor]) -> Tensor:
     """Of the words alone: a soft prompt may be kept in front of them, for a head that reads it."""
-    return reader(**inputs).logits[:, -inputs["input_ids"].shape[1] :]
+    length = inputs["input_ids"].shape[1]
+    with _reading(stack):
+        return reader(**_for_all(stack, inputs)).logits[:, -length:]
 
 
-def _drift(model: Any, texts: list[dict[str, Tensor]]) -> float:
+def _drift(model: Any, stack: Stack | None, texts: list[dict[str, Tensor]]) -> list[float]:
     """One minus the cosine of the last states with and without what is attached: the mean."""
     body = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
-    total, count = 0.0, 0
+    totals, count = [0.0] * _runs(stack), 0
     for text in texts:
         inputs = {name: text[name] for name in ("input_ids", "attention_mask")}
         length = inputs["input_ids"].shape[1]
-        after = body(**inputs).last_hidden_state[:, -length:].float()
+        with _reading(stack):
+            after = body(**_for_all(stack, inputs)).last_hidden_state[:, -length:].float()
         with disabled(model):
             before = body(**inputs).last_hidden_state.float()
-        total += float((1 - F.cosine_similarity(before, after, dim=-1)).clamp(min=0).sum())
+        away = (1 - F.cosine_similarity(before, after, dim=-1)).clamp(min=0).sum(1)
+        totals = [total + one for total, one in zip(totals, away.tolist(), strict=True)]
         count += length
-    return total / count
+    return [total / count for total in totals]
+
+
+def _runs(stack: Stack | None) -> int:
+    return 1 if stack is None else len(stack)
+
+
+def _reading(stack: Stack | None) -> AbstractContextManager[None]:
+    return nullcontext() if stack is None else stack.acting(1)
+
+
+def _for_all(stack: Stack | None, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One text, as the row of every run."""
+    return {name: tensor.expand(_runs(stack), -1) for name, tensor in inputs.items()}

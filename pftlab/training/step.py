@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +23,17 @@ WARM_UP = 2  # passes before a recording, in which libraries choose their kernel
 CHANGING = {"before_step", "after_backward", "after_step"}
 
 
+class Pass(Protocol):
+    """Forward and backward pass of a batch, which can be recorded."""
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All that gradients may fall on."""
+
+    def __call__(self, batch: Batch, share: float | Tensor, saw: Saw) -> None:
+        """Add a batch's gradients to those of the parameters; see `Plain`."""
+
+
 class Plain:
     """Forward and backward pass of a batch, operation by operation.
 
@@ -34,6 +45,11 @@ class Plain:
 
     def __init__(self, model: PreTrainedModel, methods: Lifecycle, bfloat16: bool):
         self.model, self.methods, self.bfloat16 = model, methods, bfloat16
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All that gradients may fall on."""
+        return list(self.model.parameters())
 
     def __call__(self, batch: Batch, share: float | Tensor, saw: Saw) -> None:
         """Add a batch's gradients to those of the parameters.
@@ -70,16 +86,13 @@ class Captured:
     added up in buffers that stay. Random numbers go on as they would without it.
 
     Args:
-        plain: what is recorded.
+        plain: what is recorded; its model has passed `check_captured`.
 
     Raises:
-        Unavailable: there is no GPU.
-        Refused: a method acts in the steps; or, when called, the pass needs the processor to look
-            at a result half-way.
+        Refused: when called, the pass needs the processor to look at a result half-way.
     """
 
-    def __init__(self, plain: Plain):
-        check_captured(plain.model)
+    def __init__(self, plain: Pass):
         self.plain = plain
         self.recordings: dict[tuple, Recording] = {}
         self.buffers: dict[Tensor, Tensor] = {}
@@ -93,7 +106,10 @@ class Captured:
         recording = self.recordings[shape]
         for name, tensor in batch.items():
             recording.batch[name].copy_(tensor)
-        recording.share.fill_(share)
+        if isinstance(share, Tensor):
+            recording.share.copy_(share)
+        else:
+            recording.share.fill_(share)
         for parameter, buffer in self.buffers.items():
             if parameter.grad is None:  # the first part of a step; the next ones add to it
                 parameter.grad = buffer.zero_()
@@ -108,7 +124,7 @@ class Captured:
             seen.append(loss.detach())  # which does not keep the pass alive
 
         with self._nothing_kept():
-            share = torch.full((), float(share), device=batch["labels"].device)
+            share = torch.as_tensor(share).to(batch["labels"].device, torch.float32, copy=True)
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
@@ -131,14 +147,14 @@ class Captured:
 
     def _lay_out(self) -> None:
         """Let the gradients of the warm-up be the buffers, or lie in those that are there."""
-        for parameter in self.plain.model.parameters():
+        for parameter in self.plain.parameters:
             if parameter.grad is not None:
                 parameter.grad = self.buffers.setdefault(parameter, parameter.grad)
 
     @contextmanager
     def _nothing_kept(self) -> Iterator[None]:
         """Leave gradients and random numbers as they were."""
-        gradients: dict[Tensor, Tensor | None] = {p: p.grad for p in self.plain.model.parameters()}
+        gradients: dict[Tensor, Tensor | None] = {p: p.grad for p in self.plain.parameters}
         for parameter in gradients:
             parameter.grad = None
         try:
