@@ -9,6 +9,7 @@ from ..core.errors import BadValue, Unavailable, UnknownName
 from .cards import BASES, WEIGHTS, BaseCard
 from .convert import converted
 from .folder import WHOLE
+from .ladder import find_rung, rung_names
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[\w.\-]+)?")
 
@@ -74,6 +75,8 @@ def find_base(name: str | Path) -> Found:
                 "pftlab.pretraining --help."
             )
         return Found(WEIGHTS / name, "pftlab", card.sha256)
+    if name in rung_names():
+        return Found(find_rung(name), "pftlab, ladder")
     if Path(name).is_dir():
         return Found(Path(name), "folder")
     if not HUB_ID.fullmatch(name) or Path(name).suffix == ".safetensors":

@@ -5,6 +5,7 @@ import datetime
 import json
 import platform
 import random
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,16 +14,21 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from ..bases.cards import WEIGHTS
 from ..bases.history import own_entries, read_history, write_history
+from ..bases.ladder import LADDER
 from ..core.errors import PftError, Unavailable
 from ..core.files import atomic_write, check_writable
 from .corpus import Corpus, read_documents
 from .held_out import HeldOut
+from .ladder import STEPS, TOKENS, climb, load_documents, train_rung, write_summary
 from .objectives import DecoderObjective, EncoderObjective, Objective, Teacher
 from .preparation import learn_vocabulary, prepare
 from .recipe import WARM_UP, pretrain
 from .students import STUDENT_SIZES, DecoderStudent, EncoderStudent, Student, load_model, save_model
 from .tokenizer import save_vocabulary
+
+WORKS = ("prepare", "encoder", "decoder", "measure", "ladder", "rung")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -30,9 +36,13 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pftlab.pretraining", description="Pretrain the base models of the book."
     )
-    parser.add_argument("work", choices=("prepare", "encoder", "decoder", "measure"))
+    parser.add_argument(
+        "work", choices=("prepare", "encoder", "decoder", "measure", "ladder", "rung")
+    )
     parser.add_argument("--out", type=Path, help="folder for all that is made (not for measure)")
-    parser.add_argument("--corpus", type=Path, help="folder of .jsonl or .jsonl.xz (prepare)")
+    parser.add_argument(
+        "--corpus", type=Path, help="folder of .jsonl or .jsonl.xz (prepare, ladder)"
+    )
     parser.add_argument("--held-out", type=Path, help="file of documents to measure on")
     parser.add_argument("--teacher", type=Path, help="folder of a BERT-like sentence encoder")
     parser.add_argument(
@@ -43,10 +53,13 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sizes", nargs="+", choices=tuple(STUDENT_SIZES), default=list(STUDENT_SIZES)
     )
+    parser.add_argument(
+        "--rungs", nargs="+", choices=tuple(LADDER), default=list(LADDER), help="of the ladder"
+    )
     parser.add_argument("--start", type=Path, help="folder of models that go on, or are measured")
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--steps", type=int, help=f"default: 20,000; of the ladder {STEPS:,}")
     parser.add_argument("--minutes", type=float, help="end after that long, if before --steps")
-    parser.add_argument("--tokens-per-step", type=int, default=131_072)
+    parser.add_argument("--tokens-per-step", type=int, help=f"131,072; of the ladder {TOKENS:,}")
     parser.add_argument("--warm-up", type=int, default=WARM_UP, help="steps")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
     parser.add_argument("--evaluate-every", type=int, default=2_000, help="steps")
@@ -60,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the recipe from the command line."""
     parser = arguments()
     options = parser.parse_args(argv)
+    of_ladder = options.work in ("ladder", "rung")
+    options.steps = options.steps or (STEPS if of_ladder else 20_000)
+    options.tokens_per_step = options.tokens_per_step or (TOKENS if of_ladder else 131_072)
     torch.manual_seed(options.seed)
     if options.work == "measure":
         if options.start is None or options.held_out is None:
@@ -73,6 +89,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if options.corpus is None:
             parser.error("prepare needs --corpus")
         _prepare(options, out)
+    elif options.work == "ladder":
+        _ladder(options, out)
+    elif options.work == "rung":
+        _rung(options, out)
     else:
         _train(options, out)
 
@@ -134,13 +154,7 @@ def _train(options: argparse.Namespace, out: Path) -> None:
         if not options.no_compile:
             student.compile_parts()
     held_out = HeldOut(documents, tokenizer, held_out_objective, device) if documents else None
-    run = {
-        "date": datetime.date.today().isoformat(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in ("torch", "transformers", "tokenizers")},
-        "corpus": json.loads((prepared / "corpus.json").read_text(encoding="utf-8")),
-        "corpus_tokens": int(corpus.spellings["plain"].lengths[corpus.row].sum()),
+    run = _about(corpus, prepared, device) | {
         "teacher": options.teacher.name if teacher is not None else None,
         "tokens_per_step": options.tokens_per_step,
         "warm_up": options.warm_up,
@@ -164,6 +178,63 @@ def _train(options: argparse.Namespace, out: Path) -> None:
             log = own_entries(record.history, name)
             mine = {"steps": record.steps, "seconds": log[-1]["seconds"], "rate": rates[name]}
             write_history(folder, {"runs": [*earlier[name], run | mine | {"log": log}]})
+
+
+def _about(corpus: Corpus, prepared: Path, device: torch.device) -> dict[str, Any]:
+    """What a history says of the text, the device and the versions."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in ("torch", "transformers", "tokenizers")},
+        "corpus": json.loads((prepared / "corpus.json").read_text(encoding="utf-8")),
+        "corpus_tokens": int(corpus.spellings["plain"].lengths[corpus.row].sum()),
+    }
+
+
+def _ladder(options: argparse.Namespace, out: Path) -> None:
+    """Prepare the corpus if need be, and train the ladder: a process a model, on all GPUs."""
+    load_documents(options.held_out)
+    prepared = options.prepared or out
+    if not (prepared / "corpus.npz").is_file():
+        if options.corpus is None:
+            raise Unavailable("The ladder reads text. Give --corpus FOLDER, or --prepared FOLDER.")
+        options.tokenizer = options.tokenizer or WEIGHTS / "tiny-decoder" / "tokenizer.json"
+        _prepare(options, prepared)
+    cards = torch.cuda.device_count() if options.device.startswith("cuda") else 0
+
+    def command(name: str, compiled: bool) -> list[str]:
+        passed = ["rung", "--out", out, "--prepared", prepared, "--held-out", options.held_out]
+        passed += ["--rungs", name, "--steps", options.steps, "--seed", options.seed]
+        passed += ["--tokens-per-step", options.tokens_per_step, "--device", options.device]
+        passed += ["--minutes", options.minutes] if options.minutes else []
+        passed += [] if compiled and not options.no_compile else ["--no-compile"]
+        return [sys.executable, "-m", "pftlab.pretraining", *map(str, passed)]
+
+    ended = climb(options.rungs, command, out, cards)
+    write_summary(options.rungs, ended, out)
+
+
+def _rung(options: argparse.Namespace, out: Path) -> None:
+    """Train the models named, one after the other, in this process."""
+    device = torch.device(options.device)
+    prepared = options.prepared or out
+    corpus = Corpus.load(prepared / "corpus.npz")
+    for name in options.rungs:
+        train_rung(
+            name,
+            corpus,
+            load_documents(options.held_out),
+            Tokenizer.from_file(str(prepared / "vocabulary.json")),
+            out,
+            _about(corpus, prepared, device) | {"teacher": None},
+            device=device,
+            steps=options.steps,
+            tokens=options.tokens_per_step,
+            minutes=options.minutes,
+            compiled=not options.no_compile,
+            seed=options.seed,
+        )
 
 
 def _measure(options: argparse.Namespace) -> None:

@@ -19,7 +19,8 @@ class HeldOut:
 
     For a decoder these are the bits of the whole text: every token is predicted from at least 128
     earlier ones of its document (or all there are). For an encoder they are the bits of the masked
-    tokens per byte of those, and the losses against the teacher stand beside them.
+    tokens per byte of those, and the losses against the teacher stand beside them. An
+    encoder-decoder has its loss alone, in nats for each token of the targets.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class HeldOut:
                 losses = student(self.objective.batch(step, generator))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.item() / steps
-        bits = sums["masked_lm"] / math.log(2) / self.bytes_per_token
-        return {"bits_per_byte_masked": bits} | sums
+        if "masked_lm" in sums:
+            bits = sums["masked_lm"] / math.log(2) / self.bytes_per_token
+            sums = {"bits_per_byte_masked": bits} | sums
+        return sums
 
     def _next_token(self, model: PreTrainedModel) -> dict[str, float]:
         end = token_id(self.tokenizer, "[END]")

@@ -10,7 +10,7 @@ from transformers import AutoModel
 
 from .corpus import Corpus
 from .students import POSITIONS, Batch, compile_layers
-from .tokenizer import SPECIAL, token_id
+from .tokenizer import SPECIAL, sentinel, token_id
 
 SHORT = 32
 MASKED_SHARE = {SHORT: 0.06, POSITIONS: 0.18}  # of all positions: short rows: half, and padded
@@ -106,25 +106,19 @@ class EncoderObjective:
             relative[:, middle] = -1
             types[:, middle + 1 :] = 1
 
-        # Mask a fixed number of positions, so that shapes never change; 80 % become [MASK], 10 %
-        # another token, 10 % stay (Devlin et al., 2019). Half of the short rows stay whole.
+        # Half of the short rows stay whole.
         special = (relative < 0) | (ids == self.special["[SEP]"])  # borders of documents, too
         chance = uniform(rows, length).masked_fill_(special, -1.0)
         if length == SHORT:
             chance[: rows // 2] = -1.0
-        chance, masked = chance.flatten().topk(int(MASKED_SHARE[length] * rows * length))
-        original = ids.flatten()[masked]
-        fate = uniform(len(masked))
-        other = torch.where(fate < 0.9, integers(self.vocabulary, len(masked)), original)
-        replaced = torch.where(fate < 0.8, self.special["[MASK]"], other)
-        replaced = torch.where(chance > 0, replaced, original)
-        labels = torch.where(chance > 0, original, -100)
-        batch = {
-            "ids": ids.flatten().scatter(0, masked, replaced).view_as(ids),
-            "types": types,
-            "masked": masked,
-            "labels": labels,
-        }
+        batch = {"types": types} | hide(
+            ids,
+            chance,
+            int(MASKED_SHARE[length] * rows * length),
+            self.special["[MASK]"],
+            self.vocabulary,
+            generator,
+        )
         if length == SHORT:
             batch["valid"] = valid
         if self.teacher is not None:
@@ -188,6 +182,34 @@ class EncoderObjective:
         self.sentence_deviation = sentence.float().std(0).clamp(min=dead).to(sentence.dtype)
 
 
+def hide(
+    ids: Tensor, chance: Tensor, count: int, mask: int, vocabulary: int, generator: torch.Generator
+) -> Batch:
+    """Mask a fixed number of positions, so that shapes never change.
+
+    80 % become [MASK], 10 % another token, 10 % stay (Devlin et al., 2019).
+
+    Args:
+        ids: (rows, length).
+        chance: (rows, length), uniform; negative where nothing may be masked.
+        count: positions to mask. Where too few have a chance, the rest is not asked for.
+        mask: the number of [MASK].
+        vocabulary: size of it.
+        generator: of the random numbers.
+    """
+    chance, masked = chance.flatten().topk(count)
+    original = ids.flatten()[masked]
+    fate = torch.rand(count, generator=generator, device=ids.device)
+    other = torch.randint(vocabulary, (count,), generator=generator, device=ids.device)
+    replaced = torch.where(fate < 0.8, mask, torch.where(fate < 0.9, other, original))
+    return {
+        "ids": ids.flatten().scatter(0, masked, torch.where(chance > 0, replaced, original))
+        .view_as(ids),
+        "masked": masked,
+        "labels": torch.where(chance > 0, original, -100),
+    }  # fmt: skip
+
+
 class DecoderObjective:
     """Cuts rows of tokens from anywhere in the corpus."""
 
@@ -202,10 +224,123 @@ class DecoderObjective:
 
     def batch(self, step: int, generator: torch.Generator) -> Batch:
         """Cut the batch of a step: {"ids": (rows, POSITIONS + 1)}."""
-        high = max(1, len(self.tokens) - POSITIONS)
-        first = torch.randint(high, (self.rows, 1), generator=generator, device=self.device)
-        at = first + torch.arange(POSITIONS + 1, device=self.device)
-        return {"ids": self.tokens[at.clamp_(max=len(self.tokens) - 1)].long()}
+        return {"ids": cut_rows(self.tokens, self.rows, POSITIONS + 1, generator)}
 
 
-Objective = EncoderObjective | DecoderObjective
+class MaskedObjective:
+    """Cuts full rows for masked language modelling alone, without a teacher."""
+
+    def __init__(
+        self, corpus: Corpus, tokenizer: Tokenizer, tokens_per_step: int, device: torch.device
+    ):
+        self.rows = max(1, tokens_per_step // POSITIONS)
+        self.device = device
+        self.tokens = corpus.stream("plain", device).tokens
+        self.special = {t: token_id(tokenizer, t) for t in SPECIAL}
+        self.vocabulary = tokenizer.get_vocab_size()
+
+    def batch(self, step: int, generator: torch.Generator) -> Batch:
+        """Cut the batch of a step, as `EncoderStudent` takes it: [CLS], 254 tokens, [SEP]."""
+        ids = cut_rows(self.tokens, self.rows, POSITIONS, generator)
+        ids[:, 0], ids[:, -1] = self.special["[CLS]"], self.special["[SEP]"]
+        chance = torch.rand(ids.shape, generator=generator, device=self.device)
+        chance[:, 0] = -1.0
+        chance.masked_fill_(ids == self.special["[SEP]"], -1.0)  # borders of documents, too
+        count = int(0.15 * ids.numel())
+        hidden = hide(ids, chance, count, self.special["[MASK]"], self.vocabulary, generator)
+        return hidden | {"types": torch.zeros_like(ids)}
+
+
+class SpanObjective:
+    """Cuts rows for span corruption (Raffel et al., 2020, section 3.1.4).
+
+    15 % of the tokens are taken out, in spans of 3 on average; a sentinel stands for each span in
+    the input, and the target gives sentinel and span, one after the other.
+    """
+
+    raw, noise, spans = 284, 43, 14  # so that an input, with its [END], has 256 tokens
+
+    def __init__(
+        self, corpus: Corpus, tokenizer: Tokenizer, tokens_per_step: int, device: torch.device
+    ):
+        self.rows = max(1, tokens_per_step // self.raw)
+        self.device = device
+        self.tokens = corpus.stream("plain", device).tokens
+        self.end = token_id(tokenizer, "[END]")
+        sentinels = [token_id(tokenizer, sentinel(number)) for number in range(self.spans)]
+        self.sentinels = torch.tensor(sentinels, device=device)
+
+    def batch(self, step: int, generator: torch.Generator) -> Batch:
+        """Cut the batch of a step: {"ids": (rows, 256), "labels": (rows, 58)}."""
+        rows, raw, noise, spans = self.rows, self.raw, self.noise, self.spans
+        tokens = cut_rows(self.tokens, rows, raw, generator)
+        kept = self._lengths(raw - noise, generator)
+        taken = self._lengths(noise, generator)
+        # Spans lie behind what is kept before them: kept, taken, kept, taken, …
+        begin = kept.cumsum(1) + taken.cumsum(1) - taken  # (rows, spans): where each span begins
+        place = torch.arange(raw, device=self.device)
+        number = torch.searchsorted(begin, place.expand(rows, raw).contiguous(), right=True) - 1
+        before = begin.gather(1, number.clamp(min=0))
+        within = place - before
+        out = (number >= 0) & (within < taken.gather(1, number.clamp(min=0)))
+        first = out & (within == 0)
+        marked = torch.where(first, self.sentinels[number.clamp(min=0)], tokens)
+        ends = torch.full((rows, 1), self.end, device=self.device)
+        ids = pick(marked, ~out | first, raw - noise + spans)
+        # In the target every span is one further for each sentinel up to it.
+        labels = torch.empty(rows, noise + spans, dtype=torch.long, device=self.device)
+        marks = torch.arange(spans, device=self.device)
+        labels.scatter_(1, taken.cumsum(1) - taken + marks, self.sentinels.expand(rows, spans))
+        later = torch.arange(noise, device=self.device) + 1 + pick(number, out, noise)
+        labels.scatter_(1, later, pick(tokens, out, noise))
+        return {"ids": torch.cat([ids, ends], 1), "labels": torch.cat([labels, ends], 1)}
+
+    def _lengths(self, total: int, generator: torch.Generator) -> Tensor:
+        """Cut `total` into as many parts as there are spans, none empty: (rows, spans)."""
+        chance = torch.rand(self.rows, total - 1, generator=generator, device=self.device)
+        cuts = chance.topk(self.spans - 1).indices.sort(1).values + 1
+        edges = F.pad(F.pad(cuts, (1, 0), value=0), (0, 1), value=total)
+        return edges.diff(dim=1)
+
+
+class ContinuationObjective:
+    """Cuts rows for LM adaptation (Lester et al., 2021): text goes in, its continuation comes out.
+
+    A model that was only trained on span corruption expects sentinels in its input and begins
+    every answer with one.
+    """
+
+    splits = (32, 192, 64, 160, 96, 128, 224)  # tokens that go in, of a row; step by step
+
+    def __init__(
+        self, corpus: Corpus, tokenizer: Tokenizer, tokens_per_step: int, device: torch.device
+    ):
+        self.rows = max(1, tokens_per_step // POSITIONS)
+        self.device = device
+        self.tokens = corpus.stream("plain", device).tokens
+        self.end = token_id(tokenizer, "[END]")
+
+    def batch(self, step: int, generator: torch.Generator) -> Batch:
+        """Cut the batch of a step: {"ids": (rows, split), "labels": (rows, POSITIONS - split)}."""
+        tokens = cut_rows(self.tokens, self.rows, POSITIONS, generator)
+        split = self.splits[step % len(self.splits)]
+        labels = tokens[:, split:].clone()
+        tokens[:, split - 1] = self.end  # as the tokenizer ends every input
+        return {"ids": tokens[:, :split], "labels": labels}
+
+
+def cut_rows(tokens: Tensor, rows: int, length: int, generator: torch.Generator) -> Tensor:
+    """Rows of tokens from anywhere in the corpus: (rows, length)."""
+    high = max(1, len(tokens) - length + 1)
+    first = torch.randint(high, (rows, 1), generator=generator, device=tokens.device)
+    at = first + torch.arange(length, device=tokens.device)
+    return tokens[at.clamp_(max=len(tokens) - 1)].long()
+
+
+def pick(values: Tensor, chosen: Tensor, count: int) -> Tensor:
+    """The chosen of every row in their order, (rows, count), without asking the device how many."""
+    return values.gather(1, (~chosen).byte().argsort(dim=1, stable=True)[:, :count])
+
+
+RowObjective = DecoderObjective | MaskedObjective | SpanObjective | ContinuationObjective
+Objective = EncoderObjective | RowObjective

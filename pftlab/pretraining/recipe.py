@@ -1,7 +1,7 @@
 """The loop of pretraining: several models side by side, on the same batches."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ BETAS = (0.9, 0.98)
 WEIGHT_DECAY = 0.05  # of matrices
 CLIP = 1.0
 LOG_EVERY = 100  # steps
+SLOW = 10  # steps at first, in which parts are compiled: they tell nothing of the speed
 
 
 def pretrain(
@@ -38,6 +39,7 @@ def pretrain(
     warm_up: int = WARM_UP,
     seed: int = 0,
     evaluate_every: int = 2000,
+    evaluate_at: Collection[int] = (),
     progress: bool = True,
 ) -> Iterator[Run]:
     """Train all students on the same batches; yield the record of the run after each checkpoint.
@@ -55,6 +57,7 @@ def pretrain(
         warm_up: steps in which the learning rate rises.
         seed: of batches and masks.
         evaluate_every: steps between two measurements, each with a checkpoint.
+        evaluate_at: steps after which there is one more.
         progress: whether to show a progress bar.
 
     Raises:
@@ -86,7 +89,7 @@ def pretrain(
             run.steps = step
 
             stops = step == total or interrupted.is_set()
-            saves = step % evaluate_every == 0 or stops
+            saves = step % evaluate_every == 0 or step in evaluate_at or stops
             if saves or step % LOG_EVERY == 0:
                 entry = {key: torch.stack(values).mean().item() for key, values in recent.items()}
                 recent.clear()
@@ -119,7 +122,7 @@ def _groups(students: Mapping[str, Student], rates: dict[str, float]) -> list[di
 
 def _planned(step: int, steps: int, seconds: float, minutes: float | None) -> int:
     """Steps of the whole run: as given, or as many as the clock allows at the speed so far."""
-    if minutes is None or step == 1:
+    if minutes is None or step <= SLOW:
         return steps
     share = seconds / (60 * minutes)  # of the time, spent on the steps before this one
     return min(steps, max(step, round((step - 1) / share)))

@@ -10,11 +10,18 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    BertConfig,
+    BertForPreTraining,
+    GPT2Config,
+    GPT2LMHeadModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from ..core.errors import BadCheckpoint
 from ..core.files import atomic_write
-from .tokenizer import for_decoder, for_encoder, token_id
+from .tokenizer import for_decoder, for_encoder, for_seq2seq, token_id
 
 POSITIONS = 256
 DISTILLATION_WEIGHT = 3.0  # of the token loss and of the sentence loss, against 1 for the masked LM
@@ -127,7 +134,36 @@ class DecoderStudent(nn.Module):
         self.next_token_loss = compiled  # type: ignore[method-assign]
 
 
-Student = EncoderStudent | DecoderStudent
+class Seq2SeqStudent(nn.Module):
+    """A T5 (version 1.1: gated feed-forward maps) and the loss of its targets."""
+
+    def __init__(self, size: StudentSize, tokenizer: Tokenizer):
+        super().__init__()
+        config = T5Config(
+            vocab_size=tokenizer.get_vocab_size(),
+            d_model=size.width,
+            d_kv=size.width // size.heads,
+            d_ff=3 * size.width,
+            num_layers=size.layers,
+            num_heads=size.heads,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+            pad_token_id=token_id(tokenizer, "[PAD]"),
+            eos_token_id=token_id(tokenizer, "[END]"),
+        )
+        config.decoder_start_token_id = config.pad_token_id
+        self.model = T5ForConditionalGeneration(config)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss of targets, (batch, length), given inputs."""
+        outputs = self.model(input_ids=batch["ids"], labels=batch["labels"], use_cache=False)
+        return {"loss": outputs.loss.float()}
+
+    def compile_parts(self) -> None:
+        """Compile nothing: the lengths change from step to step in LM adaptation."""
+
+
+Student = EncoderStudent | DecoderStudent | Seq2SeqStudent
 
 
 def compile_layers(layers: Iterable[nn.Module]) -> None:
@@ -160,8 +196,8 @@ def load_model(student: Student, folder: Path) -> None:
 def save_model(student: Student, tokenizer: Tokenizer, folder: Path) -> None:
     """Write a plain transformers folder: config, bfloat16 weights, tokenizer.
 
-    An encoder keeps its pooler and its masked-LM head. Its dropout, none in pretraining, becomes
-    BERT's usual 0.1, which suits fine-tuning.
+    An encoder keeps its masked-LM head, and its pooler if a teacher trained it. The dropout, none
+    in pretraining, becomes the usual 0.1, which suits fine-tuning.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = student.model
@@ -174,7 +210,14 @@ def save_model(student: Student, tokenizer: Tokenizer, folder: Path) -> None:
             "cls.seq_relationship.",
             "cls.predictions.decoder.",
         )  # untrained; tied
+        if isinstance(student, EncoderStudent) and student.sentence_map is None:
+            left_out += ("bert.pooler.",)
         dressed = for_encoder(tokenizer, POSITIONS)
+    elif isinstance(model, T5ForConditionalGeneration):
+        config.architectures = ["T5ForConditionalGeneration"]
+        config.dropout_rate = 0.1
+        left_out = ("lm_head.", "encoder.embed_tokens.", "decoder.embed_tokens.")  # tied
+        dressed = for_seq2seq(tokenizer, POSITIONS)
     else:
         config.architectures = ["GPT2LMHeadModel"]
         config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.1

@@ -100,6 +100,21 @@ def token_id(tokenizer: Tokenizer, token: str) -> int:
     return index
 
 
+SENTINELS = 32
+
+
+def sentinel(number: int) -> str:
+    """The token that stands for a span that was taken out (Raffel et al., 2020)."""
+    return f"<extra_id_{number}>"
+
+
+def with_sentinels(tokenizer: Tokenizer) -> Tokenizer:
+    """The same vocabulary with sentinels behind it, for an encoder-decoder."""
+    longer = Tokenizer.from_str(tokenizer.to_str())
+    longer.add_special_tokens([AddedToken(sentinel(n), special=True) for n in range(SENTINELS)])
+    return longer
+
+
 def spaced(piece: str) -> str:
     """Rewrite a piece as lower-cased, word-by-word tokenised data sets have it.
 
@@ -139,6 +154,26 @@ def for_decoder(tokenizer: Tokenizer, positions: int) -> PreTrainedTokenizerFast
         unk_token="[UNK]",
         bos_token="[END]",
         eos_token="[END]",
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def for_seq2seq(tokenizer: Tokenizer, positions: int) -> PreTrainedTokenizerFast:
+    """Dress one with sentinels for an encoder-decoder: [END] behind every text, as in T5."""
+    ending = Tokenizer.from_str(tokenizer.to_str())
+    ending.post_processor = TemplateProcessing(
+        single="$A [END]",
+        pair="$A [END] $B [END]",
+        special_tokens=[("[END]", token_id(ending, "[END]"))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=ending,
+        model_max_length=positions,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        eos_token="[END]",
+        additional_special_tokens=[sentinel(number) for number in range(SENTINELS)],
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
     )

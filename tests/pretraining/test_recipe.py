@@ -316,7 +316,7 @@ def test_a_run_by_the_clock_ends(texts: list[str], tokenizer: Tokenizer, tmp_pat
 
 def test_transformers_opens_what_is_saved(tokenizer: Tokenizer, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    encoder, decoder = EncoderStudent(SMALL, tokenizer, 0), DecoderStudent(SMALL, tokenizer)
+    encoder, decoder = EncoderStudent(SMALL, tokenizer, 8), DecoderStudent(SMALL, tokenizer)
     save_model(encoder, tokenizer, tmp_path / "encoder")
     save_model(decoder, tokenizer, tmp_path / "decoder")
     tensors = load_file(tmp_path / "encoder" / "model.safetensors")
