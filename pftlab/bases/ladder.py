@@ -42,7 +42,7 @@ LADDER: dict[str, Rung] = {
     for kind in ("decoder", "encoder")
     for size, shape in _SIZES.items()
 } | {
-    "seq2seq-3m": Rung("seq2seq", 4, 128, 4, longer=4),  # ships, as tiny-seq2seq
+    "seq2seq-3m": Rung("seq2seq", 4, 128, 4, longer=2),  # ships, as tiny-seq2seq
     "seq2seq-10m": Rung("seq2seq", 4, 256, 8),
 }
 

@@ -52,8 +52,8 @@ from .students import (
 )
 from .tokenizer import with_sentinels
 
-STEPS = 1536
-TOKENS = 65_536  # a step
+STEPS = 3072
+TOKENS = 32_768  # a step: encoders leave their first plateau by steps, not by tokens
 WARM_UP = 0.1  # of the steps
 ADAPTATION = 0.2  # steps of LM adaptation for each of pretraining; in Lester et al. at most 0.1
 ADAPTATION_RATE = 0.3  # of the peak rate of pretraining
