@@ -37,8 +37,8 @@ class Decomposed(LowRank):
             Wx = linear(x, W)
         else:
             Wx = h if bias is None else h - bias
-        factor = self.m / norm
-        return h + (factor - 1) * Wx + factor * (self.scale * (x @ self.A.T @ self.B.T))
+        Vx = Wx + self.scale * (x @ self.A.T @ self.B.T)
+        return h + (self.m / norm * Vx - Wx)  # Vx alone is kept for the backward pass
 
 
 def lengths(weight: Tensor) -> Tensor:

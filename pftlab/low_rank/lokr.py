@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from ..core import BadValue, Delta, Method, Site
 from ..facts import FACTS
@@ -17,8 +18,8 @@ from ..facts import FACTS
 class Kronecker(Delta):
     """h + (alpha / r) (C ⊗ D) x with D, and C if asked to, a product of rank r where that is less.
 
-    C is zero at first: the base. With x as a matrix X (a, b), (C ⊗ D) x is C X Dᵀ, so the update
-    is never multiplied out.
+    C is zero at first: the base. C ⊗ D1 D0 = (C ⊗ D1)(I ⊗ D0): D0 turns each of the a pieces of x
+    into r numbers, and one product with what is left costs r / b of one with a whole update.
 
     C (l, a), or C1 (l, r) and C0 (r, a); D (k, b), or D1 (k, r) and D0 (r, b); d_in = a b and
     d_out = l k; x (..., d_in), h (..., d_out)
@@ -43,8 +44,10 @@ class Kronecker(Delta):
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         C = self.C if hasattr(self, "C") else self.C1 @ self.C0
-        D = self.D if hasattr(self, "D") else self.D1 @ self.D0
-        return h + self.scale * (C @ x.unflatten(-1, self.shape) @ D.T).flatten(-2)
+        if hasattr(self, "D"):
+            return h + self.scale * linear(x, torch.kron(C, self.D))
+        pieces = (x.unflatten(-1, self.shape) @ self.D0.T).flatten(-2)  # (..., a r)
+        return h + self.scale * linear(pieces, torch.kron(C, self.D1))
 
 
 def factors(width: int, factor: int) -> tuple[int, int]:

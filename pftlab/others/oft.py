@@ -6,21 +6,21 @@ Cayley transform by five terms of a series unless it is told not to: the result 
 near the start, and turns the other way. `neumann=True` computes that, for reading such files.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Site
+from ..core import BadValue, Delta, Method, Port, Site
 from ..facts import FACTS
 
 
 class Rotation(Delta):
-    """h + W (R x − x), so that the host computes W R x + b: x turned, the bias as it was.
+    """R x in the place of x, which a projection reads, so that it computes W R x + b.
 
     R = (I + Q)(I − Q)⁻¹ with Q = −Qᵀ is orthogonal (Cayley), in blocks on the diagonal.
     Q = 0 at first: the base. Q is stored as its upper triangles, (blocks, b (b − 1) / 2).
-    x (..., d_in), h (..., d_out)
+    x and h are the same (..., d_in)
     """
 
     rows: Tensor
@@ -50,10 +50,24 @@ class Rotation(Delta):
         # (I + Q)(I − Q)⁻¹ − I = 2 Q (I − Q)⁻¹, and the two factors commute
         return torch.linalg.solve(identity - q, 2 * q)
 
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+    def change(self, x: Tensor) -> Tensor:
+        """R x − x, (..., d_in)."""
         blocks = x.unflatten(-1, (-1, self.block))
-        turned = torch.einsum("...nj,nij->...ni", blocks, self.turn()).flatten(-2)
-        return h + nn.functional.linear(turned, self.base_weight.to(turned.dtype))
+        return torch.einsum("...nj,nij->...ni", blocks, self.turn()).flatten(-2)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return h + self.change(x)
+
+
+class SliceRotation(Rotation):
+    """h + W (R x − x), for one slice of a fused projection: the others read x as it is.
+
+    It costs one more product with W. x (..., d_in), h (..., d_out)
+    """
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        changed = self.change(x)
+        return h + nn.functional.linear(changed, self.base_weight.to(changed.dtype))
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,19 @@ class OFT(Method):
         if self.block < 2:
             raise BadValue(f"OFT(block={self.block}): nothing turns in less than 2 dimensions.")
 
+    def sites(self, model: nn.Module) -> list[Site]:
+        return [_read_by(site) for site in super().sites(model)]
+
     def delta(self, site: Site) -> Delta:
+        if site.place.port is Port.INPUT:
+            return Rotation(site.d_in, self.block, self.neumann)
         d_in = site.weight.shape[1]  # refused at once where there is no weight to turn
-        return Rotation(d_in, self.block, self.neumann)
+        return SliceRotation(d_in, self.block, self.neumann)
+
+
+def _read_by(projection: Site) -> Site:
+    """What the projection reads; the projection itself if it shares that with other slices."""
+    if not (projection.is_projection and projection.slice.is_whole):
+        return projection
+    place = projection.place._replace(port=Port.INPUT)
+    return replace(projection, place=place, d_out=projection.d_in)

@@ -91,3 +91,13 @@ def test_a_quantised_base_is_refused() -> None:
     host.weight = torch.nn.Parameter(host.weight.to(torch.int8), requires_grad=False)
     with pytest.raises(pft.Refused, match="quantised"):
         pft.DoRA(rank=2, at=("ffn.up",)).attach(model)
+
+
+def test_keeps_one_tensor_of_the_outputs_width() -> None:
+    """V x, and with a bias none of what it was made of."""
+    delta, _, _ = update_at_up(pft.DoRA(rank=2, at=("ffn.up",)))
+    kept: list[torch.Tensor] = []
+    x, h = torch.randn(7, 32, requires_grad=True), torch.randn(7, 48, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        delta(x, h)
+    assert sum(t.shape == (7, 48) for t in kept) == 1

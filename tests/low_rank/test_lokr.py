@@ -6,6 +6,7 @@ import pytest
 import torch
 from low_rank_setup import update_at_up
 from peft.tuners.lokr.layer import factorization
+from torch.utils.flop_counter import FlopCounterMode
 
 import pftlab as pft
 from pftlab.experiments.sizes import blank
@@ -68,3 +69,12 @@ def test_counts(options: dict[str, Any], count: int) -> None:
 def test_impossible_factors(factor: int) -> None:
     with pytest.raises(pft.BadValue, match="at least 1"):
         pft.LoKr(factor=factor)
+
+
+def test_costs_what_its_two_products_cost() -> None:
+    """X D0ᵀ to a r numbers, then one product of that width; see LoKr's equation."""
+    delta, _, _ = update_at_up(pft.LoKr(rank=2, at=("ffn.up",)))
+    (l, a), (k, r), b = delta.C.shape, delta.D1.shape, delta.D0.shape[1]
+    with FlopCounterMode(display=False) as counter:
+        delta(torch.randn(7, a * b), torch.randn(7, l * k))
+    assert counter.get_total_flops() == 2 * 7 * (a * b * r + a * r * l * k)

@@ -11,6 +11,7 @@ from tiny import batch, perturb, tiny
 
 import pftlab as pft
 from pftlab.core import planted
+from pftlab.experiments.arithmetic import forward_flops
 from pftlab.experiments.sizes import blank
 from pftlab.others.oft import Rotation
 
@@ -128,3 +129,11 @@ def test_trains_on_a_batch() -> None:
     model = pft.OFT(block=8).attach(tiny("bert"))
     model(**batch("bert")).logits.sum().backward()
     assert all(d.Q.grad.abs().max() > 0 for *_, d in planted(model))  # type: ignore[union-attr]
+
+
+def test_costs_the_turn_and_no_second_product_with_the_weight() -> None:
+    model = tiny("bert")
+    before = forward_flops(model, batch("bert"))
+    pft.OFT(block=8, at=("attention.query",)).attach(model)
+    tokens, sites = batch("bert")["input_ids"].numel(), 2
+    assert forward_flops(model, batch("bert")) - before == 2 * tokens * 32 * 8 * sites
