@@ -256,22 +256,24 @@ def export(given: argparse.Namespace) -> None:
     from ..core.files import check_empty
     from ..deployment import export as export_model
     from ..deployment.opening import open_adapted
-    from ..training import Run
+    from ..training import Forgetting, Run
 
     check_empty(given.out)
     model = open_adapted(given.base, given.folder, given.num_labels)
-    run, test = None, None
+    run, test, lost = None, None, None
     if (given.folder / "run.json").is_file():  # `pftlab train` has written it
         record = parse_json((given.folder / "run.json").read_bytes(), "run.json")
         test = record.get("test")
         try:
             run = Run.from_dict({k: v for k, v in record.items() if k in Run.__dataclass_fields__})
-        except ValueError as error:
+            if (told := record.get("forgetting")) is not None:
+                lost = Forgetting(str(told["metric"]), float(told["before"]), float(told["after"]))
+        except (ValueError, TypeError, KeyError) as error:
             raise BadCheckpoint(
                 f"run.json in {str(given.folder)!r} is not what pftlab train writes: {error}. Copy "
                 "it again, or remove it: the card will not tell of the training."
             ) from error
-    export_model(model, given.out, run=run, test=test, onnx=given.onnx)
+    export_model(model, given.out, run=run, test=test, forgetting=lost, onnx=given.onnx)
     print(f"Written to {given.out}; its README.md says how to open it.")
 
 

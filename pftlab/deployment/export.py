@@ -15,7 +15,7 @@ from ..core.files import atomic_folder, check_empty
 from ..core.merge import merge
 from ..core.record import attached, check_whole, enabled_record
 from ..tasks import Task
-from ..training import Run
+from ..training import Forgetting, Run
 from .extras import check_extra
 from .model_card import card_text
 from .onnx import write_onnx
@@ -31,6 +31,7 @@ def export(
     task: Task | None = None,
     run: Run | None = None,
     test: Mapping[str, float] | None = None,
+    forgetting: Forgetting | None = None,
     onnx: bool = False,
 ) -> Path:
     """Write the model with what is in use folded into its weights, as plain transformers has it.
@@ -47,6 +48,7 @@ def export(
         task: what it was trained on, for the card.
         run: what `train` returned, for the card.
         test: scores on the test split, for the card.
+        forgetting: what `measure_forgetting` found, for the card.
         onnx: write onnx/model.onnx as well, in 32 bits, and compare it with the model in
             onnxruntime. It is one pass without a cache: whole texts in, logits out. Needs
             `pip install "pftlab[onnx]"`.
@@ -74,7 +76,9 @@ def export(
     if onnx:
         check_extra("onnx")
     tokenizer = tokenizer or load_tokenizer(model)
-    card = card_text(model, count(model), task=task, run=run, test=test, onnx=onnx)
+    card = card_text(
+        model, count(model), task=task, run=run, test=test, forgetting=forgetting, onnx=onnx
+    )
     plain = _merged(model)
     with atomic_folder(folder) as inside:
         plain.save_pretrained(inside)

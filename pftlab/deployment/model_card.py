@@ -18,7 +18,7 @@ from ..core.checkpoint import describe
 from ..core.count import Count
 from ..core.record import attached
 from ..tasks import TASKS, Task
-from ..training import Run
+from ..training import Forgetting, Run
 from .kinds import Kind, kind_of
 
 UNKNOWN = "not known here: look it up before you pass these weights on"
@@ -26,6 +26,11 @@ LIMITS = (
     "What the base cannot do, or does wrongly, this model may do as well. Scores hold for the "
     "texts that they were measured on."
 )
+READ = {  # metric of forgetting → how its numbers are read
+    "lm_loss": "The loss of predicting each token, in nats; more after than before was forgotten.",
+    "masked_lm_loss": "The loss of masked tokens, in nats; more after than before was forgotten.",
+    "drift": "One minus the cosine between the last hidden states and those of the base.",
+}
 
 
 def card_text(
@@ -35,6 +40,7 @@ def card_text(
     task: Task | None = None,
     run: Run | None = None,
     test: Mapping[str, float] | None = None,
+    forgetting: Forgetting | None = None,
     onnx: bool = False,
 ) -> str:
     """Write the card of `model` in Markdown, with the hub's data in front.
@@ -45,6 +51,7 @@ def card_text(
         task: what it was trained on.
         run: how.
         test: scores on the test split.
+        forgetting: what the base lost; None: not measured, and not told.
         onnx: whether there is an ONNX file, too.
     """
     kind, base = kind_of(model), _base(model)
@@ -59,6 +66,7 @@ def card_text(
         "Data": _data(task, trained_on),
         "Training": _training(run),
         "Scores": _scores(run, test, trained_on),
+        "What was forgotten": _forgotten(forgetting),
         "Limits": LIMITS,
     }
     body = "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items() if text)
@@ -191,6 +199,17 @@ def _scores(run: Run | None, test: Mapping[str, float] | None, name: str | None)
         for metric, value in scores.items()
     ]
     return "\n".join(["| split | score | value |", "|---|---|---:|", *rows]) if rows else ""
+
+
+def _forgotten(forgetting: Forgetting | None) -> str:
+    if forgetting is None:
+        return ""
+    how = READ.get(forgetting.metric, "")
+    return (
+        f"On fixed paragraphs of plain English that no training saw. {how}\n\n"
+        "| measured | before | after |\n|---|---:|---:|\n"
+        f"| {forgetting.metric} | {forgetting.before:.4f} | {forgetting.after:.4f} |"
+    )
 
 
 def _results(

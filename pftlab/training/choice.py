@@ -75,9 +75,14 @@ class Chooser:
     @torch.no_grad()
     def __call__(self, progress: bool = False) -> Choices:
         """The choices of the model as it is now; its mode is left alone."""
-        scores = self._at_masks(progress) if self.words else self._behind_prompts(progress)
+        scores = self.scores(progress)
         right = scores[torch.arange(len(self.labels)), torch.tensor(self.labels)]
         return -float(right.sum()) / self._counted(), scores.argmax(1).tolist()
+
+    @torch.no_grad()
+    def scores(self, progress: bool = False) -> Tensor:
+        """The log-probability of each word as the answer to each row, (rows, classes)."""
+        return self._at_masks(progress) if self.words else self._behind_prompts(progress)
 
     def _counted(self) -> int:
         """Tokens of all right answers, over which the loss is a mean."""

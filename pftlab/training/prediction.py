@@ -1,10 +1,11 @@
 """Answers of a model to texts, as one uses it when it is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_tokenizer
@@ -12,7 +13,8 @@ from ..core.errors import BadValue
 from ..core.heads import label_names
 from ..tasks import Task
 from ..tasks.encoding import IGNORED
-from .checks import HEADS
+from .checks import HEADS, check_head
+from .choice import Chooser
 from .data import encode, like_length
 from .generation import Writer
 
@@ -47,6 +49,8 @@ def predict(
     max_length: int = 128,
     max_new_tokens: int = 64,
     instruction: str = "",
+    words: Mapping[str, str] | None = None,
+    pattern: str | None = None,
 ) -> list[Any]:
     """Answer texts, encoded as in training, in their order; what is asked follows from the head.
 
@@ -58,28 +62,46 @@ def predict(
         batch_size: texts in a forward pass.
         max_length: in tokens, as in training; longer texts are cut.
         max_new_tokens: that are written at most.
-        instruction: that the model was trained with, in front of each source (`Task.instruction`).
+        instruction: that the model was trained with, in front of each source (`Task.instruction`;
+            of a task in words, that of the task before `in_words`).
+        words: class → word: a language model answers by the most probable of them, as it does a
+            task after `Task.in_words(words, pattern)`. The texts are strings, or pairs of them.
+        pattern: where text and answer stand, as there; only with `words`.
 
     Returns:
-        Of a classifier, a `Prediction` for each text; of a regression, a number; of a tagger, a
+        Of a classifier, and where `words` are given, a `Prediction` for each text (of words: their
+        probabilities divided by the sum of them); of a regression, a number; of a tagger, a
         list with the tag of each word; of a decoder or an encoder-decoder, the text that it writes,
         greedily.
 
     Raises:
         BadValue: the texts are not of the kind that the head reads, a tagged text does not fit
-            into `max_length`, or the model has no head that answers.
+            into `max_length`, the model has no head that answers, or none that gives words, or
+            words or pattern are not such as `Task.in_words` takes.
     """
-    kind, columns = _columns(model, texts)
+    if pattern is not None and words is None:
+        raise BadValue(f"The pattern {pattern!r} is given without words. Give words={{…}} as well.")
+    kind, columns = _columns(model, texts) if words is None else _texts_or_pairs(texts)
     if not columns:
         return []
     from datasets import Dataset
 
     tokenizer = tokenizer or load_tokenizer(model)
     rows = Dataset.from_dict(columns)
-    task = Task("texts", kind, label_names(model), {}, {SPLIT: rows}, "", instruction=instruction)
+    labels = label_names(model) if words is None else tuple(words)
+    task = Task("texts", kind, labels, {}, {SPLIT: rows}, "", instruction=instruction)
+    if words is not None:
+        task = task.in_words(words, pattern)
+        check_head(model, task)
     training = model.training
     model.eval()
     try:
+        if words is not None:
+            choose = Chooser(
+                model, task, tokenizer, SPLIT, max_length=max_length, limit=None,
+                batch_size=batch_size,
+            )  # fmt: skip
+            return [_named(labels, row) for row in choose.scores()]
         if kind == "generation":
             write = Writer(
                 model, task, tokenizer, SPLIT, max_length=max_length, longest=max_new_tokens,
@@ -97,8 +119,7 @@ def _columns(model: Any, texts: Sequence[Any]) -> tuple[str, dict[str, list[Any]
     Raises:
         BadValue: no head, or texts that it does not read.
     """
-    if isinstance(texts, str):
-        raise BadValue("One text was given, and a list is needed. Write predict(model, [text]).")
+    _check_list(texts)
     texts = list(texts)
     if _has(model, "tagging"):
         words = [text.split() if isinstance(text, str) else list(text) for text in texts]
@@ -109,26 +130,43 @@ def _columns(model: Any, texts: Sequence[Any]) -> tuple[str, dict[str, list[Any]
                 )
         columns: dict[str, list[Any]] = {"tokens": words, "tags": [[0] * len(w) for w in words]}
         return "tagging", columns if texts else {}
-    pairs = [isinstance(text, tuple | list) and len(text) == 2 for text in texts]
-    parts = [part for text in texts for part in (text if any(pairs) else [text])]
-    if len(set(pairs)) > 1 or not all(isinstance(part, str) for part in parts):
-        raise BadValue("Give a list of strings, or a list of tuples of two strings each.")
+    kind, columns = _texts_or_pairs(texts)
     if _has(model, "classification"):
-        number = model.config.num_labels == 1
-        label: list[Any] = [0.0] * len(texts) if number else [0] * len(texts)
-        kind = "regression" if number else "pairs" if any(pairs) else "classification"
-        if any(pairs):
-            first, second = (list(column) for column in zip(*texts, strict=True))
-            return kind, {"text_a": first, "text_b": second, "label": label}
-        return kind, {"text": texts, "label": label} if texts else {}
+        if model.config.num_labels == 1:
+            return "regression", columns | {"label": [0.0] * len(texts)} if texts else {}
+        return kind, columns
     if not model.can_generate():
         raise BadValue(
             f"A {type(model).__name__} has no head that answers. Load the base with num_labels=… "
             "or labels=…, or a language model that writes."
         )
-    if any(pairs):
+    if kind == "pairs":
         raise BadValue("A language model reads one text at a time. Give a list of strings.")
     return "generation", {"source": texts} if texts else {}
+
+
+def _texts_or_pairs(texts: Sequence[Any]) -> tuple[str, dict[str, list[Any]]]:
+    """Whether texts come one by one or in pairs, and their rows; no texts, no columns.
+
+    Raises:
+        BadValue: they are neither.
+    """
+    _check_list(texts)
+    texts = list(texts)
+    pairs = [isinstance(text, tuple | list) and len(text) == 2 for text in texts]
+    parts = [part for text in texts for part in (text if any(pairs) else [text])]
+    if len(set(pairs)) > 1 or not all(isinstance(part, str) for part in parts):
+        raise BadValue("Give a list of strings, or a list of tuples of two strings each.")
+    label = [0] * len(texts)
+    if any(pairs):
+        first, second = (list(column) for column in zip(*texts, strict=True))
+        return "pairs", {"text_a": first, "text_b": second, "label": label}
+    return "classification", {"text": texts, "label": label} if texts else {}
+
+
+def _check_list(texts: Any) -> None:
+    if isinstance(texts, str):
+        raise BadValue("One text was given, and a list is needed. Write predict(model, [text]).")
 
 
 def _has(model: Any, kind: str) -> bool:
@@ -151,11 +189,16 @@ def _read(
             elif task.kind == "tagging":
                 answers[i] = [task.labels[n] for n in row[label != IGNORED].argmax(-1).tolist()]
             else:
-                named = dict(zip(task.labels, row.softmax(-1).tolist(), strict=True))
-                answers[i] = Prediction(max(named, key=named.__getitem__), named)
+                answers[i] = _named(task.labels, row)
     if task.kind == "tagging":
         _check_words(task, answers, max_length)
     return answers
+
+
+def _named(labels: Sequence[str], scores: Tensor) -> Prediction:
+    """The prediction of scores (classes,), which are logits or log-probabilities."""
+    named = dict(zip(labels, scores.softmax(-1).tolist(), strict=True))
+    return Prediction(max(named, key=named.__getitem__), named)
 
 
 def _check_words(task: Task, tags: list[list[str]], max_length: int) -> None:

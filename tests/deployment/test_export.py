@@ -73,8 +73,14 @@ def test_a_language_model_goes_on_writing(tmp_path: Path) -> None:
 
 def test_the_card_tells_how_it_was_made(tmp_path: Path) -> None:
     task = pft.load_task("reviews", size="tiny")
-    done = pft.fine_tune("tiny-encoder", pft.LoRA(rank=2), task, steps=1, progress=False)
-    folder = pft.export(done.model, tmp_path / "out", task=task, run=done.run, test=done.test)
+    done = pft.fine_tune(
+        "tiny-encoder", pft.LoRA(rank=2), task, steps=1, progress=False, forgetting=True
+    )
+    lost = done.forgetting
+    assert lost is not None
+    folder = pft.export(
+        done.model, tmp_path / "out", task=task, run=done.run, test=done.test, forgetting=lost
+    )
     card = (folder / "README.md").read_text("utf-8")
     from huggingface_hub import ModelCard
 
@@ -83,6 +89,8 @@ def test_the_card_tells_how_it_was_made(tmp_path: Path) -> None:
     assert {result.metric_type for result in data.eval_results} >= {"accuracy"}
     assert "Hu" in card and '"rank": 2' in card and task.fingerprint in card
     assert f"| test | accuracy | {done.test['accuracy']:.4f} |" in card
+    assert f"| masked_lm_loss | {lost.before:.4f} | {lost.after:.4f} |" in card
+    assert "in nats; more after than before was forgotten" in card
     assert f"| licence | {task.licence} |" in card and pft.BASES["tiny-encoder"].sha256 in card
     config = json.loads((folder / "config.json").read_text())
     assert config["id2label"] == {"0": "negative", "1": "positive"}
@@ -186,11 +194,13 @@ def test_the_command_writes_what_train_saved(tmp_path: Path, capsys: Any) -> Non
     out = str(tmp_path / "out")
     words = ["--base", "tiny-encoder", "--task", "reviews", "--size", "tiny", "--quiet"]
     train = ["train", *words, "--method", "lora", "--steps", "1", "--max-length", "32"]
+    train.append("--forgetting")
     assert main([*train, "--out", out]) == 0
     export = ["export", out, "--base", "tiny-encoder", "--out"]
     assert main([*export, str(tmp_path / "plain")]) == 0
     card = (tmp_path / "plain" / "README.md").read_text("utf-8")
     assert "adapted by LoRA to reviews" in card and "| test | accuracy |" in card
+    assert "## What was forgotten" in card
     answer = pipeline("text-classification", model=str(tmp_path / "plain"))("a fine film")
     assert answer[0]["label"] in ("negative", "positive")
     capsys.readouterr()

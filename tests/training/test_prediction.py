@@ -1,5 +1,6 @@
 """What a trained model says of texts: as in evaluation, and by the names of the classes."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from tiny import save_tiny_base
 import pftlab as pft
 from pftlab.testing.models import perturb
 from pftlab.training import Prediction, predict
+from pftlab.training.choice import Chooser
 
 TEXTS = ["a fine film .", "dull , and far too long for what it says .", "what a day !"]
 read = partial(predict, max_length=60)  # the tiny base has 64 positions
@@ -79,6 +81,41 @@ def test_a_decoder_writes_as_in_evaluation() -> None:
     expected = [written.text for written in write()]
     found = predict(model, sources, max_length=64, max_new_tokens=8, instruction=task.instruction)
     assert found == expected and any(found)
+
+
+def test_a_language_model_answers_in_words() -> None:
+    """As the scores of the task put in words say; a prediction for each class, in their order."""
+    rows = [{"text": text, "label": i % 2} for i, text in enumerate(TEXTS)]
+    words, pattern = {"no": "bad", "yes": "good"}, "{text} It is {answer}."
+    task = pft.load_task({"train": rows, "validation": rows, "test": rows})
+    asked = replace(task, labels=("no", "yes"), instruction="Judge.").in_words(words, pattern)
+    for name in ("tiny-decoder", "tiny-encoder"):
+        model = pft.load_base(name)
+        tokenizer = pft.load_tokenizer(model)
+        choose = Chooser(model, asked, tokenizer, "test", max_length=60, limit=None)
+        options: dict[str, Any] = {"words": words, "pattern": pattern, "instruction": "Judge."}
+        found = read(model, TEXTS, **options)
+        for prediction, scores in zip(found, choose.scores(), strict=True):
+            expected = scores.softmax(0).tolist()
+            assert list(prediction.probabilities) == ["no", "yes"]
+            assert list(prediction.probabilities.values()) == pytest.approx(expected, rel=1e-4)
+        assert [p.label for p in found] == [("no", "yes")[i] for i in choose()[1]]
+        assert len({round(p.probabilities["no"], 6) for p in found}) == 3
+    pairs = read(pft.load_base("tiny-decoder"), [("a", "b")], words=words)
+    assert pairs[0].label in words and read(model, [], words=words) == []
+
+
+def test_words_that_cannot_be_answered(base: str) -> None:
+    model = pft.load_base("tiny-decoder")
+    for options, says in (
+        ({"pattern": "{text} {answer}"}, "without words"),
+        ({"words": {"a": "x", "b": "x"}}, "a word of its own"),
+        ({"words": {"a": "x", "b": "y"}, "pattern": "{text}"}, "where the texts and the answer"),
+    ):
+        with pytest.raises(pft.BadValue, match=says):
+            read(model, TEXTS, **options)
+    with pytest.raises(pft.BadValue, match="needs a language model"):
+        read(pft.load_base(base, num_labels=2), TEXTS, words={"a": "x", "b": "y"})
 
 
 def test_what_is_no_list_of_texts_is_refused(base: str) -> None:
