@@ -248,6 +248,8 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     _training_options(sub)
     sub.add_argument("--pack", action="store_true",
                      help="several short examples in a row (decoders that write)")  # fmt: skip
+    sub.add_argument("--like-lengths", action="store_true",
+                     help="texts of like length share batches: less padding")  # fmt: skip
     _words_option(sub)
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="of head, order and dropout")
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint and state")

@@ -186,6 +186,7 @@ def train(given: argparse.Namespace) -> None:
         precision=given.precision,
         capture=given.capture,
         pack=given.pack,
+        like_lengths=given.like_lengths,
         folder=given.out,
         progress=not given.quiet,
     )

@@ -33,6 +33,7 @@ def check_arguments(
     precision: str,
     accumulate: int,
     pack: bool,
+    like_lengths: bool,
     clip: float,
     evaluate_every: int,
     seed: int,
@@ -66,8 +67,9 @@ def check_arguments(
             f"accumulate={accumulate}: some parts of a batch of {batch_size} would be empty. "
             f"Give at most {batch_size}."
         )
-    if not isinstance(pack, bool):
-        raise BadValue(f"pack={pack!r}: give True or False.")
+    for name, choice in {"pack": pack, "like_lengths": like_lengths}.items():
+        if not isinstance(choice, bool):
+            raise BadValue(f"{name}={choice!r}: give True or False.")
     if precision not in ("fp32", "bf16"):
         raise BadValue(f'precision={precision!r}: choose "fp32" or "bf16".')
 

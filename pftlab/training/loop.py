@@ -42,6 +42,7 @@ def train(
     capture: bool = False,
     accumulate: int = 1,
     pack: bool = False,
+    like_lengths: bool = False,
     clip: float = 1.0,
     evaluate_every: int | None = None,
     seed: int = 0,
@@ -74,6 +75,10 @@ def train(
         accumulate: parts that a batch is computed in, to save memory.
         pack: put several short examples of a batch into one row of at most `max_length` tokens,
             for a decoder that writes: the same losses with less padding.
+        like_lengths: make batches of texts of like length, which leaves less to pad: on a CPU
+            about half the time where lengths differ much. Each epoch still has every text once, in
+            an order that the seed decides, but it is another order, and a text meets others of
+            its length more often than chance would have it.
         clip: largest norm of the gradient; 0 leaves it alone.
         evaluate_every: steps between evaluations; None: a quarter of the steps.
         seed: of the order of the examples and of dropout. What `attach` draws is drawn before.
@@ -102,7 +107,7 @@ def train(
     arguments = complete_arguments(
         model, task, steps=steps, batch_size=batch_size, lr=lr, weight_decay=weight_decay,
         warmup=warmup, max_length=max_length, precision=precision, accumulate=accumulate,
-        pack=pack, clip=clip, evaluate_every=evaluate_every, seed=seed,
+        pack=pack, like_lengths=like_lengths, clip=clip, evaluate_every=evaluate_every, seed=seed,
     )  # fmt: skip
     lr, evaluate_every = arguments["lr"], arguments["evaluate_every"]
     processes = Processes()
@@ -119,7 +124,7 @@ def train(
             model, task, tokenizer, max_length, batch_size, accumulate, seed, processes,
             steps=range(run.steps + 1, steps + 1),
             multiple=gcd(MULTIPLE, max_length) if capture else 1, pack=pack,
-            progress=progress and processes.first,
+            like_lengths=like_lengths, progress=progress and processes.first,
         )  # fmt: skip
         validate = Evaluator(
             model, task, tokenizer=tokenizer, max_length=max_length,

@@ -167,8 +167,8 @@ class Together:
         common = complete_arguments(
             models[0], task, steps=steps, batch_size=batch_size, lr=None,
             weight_decay=weight_decay, warmup=warmup, max_length=max_length, precision=precision,
-            accumulate=accumulate, pack=False, clip=clip, evaluate_every=evaluate_every,
-            seed=self.seeds[0],
+            accumulate=accumulate, pack=False, like_lengths=False, clip=clip,
+            evaluate_every=evaluate_every, seed=self.seeds[0],
         )  # fmt: skip
         self.arguments = common
         self.rates = [common["lr"] if lr is None else lr for _, lr in runs]
@@ -200,6 +200,7 @@ class Together:
         validate = _Scores(self.models, self.task, "validation", self.options)
         for model in self.models:
             model.to(device)  # type: ignore[arg-type]
+            share_frozen(self.models[0], model)  # moved, it had become its own again
             if len(self.task.labels) == model.config.num_labels:
                 name_labels(model, self.task.labels)
         best: list[dict[str, Tensor]] = [{} for _ in self.models]
@@ -263,7 +264,6 @@ class Together:
         for k, each in enumerate(methods):
             with own_randomness(device, self.seeds[k]):
                 each.before_training(self.data[k].batches)
-            share_frozen(self.models[0], self.models[k])
         stack = Stack(self.models)
         batch, _ = next(iter(self._parts(1)))
         stack.check_alike(batch)

@@ -66,6 +66,7 @@ class StackedAdamW:
                     if where is not None:
                         self.peak[k, where] = group["lr"]
                         self.decay[k, where] = group.get("weight_decay", weight_decay)
+        self.peak, self.decay = self._narrow(self.peak), self._narrow(self.decay)
         self.rate = self.peak
         self.padding = torch.zeros(runs, APART, **new)
 
@@ -91,6 +92,12 @@ class StackedAdamW:
         scale = self.second.sqrt().div_(two**0.5).add_(EPSILON)
         self.values.mul_(1 - self.rate * self.decay)
         self.values.sub_(self.first.div(scale).mul_(self.rate).div_(one))
+
+    def _narrow(self, options: Tensor) -> Tensor:
+        """Options (K, N) of all columns, or (K, 1) where each run has the same in all of them."""
+        one = options[:, :1]
+        same = all(bool((options[:, where] == one).all()) for where in self.columns.values())
+        return one.clone() if same else options
 
     def _gradient(self) -> Tensor:
         """All gradients, (K, N)."""

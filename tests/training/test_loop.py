@@ -46,6 +46,21 @@ def test_same_seed_same_run_and_the_callers_random_numbers_stay(base: str, task:
     assert pft.train(other, task, **ARGUMENTS | {"seed": 1}).losses != runs[0].losses
 
 
+def test_texts_of_like_length_share_batches_when_asked(base: str, task: pft.Task) -> None:
+    def run(**given: Any) -> pft.Run:
+        return pft.train(pft.LoRA(rank=2).attach(pft.load_base(base, 2), seed=0), task, **given)
+
+    given = ARGUMENTS | {"steps": 4}
+    one, again, other = (
+        run(**given, like_lengths=True),
+        run(**given, like_lengths=True),
+        run(**given),
+    )
+    assert one.history == again.history
+    assert one.losses != other.losses
+    assert one.arguments["like_lengths"] is True
+
+
 def test_dropout_differs_from_step_to_step(base: str, task: pft.Task) -> None:
     one = task.subset(1)  # every step sees the same, and with a rate of nearly 0 learns nothing
     model = model_with(pft.LoRA(rank=2, dropout=0.5), base)
