@@ -1,5 +1,6 @@
 """What the figures show in tests; the numbers are made up, and of no meaning."""
 
+import base64
 import random
 from dataclasses import replace
 from typing import Any
@@ -106,6 +107,33 @@ def ranks() -> RankHistory:
         chosen = [draw.randrange(len(places)) for _ in range(budget)]
         rows.append([min(6, chosen.count(k)) for k in range(len(places))])
     return RankHistory(places, [0, 10, 20, 30, 40, 50, 60], rows, 100)
+
+
+def recording() -> dict[str, Any]:
+    """Two runs of two matrices of rank 2, and three sentences, in three frames."""
+    draw = random.Random(0)
+
+    def numbers(count: int, high: float) -> str:
+        return " ".join(f"{high * draw.random():.3f}" for _ in range(count))
+
+    def run(lr: float) -> dict[str, Any]:
+        entries = bytes(draw.randrange(256) for _ in range(3 * 2 * 2 * 3 * 2))
+        return {
+            "lr": lr,
+            "losses": [0.7, 0.6, 0.5, 0.4],
+            "accuracy": [0.5, 0.6, 0.7],
+            "sure": [numbers(3, 1.0) for _ in range(3)],
+            "singular": ["0 0 0 0", "2 1 3 0.5", "4 2 5 1"],
+            "units": [0.01, 0.02],
+            "entries": base64.b64encode(entries).decode(),
+        }
+
+    return {
+        "base": {"name": "tiny"}, "task": {"name": "reviews", "test": 10}, "command": "record",
+        "sites": [[0, "query"], [0, "value"]], "scale": 2.0, "rank": 2, "width": 8, "shown": 3,
+        "labels": ["bad", "good"], "steps": [0, 2, 4], "runs": [run(0.1), run(1.0)],
+        "sentences": [{"text": f"Text {i}.", "label": i % 2} for i in range(3)],
+    }  # fmt: skip
 
 
 class Letters:

@@ -4,6 +4,7 @@ One small book holds all of them. A page has no kernel: what changes there is co
 figures' scripts, and must be what the same figure computes in Python.
 """
 
+import base64
 import json
 from collections.abc import Iterator
 from itertools import product
@@ -32,6 +33,7 @@ from pftlab.book.widgets import (
     PrefixAttention,
     ScaleCurve,
     TradeoffExplorer,
+    TrainingScrubber,
 )
 from pftlab.book.widgets.figure import unpacked
 from pftlab.book.widgets.nf4_explorer import BLOCKS, LEVELS
@@ -59,6 +61,7 @@ FIGURES = {
     "budget": "BudgetPlayer(made_up.ranks())",
     "prefix": "made_up.prefixed()",
     "scale": "ScaleCurve(made_up.grid(), task='reviews')",
+    "scrubber": "TrainingScrubber(made_up.recording())",
 }
 
 
@@ -74,6 +77,7 @@ def figures() -> dict[str, Any]:
         "NF4Explorer": NF4Explorer,
         "BudgetPlayer": BudgetPlayer,
         "ScaleCurve": ScaleCurve,
+        "TrainingScrubber": TrainingScrubber,
         "made_up": made_up,
         "normal": normal,
     }
@@ -118,6 +122,7 @@ def page(browser: Any, site: Path) -> Iterator[Any]:
 def wait(page: Any) -> None:
     page.set_default_timeout(10_000)
     for name in FIGURES:
+        page.locator(f".pft-{name}").scroll_into_view_if_needed()  # some wait until they are near
         page.wait_for_selector(f".pft-{name} svg.pft-drawing *", state="attached")
 
 
@@ -755,6 +760,46 @@ def test_two_methods_are_compared_over_sizes(page: Any, figures: Any) -> None:
     row = curve.table()[1]
     assert told.startswith(f"{row['method']} on mini (4 M parameters): accuracy ")
     assert f"{100 * row['mean']:.1f} % ± {100 * row['interval']:.1f}, 5 seeds" in told
+
+
+# TrainingScrubber
+
+
+def compare_scrubber(page: Any, scrubber: TrainingScrubber) -> None:
+    shown = data(page, "scrubber")
+    assert int(shown["step"]) == scrubber.step
+    assert float(shown["accuracy"]) == scrubber.accuracy()
+    assert [bool(int(mark)) for mark in shown["right"].split()] == scrubber.right()
+    row = scrubber.table()[scrubber.site]
+    assert float(shown["norm"]) == pytest.approx(row["size"])
+    told = scrubber.recording["runs"][scrubber.run]
+    bytes_ = np.frombuffer(base64.b64decode(told["entries"]), np.int8)
+    both = bytes_.reshape(3, 2, 2, 6)[scrubber.frame, scrubber.site]
+    B, A = both[0].reshape(3, 2) * told["units"][0], both[1].reshape(2, 3) * told["units"][1]
+    assert float(shown["corner"]) == pytest.approx(2.0 * (B @ A)[0, 0])
+    items = page.locator(".pft-scrubber .pft-sentences li")
+    marks = items.evaluate_all("items => items.map(i => i.querySelector('b').textContent)")
+    assert marks == ["✓" if right else "✗" for right in scrubber.right()]
+
+
+def test_a_training_is_scrubbed_by_keyboard_and_mouse(page: Any, figures: Any) -> None:
+    scrubber, box = figures["scrubber"], page.locator(".pft-scrubber")
+    compare_scrubber(page, scrubber)
+    for key, scrubber.frame in (("ArrowRight", 1), ("End", 2), ("Home", 0), ("ArrowRight", 1)):
+        press(page, "scrubber", "Step", key)
+        compare_scrubber(page, scrubber)
+    choose(page, "scrubber", "Learning rate", "1")
+    scrubber.run = 1
+    compare_scrubber(page, scrubber)
+    box.locator('svg g[data-key="0 0"]').focus()
+    for key in ("ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    scrubber.site = 1
+    compare_scrubber(page, scrubber)
+    box.get_by_role("button", name="Play").click()
+    page.wait_for_selector('.pft-scrubber[data-step="4"][data-playing="false"]')
+    scrubber.frame = 2
+    compare_scrubber(page, scrubber)
 
 
 # Everywhere else

@@ -52,7 +52,9 @@ def test_only_pages_with_formulas_load_mathjax_and_only_pages_with_widgets_their
     for name in PAGES:
         text = (SITE / name).read_text(encoding="utf-8")
         assert ("tex-mml-chtml.js" in text) == ('class="math ' in text), name
-        assert ("embed-amd.js" in text) == ("jupyter.widget-view+json" in text), name
+        assert ("pft-figures.js" in text) == ("jupyter.widget-view+json" in text), name
+        others = '"model_module": "@jupyter-widgets/controls"' in text
+        assert ("embed-amd.js" in text) == others, name
 
 
 def test_every_icon_is_in_the_small_font() -> None:

@@ -13,8 +13,13 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 from sphinx.application import Sphinx
 
+# what Jupyter's manager of widgets is for; the book's own figures draw themselves
+MANAGED = r'"model_module": ?"@jupyter-widgets/(?:controls|output)"'
 # a file → what a page must contain to need it
 NEEDED_FOR = {
+    "require.js": MANAGED,
+    "pft-widgets.js": MANAGED,
+    "embed-amd.js": MANAGED,
     "clipboard.min.js": r'class="highlight',
     "copybutton.js": r'class="highlight',
     "copybutton.css": r'class="highlight',

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .prefix_attention import PrefixAttention
     from .scale_curve import ScaleCurve
     from .tradeoff_explorer import TradeoffExplorer
+    from .training_scrubber import TrainingScrubber
 
 _WHERE = {
     "ParameterCounter": "parameter_counter",
@@ -32,6 +33,7 @@ _WHERE = {
     "WatchedAdaLoRA": "budget_player",
     "PrefixAttention": "prefix_attention",
     "ScaleCurve": "scale_curve",
+    "TrainingScrubber": "training_scrubber",
 }
 
 

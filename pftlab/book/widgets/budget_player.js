@@ -12,11 +12,11 @@ function render({ model, el }) {
   const box = frame(el, "pft-budget", "AdaLoRA shares its budget");
 
   const fields = html(box, "div", { class: "pft-fields" });
-  const where = slider(fields, "Step", { low: 0, high: last }, (k) => `${steps[k]} of ${total}`, (k) => go(k));
+  const where = slider(fields, "Step", { low: 0, high: last }, (k) => `${steps[k]} of ${total}`, (k) => film.go(k));
   const buttons = html(box, "div", { class: "pft-buttons" });
-  const play = button(buttons, "Play", () => (timer ? pause() : begin()));
-  button(buttons, "Step back", () => go(model.get("frame") - 1));
-  button(buttons, "Step on", () => go(model.get("frame") + 1));
+  const play = button(buttons, "Play", () => film.toggle());
+  button(buttons, "Step back", () => film.go(model.get("frame") - 1));
+  button(buttons, "Step on", () => film.go(model.get("frame") + 1));
   const note = spoken(box);
   const first = html(box, "div", { class: "pft-plot" });
   const grid = drawing(first, "The rank of each matrix: layers downwards, sites across", cellsHigh(layers.length), paintGrid);
@@ -28,30 +28,7 @@ function render({ model, el }) {
     "A cell is filled as far as its rank reaches of the rank at the start. Choose a matrix to draw its rank as a dashed line.");
   const fill = table(box, "Data table");
 
-  let timer = 0;
-  function pause() {
-    clearInterval(timer);
-    timer = 0;
-    draw();
-  }
-  function begin() {
-    if (model.get("frame") === last) assign(model, "frame", 0);
-    timer = setInterval(() => {
-      const next = model.get("frame") + 1;
-      assign(model, "frame", Math.min(next, last));
-      if (next >= last) pause();
-    }, PAUSE);
-    draw();
-  }
-  /** The reader goes to a frame: what plays, stops. */
-  function go(k) {
-    clearInterval(timer);
-    timer = 0;
-    const frame = Math.min(last, Math.max(0, k));
-    if (frame === model.get("frame")) draw();
-    else assign(model, "frame", frame);
-  }
-
+  const film = player(model, last, PAUSE, () => draw());
   const sum = (list) => list.reduce((a, b) => a + b, 0);
   const named = (k) => `${places[k][1]} of layer ${places[k][0]}`;
 
@@ -91,8 +68,8 @@ function render({ model, el }) {
   function draw() {
     const now = ranks[model.get("frame")], k = model.get("frame"), chosen = model.get("chosen");
     where.show(k);
-    play.show(timer ? "Pause" : "Play");
-    note.setAttribute("aria-live", timer ? "off" : "polite"); // not every frame is read out
+    play.show(film.playing() ? "Pause" : "Play");
+    note.setAttribute("aria-live", film.playing() ? "off" : "polite"); // not every frame is read out
     const most = Math.max(...now), least = Math.min(...now);
     const those = (rank) => places.map((_, i) => i).filter((i) => now[i] === rank);
     const which = (rank) => (those(rank).length > 2 ? `${those(rank).length} matrices` : those(rank).map(named).join(" and "));
@@ -102,11 +79,11 @@ function render({ model, el }) {
       + (chosen >= 0 ? ` Chosen: ${named(chosen)}, rank ${now[chosen]}.` : "");
     fill(["Layer", "Site", "Rank at the start", "Now", "At the end"],
       places.map(([layer, site], i) => [layer, site, ranks[0][i], now[i], ranks[last][i]]));
-    Object.assign(box.dataset, { step: steps[k], budget: sum(now), ranks: now.join(" "), playing: Boolean(timer) });
+    Object.assign(box.dataset, { step: steps[k], budget: sum(now), ranks: now.join(" "), playing: film.playing() });
     grid.redraw();
     curve.redraw();
   }
-  return follow(model, ["frame", "chosen"], draw, grid, curve, { stop: () => clearInterval(timer) });
+  return follow(model, ["frame", "chosen"], draw, grid, curve, film);
 }
 
 export default { render };

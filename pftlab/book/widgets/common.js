@@ -271,7 +271,65 @@ function reachable(marks, tell, open, across = 1) {
   });
 }
 
+// Matrices as pictures
+
+/** A colour of the style sheet, for what cannot name it; black must never stand in for it. */
+const colourOf = (box, name) => getComputedStyle(box).getPropertyValue(`--pft-${name}`).trim();
+
+/** Numbers as a picture, a pixel each: orange is positive, grey negative, strength is size. */
+function heat(box, canvas, matrix, scale) {
+  const context = canvas.getContext("2d");
+  canvas.width = matrix[0].length;
+  canvas.height = matrix.length;
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  const [positive, negative] = ["trained-edge", "quiet"].map((name) => colourOf(box, name));
+  matrix.forEach((row, y) => row.forEach((value, x) => {
+    context.globalAlpha = Math.min(1, Math.abs(value) / scale);
+    context.fillStyle = value > 0 ? positive : negative;
+    context.fillRect(x, y, 1, 1);
+  }));
+}
+
+/** Paints pictures of pixels now and when the page changes its colours, which they cannot follow. */
+function pictures(box, paint) {
+  const again = () => (colourOf(box, "quiet") ? paint() : requestAnimationFrame(again)); // the style sheet may come later
+  const themes = new MutationObserver(again);
+  for (const node of [document.documentElement, document.body]) {
+    themes.observe(node, { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "class"] });
+  }
+  return { redraw: again, stop: () => themes.disconnect() };
+}
+
 // State
+
+/** Plays the `frame` of a model up to `last`; what the reader does by hand stops it. */
+function player(model, last, milliseconds, draw) {
+  let timer = 0;
+  const stop = () => {
+    clearInterval(timer);
+    timer = 0;
+  };
+  const pause = () => {
+    stop();
+    draw();
+  };
+  const begin = () => {
+    if (model.get("frame") === last) assign(model, "frame", 0);
+    timer = setInterval(() => {
+      const next = model.get("frame") + 1;
+      assign(model, "frame", Math.min(next, last));
+      if (next >= last) pause();
+    }, milliseconds);
+    draw();
+  };
+  const go = (k) => {
+    stop();
+    const frame = Math.min(last, Math.max(0, k));
+    if (frame === model.get("frame")) draw();
+    else assign(model, "frame", frame);
+  };
+  return { go, stop, playing: () => Boolean(timer), toggle: () => (timer ? pause() : begin()) };
+}
 
 /**
  * Data that is too large for the state: with it all the same where it is not the book's own, from the
@@ -292,6 +350,18 @@ function fetched(model, name) {
     const script = html(document.head, "script", { src: `${root}_static/data/${name}.js` });
     script.addEventListener("load", () => resolve(held[name]));
     script.addEventListener("error", () => reject(new Error(`${name} is not there`)));
+  });
+}
+
+/** Answers when the reader comes near: what is large and far down need not be fetched before. */
+function near(box) {
+  return new Promise((resolve) => {
+    const observer = new IntersectionObserver((seen) => {
+      if (!seen.some((each) => each.isIntersecting)) return;
+      observer.disconnect();
+      resolve();
+    }, { rootMargin: "600px" });
+    observer.observe(box);
   });
 }
 

@@ -1,6 +1,7 @@
 """The data that figures fetch by name instead of carrying it: see `InteractiveFigure`.
 
     costs-<model>     what every method costs on it: method → rows, see `pftlab.experiments.costs`
+    recording         a training, see `TrainingScrubber`
     tradeoff          which comparisons there are, and what is known of their methods
     tradeoff-<n>      the points of one comparison, and what their runs share
 
@@ -13,16 +14,18 @@ import re
 import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ...core.errors import BadValue
-from ...experiments.results import Result, load_costs, load_results
+from ...core.errors import BadValue, Unavailable
+from ...experiments.results import STORED, Result, load_costs, load_results
 from ...experiments.summary import Summary, interval, summarise
 from ...facts import FAMILIES
 from ...registry import facts_of
 from ...scores import score_of
 from ..plots import label, varied
 
+RECORDING = STORED / "recording.json"
 RUN = ("seed", "test", "seconds", "commit", "date", "device", "command")
 REFERENCES = ("full", "lora")  # methods that others are compared with, seed by seed
 RANDOM = " (random weights)"  # behind a base's name: the control without its pretraining
@@ -32,7 +35,20 @@ CUT = re.compile(r"--(?:limit-train|size)[= ]\S+")  # what makes another task of
 def stored_data() -> dict[str, Any]:
     """All of the book's own data, by name."""
     costs = {f"costs-{model}": rows for model, rows in load_costs()["costs"].items()}
-    return costs | tradeoff_data(load_results())
+    return costs | {"recording": load_recording()} | tradeoff_data(load_results())
+
+
+def load_recording(path: Path = RECORDING) -> dict[str, Any]:
+    """The stored recording; see `pftlab.book.widgets.recording`, which makes it.
+
+    Raises:
+        Unavailable: there is no such file.
+    """
+    if not path.is_file():
+        raise Unavailable(
+            f"There is no {str(path)!r}. `python -m pftlab.book.widgets.recording` makes it."
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def tradeoff_data(results: Iterable[Result]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ function render({ model, el }) {
   const note = spoken(box);
   const plot = html(box, "div", { class: "pft-plot" });
   const chart = drawing(plot, "Singular values and the energy that the first r keep", 250, paint);
-  const pictures = html(box, "div", { class: "pft-side" });
+  const beside = html(box, "div", { class: "pft-side" });
   const [before, after] = ["ΔW", "its reconstruction"].map((words) => {
-    const figure = html(pictures, "div");
+    const figure = html(beside, "div");
     html(figure, "p", { class: "pft-small" }, words);
     const canvas = html(figure, "canvas", { width: 24, height: 24, role: "img", "aria-label": words });
     canvas.style.width = canvas.style.height = "136px";
@@ -60,29 +60,14 @@ function render({ model, el }) {
       return sum * unit;
     }));
   }
-  /** A colour of the style sheet, for what cannot name it; black must never stand in for it. */
-  const colour = (name) => getComputedStyle(box).getPropertyValue(`--pft-${name}`).trim();
-  function heat(canvas, matrix, scale) {
-    const context = canvas.getContext("2d");
-    canvas.width = matrix[0].length;
-    canvas.height = matrix.length;
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    const [positive, negative] = ["trained-edge", "quiet"].map(colour);
-    matrix.forEach((row, y) => row.forEach((value, x) => {
-      context.globalAlpha = Math.min(1, Math.abs(value) / scale);
-      context.fillStyle = value > 0 ? positive : negative;
-      context.fillRect(x, y, 1, 1);
-    }));
-  }
-  function pictureBoth() {
-    if (!colour("quiet")) return void requestAnimationFrame(pictureBoth); // the style sheet is not there yet
+  const both = pictures(box, () => {
     const whole = product(now().values.length), scale = Math.max(...whole.flat().map(Math.abs)) || 1;
     const near = product(model.get("rank"));
-    heat(before, whole, scale);
-    heat(after, near, scale);
+    heat(box, before, whole, scale);
+    heat(box, after, near, scale);
     after.setAttribute("aria-label", `its reconstruction with rank ${model.get("rank")}`);
     box.dataset.corner = near[0][0];
-  }
+  });
 
   function draw() {
     const { shape, values } = now(), r = model.get("rank"), share = energy(r), size = shape[0] + shape[1];
@@ -96,14 +81,9 @@ function render({ model, el }) {
       values.map((value, i) => [i + 1, Number(value.toPrecision(4)), percent(energy(i + 1)), grouped((i + 1) * size)]));
     Object.assign(box.dataset, { energy: share, error, parameters: r * size });
     chart.redraw();
-    pictureBoth();
+    both.redraw();
   }
-  // a canvas does not follow the colours of the page by itself
-  const themes = new MutationObserver(pictureBoth);
-  for (const node of [document.documentElement, document.body]) {
-    themes.observe(node, { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "class"] });
-  }
-  return follow(model, ["name", "rank"], draw, chart, { stop: () => themes.disconnect() });
+  return follow(model, ["name", "rank"], draw, chart, both);
 }
 
 export default { render };

@@ -38,14 +38,16 @@ from pftlab.book.widgets import (
     PrefixAttention,
     ScaleCurve,
     TradeoffExplorer,
+    TrainingScrubber,
     WatchedAdaLoRA,
 )
-from pftlab.book.widgets.data import stored_data, tradeoff_data
+from pftlab.book.widgets.data import load_recording, stored_data, tradeoff_data
 from pftlab.book.widgets.figure import unpacked
 from pftlab.book.widgets.nf4_explorer import BLOCKS, LEVELS
 from pftlab.book.widgets.parameter_counter import memory
 from pftlab.book.widgets.placement_explorer import CHOICES, DESIGNS
 from pftlab.book.widgets.prefix_attention import attention
+from pftlab.book.widgets.recording import record
 from pftlab.cli import main
 from pftlab.core import planted
 from pftlab.core.trained import trainable_state
@@ -75,6 +77,7 @@ MAKE: dict[str, Any] = {
     "BudgetPlayer": lambda: BudgetPlayer(made_up.ranks()),
     "PrefixAttention": lambda: made_up.prefixed(),
     "ScaleCurve": lambda: ScaleCurve(made_up.grid()),
+    "TrainingScrubber": lambda: TrainingScrubber(made_up.recording(), frame=1),
 }
 
 
@@ -251,10 +254,10 @@ def test_data_is_fetched_and_not_carried() -> None:
         assert len(json.dumps(figure.get_state(), default=str)) < 80_000 + len(figure._esm)
         answers: list[Any] = []
         figure.send = answers.append  # type: ignore[method-assign]
-        for name in data if figure is explorer else ["costs-gpt2"]:
-            if name.startswith("costs-") == (figure is counter):
-                figure._handle_custom_msg({"ask": name}, [])
-                assert answers.pop() == {"name": name, "data": data[name]}
+        own = [name for name in data if name.startswith("tradeoff")]
+        for name in own if figure is explorer else ["costs-gpt2"]:
+            figure._handle_custom_msg({"ask": name}, [])
+            assert answers.pop() == {"name": name, "data": data[name]}
     own = TradeoffExplorer(made_up.grid())
     assert own.inline.keys() == tradeoff_data(made_up.grid()).keys()
 
@@ -556,6 +559,52 @@ def test_what_is_no_change_is_refused(change: np.ndarray) -> None:
         LowRankExplorer({"query": change})
     with pytest.raises(pft.BadValue):
         LowRankExplorer({})
+
+
+# TrainingScrubber
+
+
+def test_a_recorded_training_is_the_same_training() -> None:
+    """Looking at it changes nothing, and what is kept is what was there."""
+    task = pft.load_task("reviews", size="tiny").subset(20, split="validation")
+    task = task.subset(40, split="test")
+    recorded = record(task=task, rates=(1e-2,), steps=2)
+    torch.manual_seed(0)
+    model = pft.LoRA().attach(pft.load_base("tiny-encoder", num_labels=2, seed=0))
+    run = pft.train(model, task, lr=1e-2, steps=2, evaluate_every=2, progress=False)
+    (told,) = recorded["runs"]
+    assert told["losses"] == [round(loss, 4) for _, loss in run.losses]
+    tested = pft.evaluate(model, task, "test")["accuracy"]
+    assert told["accuracy"][-1] == pytest.approx(tested, abs=1e-4)
+    scrubber = TrainingScrubber(recorded, frame=-1)
+    deltas = [delta for *_, delta in planted(model, "lora")]
+    assert [len(recorded["sites"]), recorded["steps"]] == [len(deltas), [0, 2]]
+    for delta, values in zip(deltas, scrubber.singular()[-1], strict=True):
+        whole = torch.linalg.svdvals(delta.scale * delta.B @ delta.A)[: recorded["rank"]]
+        assert values == pytest.approx(whole.detach().numpy(), rel=5e-3, abs=1e-6)
+    assert (scrubber.singular()[0] == 0).all(), "B is zero at the start"
+    entries = np.frombuffer(base64.b64decode(told["entries"]), np.int8)
+    half = recorded["shown"] * recorded["rank"]
+    last = entries.reshape(2, len(deltas), 2, half)[-1, 0, 0] * told["units"][0]
+    first_rows = deltas[0].B[: recorded["shown"]].detach().flatten().numpy()
+    assert last == pytest.approx(first_rows, abs=0.51 * told["units"][0])
+    sentence = recorded["sentences"][0]
+    assert sentence["text"] in task.splits["test"]["text"]
+
+
+def test_the_stored_recording_says_where_it_comes_from() -> None:
+    stored = load_recording()
+    assert stored["base"]["sha256"] and stored["task"]["fingerprint"] and stored["commit"]
+    assert {len(run["losses"]) for run in stored["runs"]} == {stored["training"]["steps"]}
+    assert {len(run["sure"]) for run in stored["runs"]} == {len(stored["steps"])}
+    forms = {each["label"] for each in stored["sentences"]}
+    assert forms == {0, 1} and len(stored["sentences"]) >= 8
+
+
+@pytest.mark.parametrize("given", [{"run": 2}, {"site": -1}, {"frame": 3}])
+def test_what_was_not_recorded_is_said(given: dict[str, int]) -> None:
+    with pytest.raises(pft.BadValue, match="counted from 0"):
+        TrainingScrubber(made_up.recording(), **given)
 
 
 # NF4Explorer
