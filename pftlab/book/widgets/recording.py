@@ -123,16 +123,21 @@ def record(
     labels = batch.pop("labels")
     rows = list(task.splits["test"])
     chosen = _of_each_form(rows)
-    settings: dict[str, Any] = {"steps": steps, "batch_size": 16, "evaluate_every": steps, "seed": 0}
+    settings: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": 16,
+        "evaluate_every": steps,
+        "seed": 0,
+    }
     method, shared, runs = WatchedLoRA(), {}, []
     for lr in rates:
         frames = method.watch(batch)
         torch.manual_seed(0)
-        model = method.attach(load_base(base, num_labels=task.num_labels, seed=0))
+        model: Any = method.attach(load_base(base, num_labels=task.num_labels, seed=0))
         run = train(model, task, lr=lr, progress=False, **settings)
         runs.append({"lr": lr, "losses": [round(loss, 4) for _, loss in run.losses]}
                     | _frames(frames, labels, chosen))  # fmt: skip
-        found: Any = model.pftlab_base
+        found = model.pftlab_base
         first_B, first_A = frames.matrices[0][0]
         shared = {
             "base": {"name": base, "sha256": found.sha256},
