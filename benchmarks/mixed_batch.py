@@ -31,7 +31,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import pftlab as pft
 from pftlab.core import planted
 from pftlab.experiments.clock import timed
-from pftlab.experiments.grid import device_name
+from pftlab.experiments.origin import device_name
 
 #: hidden size, layers, heads, key-value heads, width of the feed-forward network, words
 SIZES = {

@@ -21,7 +21,7 @@ import torch
 
 import pftlab as pft
 from pftlab.core.errors import PftError
-from pftlab.experiments.grid import device_name
+from pftlab.experiments.origin import device_name
 from pftlab.training import fine_tune, fine_tune_many
 
 

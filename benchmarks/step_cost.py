@@ -22,8 +22,8 @@ from tqdm import tqdm
 import pftlab as pft
 from pftlab.core.ports.steps import announced
 from pftlab.experiments.clock import timed
-from pftlab.experiments.grid import device_name
 from pftlab.experiments.memory import step_memory
+from pftlab.experiments.origin import device_name
 from pftlab.training import Lifecycle
 from pftlab.training.optimiser import Optimiser
 

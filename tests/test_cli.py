@@ -99,7 +99,7 @@ def test_count_agrees_with_the_papers(capsys: Any, words: tuple[str, ...], count
         (("compare", "--methods", "lora:rank=4,ful"), "whole number"),
         (("compare", "--methods", "lora", "--lr", "1e-3", "--lr-search"), "one of the two"),
         (("compare", "--methods", "lora", "--workers", "0"), "workers=0"),
-        (("compare", "--methods", "lora", "--lr-factors", "1;3"), "numbers with commas"),
+        (("compare", "--methods", "lora", "--rates", "1;3"), "numbers with commas"),
         (("compare", "--methods", "lora", "--figure", "x.gif"), ".png"),
     ],
 )
@@ -155,12 +155,12 @@ def test_the_table_says_how_learning_rates_were_found(capsys: Any, tmp_path: Pat
         *("--max-length", "20", "--methods", "linear_probe", "--seeds", "1"),
         *("--out", str(tmp_path / "r.jsonl")),
     ]
-    _, out, _ = run(capsys, *words, "--lr-search")
-    assert "the best of 0.3, 1, 3 times" in out
+    narrow = ("--lr-search", "--rates", "1e-3,3e-3,1e-2")
+    _, out, _ = run(capsys, *words, *narrow)
+    assert "the best of one grid of half-decades" in out and "2 other seeds" in out
     assert "±" not in out  # one seed has no interval
-    _, out, _ = run(capsys, *words, "--lr-search", "--lr-factors", "0.5,2", "--random-weights")
-    assert "the best of 0.5, 2 times" in out and "(random weights)" in out
-    assert "At the edge of the search" in out
+    _, out, _ = run(capsys, *words, "--random-weights")
+    assert "(random weights)" in out
     _, out, _ = run(capsys, *words, "--lr", "0.007")
     assert "Learning rates" not in out and " 0.007 " in out
 

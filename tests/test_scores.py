@@ -11,8 +11,9 @@ import made_up
 import pytest
 
 from pftlab.cli.commands import _compared
-from pftlab.experiments import Grid, summarise
-from pftlab.low_rank.lora import LoRA
+from pftlab.experiments import summarise
+from pftlab.experiments.progress import worth
+from pftlab.experiments.protocol import search_of
 from pftlab.scores import SCORES, score_of
 from pftlab.tasks.bundled import data_to_text
 from pftlab.tasks.metrics import METRICS
@@ -83,16 +84,13 @@ def test_training_keeps_the_evaluation_with_the_lowest_loss() -> None:
 
 
 def test_a_search_takes_the_rate_with_the_lowest_loss() -> None:
-    grid = Grid(base="tiny-encoder", task="reviews", methods=(LoRA(),), seeds=(0,),
-                search=True, factors=(0.5, 1.0, 2.0))  # fmt: skip
     line = next(run for run in made_up.grid(1) if run.method == "lora")
-    found = [
-        replace(line, validation={"perplexity": value, "validation_loss": 1.0},
-                training=line.training | {"lr": lr})
-        for lr, value in ((1e-4, 9.0), (2e-4, 4.0), (4e-4, 7.0))
-    ]  # fmt: skip
-    (job,) = grid._finals(found, "perplexity")
-    assert (job.lr, job.lr_from) == (2e-4, "search")
+    tried = {
+        lr: worth([replace(line, task=line.task | {"metric": "perplexity"},
+                           validation={"perplexity": value, "validation_loss": 1.0})])
+        for lr, value in ((1e-4, 9.0), (3e-4, 4.0), (1e-3, 7.0))
+    }  # fmt: skip
+    assert search_of(tried).best == 3e-4
 
 
 def test_the_command_line_prints_a_loss_as_a_loss() -> None:

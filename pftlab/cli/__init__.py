@@ -94,6 +94,21 @@ Examples:
   pftlab evaluate --base smollm2 --task e2e_nlg --adapter out/ --answers 10
   pftlab evaluate --base smollm2 --task sst2 --in-words --shots 8
 """
+EXPERIMENT = """\
+Run a grid of methods, bases and tasks, described by a small file; see pftlab/experiments/grids.
+
+  run      do what is not yet done; killed or stopped, it goes on where it was
+  status   how many rows of each table are complete, and what failed
+  show     its tables, with the difference to full fine-tuning and to LoRA
+
+Every method is tried at the same learning rates, by the validation split and two seeds; five other
+seeds count. A run that fails is written down, and tried again with --retry alone.
+
+Examples:
+  pftlab experiment run families --workers 2
+  pftlab experiment run my.toml --out results/my --workers 48 --until 8
+  pftlab experiment show families --out book/results/families
+"""
 COMPARE = """\
 Train methods on one task under one protocol and print a table:
 
@@ -101,6 +116,8 @@ Train methods on one task under one protocol and print a table:
   trainable    parameters that the method trains, without the task's head
   percent      of all parameters of the model
   <score>      mean on the test split over the seeds, ± half the 95 % confidence interval
+  forgets      by how much the base's loss on plain text grew, in nats a token; for a base that
+               predicts no words, how far its states drifted
   lr           peak learning rate: each method's own, unless --lr or --lr-search is given
   seconds      of training, mean over the seeds, by the clock
   memory       what a training step holds: weights, gradients, AdamW's moments and what the
@@ -283,11 +300,11 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=int, default=3, metavar="N",
                      help="runs of each method (default 3)")  # fmt: skip
     sub.add_argument("--lr-search", action="store_true",
-                     help="tune each method's learning rate by validation, at the first seed: "
-                          "one more run a method for each factor")  # fmt: skip
-    sub.add_argument("--lr-factors", default="0.3,1,3", metavar="X,Y",
-                     help="what the search multiplies a method's own rate with "
-                          "(default 0.3,1,3)")  # fmt: skip
+                     help="find each method's learning rate, on one grid for all, by validation "
+                          "with two other seeds: ten runs a method or more")  # fmt: skip
+    sub.add_argument("--rates", metavar="X,Y",
+                     help="where the search begins: half-decades such as 3e-4,1e-3,3e-3; it goes "
+                          "on until the best lies inside")  # fmt: skip
     sub.add_argument("--random-weights", action="store_true",
                      help="start from the same architecture without its pretraining")  # fmt: skip
     sub.add_argument("--workers", type=int, default=1, metavar="N",
@@ -297,6 +314,21 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     sub.add_argument("--figure", type=Path, metavar="FILE",
                      help="write a figure here: .png, .svg or .pdf")  # fmt: skip
     _json_option(sub)
+
+    sub = command("experiment", commands.experiment, "run a grid from a file", EXPERIMENT)
+    actions = sub.add_subparsers(dest="action", metavar="ACTION", required=True)
+    action = actions.add_parser("run", help="do what is not yet done", allow_abbrev=False)
+    _grid_options(action)
+    action.add_argument("--workers", type=int, default=1, metavar="N",
+                        help="processes, over all GPUs (default 1)")  # fmt: skip
+    action.add_argument("--until", type=float, metavar="MINUTES",
+                        help="end after so long with what is done")  # fmt: skip
+    action.add_argument("--retry", action="store_true", help="run again what failed")
+    action.add_argument("--quiet", action="store_true", help="no progress bar")
+    action = actions.add_parser("status", help="how far it is", allow_abbrev=False)
+    _grid_options(action)
+    action = actions.add_parser("show", help="print its tables", allow_abbrev=False)
+    _grid_options(action)
 
     sub = command("export", commands.export, "write what was trained as a plain model", EXPORT)
     sub.add_argument("folder", type=Path, help="that `pftlab train` or pftlab.save wrote")
@@ -345,6 +377,13 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
 
     _json_option(command("progress", commands.progress, "show your own progress"))
     return parser
+
+
+def _grid_options(action: Any) -> None:
+    action.add_argument("file", metavar="FILE",
+                        help="a grid: a .toml file, or the name of one of the book's")  # fmt: skip
+    action.add_argument("--out", type=Path, metavar="FOLDER",
+                        help="of its lines (default runs/ and its name)")  # fmt: skip
 
 
 def _json_option(sub: argparse.ArgumentParser) -> None:

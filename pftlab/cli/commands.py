@@ -324,63 +324,74 @@ def compare(given: argparse.Namespace) -> None:
         if given.figure.suffix not in FIGURES:
             raise BadValue(f"--figure {given.figure}: the name must end in {', '.join(FIGURES)}.")
         check_writable(given.figure.parent)
-    from ..experiments import Grid, summarise
+    from ..experiments import Grid, Protocol, run, summarise
+    from ..experiments.progress import Done, Row
 
-    grid = Grid(
-        base=given.base,
-        task=given.task,
-        methods=tuple(cls(**values) for cls, values in chosen),
-        seeds=tuple(range(given.seeds)),
-        steps=given.steps,
-        batch_size=given.batch_size,
-        max_length=given.max_length,
-        precision=given.precision,
+    if given.out.suffix != ".jsonl":
+        raise BadValue(f"--out {given.out}: give the name of a .jsonl file.")
+    grid = Grid.of(
+        given.base,
+        given.task,
+        tuple(cls(**values) for cls, values in chosen),
+        Protocol(
+            steps=given.steps,
+            batch_size=given.batch_size,
+            max_length=given.max_length,
+            precision=given.precision,
+            evaluations=min(4, given.steps),
+            seeds=tuple(range(given.seeds)),
+            search=given.lr_search,
+            rates=_rates(given.rates) if given.rates else (),
+            lr=given.lr,
+        ),
+        command=shlex.join(["pftlab", *given.words]),
         size=given.size,
         limit=given.limit_train,
-        search=given.lr_search,
-        factors=_factors(given.lr_factors),
         pretrained=not given.random_weights,
-        lr=given.lr,
         capture=given.capture,
-        command=shlex.join(["pftlab", *given.words]),
     )
-    results = grid.run(given.out, workers=given.workers, progress=not given.quiet)
-    rows = summarise(results)
+    grid.try_methods()
+    run(grid, given.out, workers=given.workers, progress=not given.quiet)
+    done = Done.read(grid, given.out)
+    found = [Row(cell, done) for cell in grid.cells]
+    failures = [failure for row in found for failure in row.failures]
+    rows = summarise(result for row in found for result in row.results)
     if given.json:
         _print_json([{**asdict(row), "percent": row.percent} for row in rows])
-    else:
+    elif rows:
         _print_comparison(grid, rows, given.out)
-    if given.figure is not None:
+    for failure in failures:
+        print(f"{failure.method}, seed {failure.seed}: {failure.error}", file=sys.stderr)
+    if given.figure is not None and rows:
         from ..book.plots import save_figure, tradeoff
 
         save_figure(tradeoff(rows), given.figure)
 
 
 def _print_comparison(grid: "Grid", rows: list["Summary"], out: Path) -> None:
-    first = rows[0]
+    first, cell = rows[0], grid.cells[0]
+    protocol = cell.protocol
     print(
-        f"{grid.task} on {grid.base_name}: {grid.steps} steps of {grid.batch_size}, "
-        f"{len(grid.seeds)} seed{'s' * (len(grid.seeds) > 1)}, {first.device}"
+        f"{cell.task_name} on {cell.base_name}: {protocol.steps} steps of {protocol.batch_size}, "
+        f"{len(protocol.seeds)} seed{'s' * (len(protocol.seeds) > 1)}, {first.device}"
     )
+    score = score_of(first.metric).axis
     print_table(
-        ["method", "trainable", "percent", score_of(first.metric).axis, "lr", "seconds", "memory"],
+        ["method", "trainable", "percent", score, "forgets", "lr", "seconds", "memory"],
         [_compared(row) for row in rows],
-        right=(1, 2, 3, 4, 5, 6),
+        right=(1, 2, 3, 4, 5, 6, 7),
     )
     notes = [f"The head ({first.head:,} parameters) is trained by every method and counted apart."]
-    if grid.search:
+    if protocol.search:
         notes.append(
-            f"Learning rates: the best of {', '.join(f'{f:g}' for f in grid.factors)} times the "
-            "method's own, by validation."
+            "Learning rates: the best of one grid of half-decades for all methods, by the "
+            f"validation split and {len(protocol.search_seeds)} other seeds."
         )
-        ends = (min(grid.factors), max(grid.factors))
-        edge = [r for r in rows if r.lr in [f * METHODS[r.method].learning_rate for f in ends]]
-        if edge:
+        if edge := [_name(row) for row in rows if not row.inside]:
             notes.append(
-                "At the edge of the search, so that a better rate may lie beyond: "
-                f"{', '.join(map(_name, edge))}."
+                f"At the edge of the grid, so that a better rate may lie beyond: {', '.join(edge)}."
             )
-    elif grid.lr is None:
+    elif protocol.lr is None:
         notes.append(
             "Learning rates: each method's default, not tuned for this task (--lr-search does)."
         )
@@ -397,6 +408,7 @@ def _compared(row: "Summary") -> list[str]:
         f"{row.trainable:,}",
         f"{row.percent:.3f}",
         f"{score.number(row.mean)}{spread}",
+        "" if row.forgets is None else f"{row.forgets:+.3f}",
         f"{row.lr:g}",
         f"{row.seconds:.0f}",
         f"{memory:,.0f} MiB" if memory >= 10 else f"{memory:.2g} MiB",
@@ -405,6 +417,13 @@ def _compared(row: "Summary") -> list[str]:
 
 def _name(row: "Summary") -> str:
     return changed(METHODS[row.method], row.hyperparameters)
+
+
+def experiment(given: argparse.Namespace) -> None:
+    """Run a grid from its file, say how far it is, show its tables, check or repeat its lines."""
+    from . import experiments
+
+    getattr(experiments, given.action)(given)
 
 
 def _method_of(given: argparse.Namespace) -> tuple["type[Method]", dict[str, Any]]:
@@ -424,11 +443,11 @@ def _task_of(given: argparse.Namespace) -> "Task":
     return task if limit is None else task.subset(limit, seed=0)
 
 
-def _factors(words: str) -> tuple[float, ...]:
+def _rates(words: str) -> tuple[float, ...]:
     try:
         return tuple(float(word) for word in words.split(","))
     except ValueError as error:
-        raise BadValue(f"--lr-factors {words}: give numbers with commas between them.") from error
+        raise BadValue(f"--rates {words}: give numbers with commas between them.") from error
 
 
 def _print_json(data: Any) -> None:

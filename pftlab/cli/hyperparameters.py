@@ -193,8 +193,8 @@ def changed(method: "type[Method]", values: dict[str, Any]) -> str:
     defaults = {f.name: f.default for f in hyperparameters(method)}
     settings = [
         f"{name}={written(tuple(value) if isinstance(value, list) else value)}"
-        for name, value in values.items()
-        if name in defaults and _plain(value) != _plain(defaults[name])
+        for name, default in defaults.items()
+        if _plain(value := values.get(name, default)) != _plain(default)
     ]
     return method.name + (":" + ",".join(settings) if settings else "")
 

@@ -4,17 +4,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .grid import Grid
+    from .grid import Cell, Grid, InContext, read_grid
     from .memory import training_memory
-    from .results import STORED, Result, load_results
+    from .protocol import Protocol
+    from .results import STORED, Failure, Result, load_failures, load_results
+    from .runner import run
     from .summary import Summary, summarise
 
 _WHERE = {
+    "Cell": "grid",
     "Grid": "grid",
+    "InContext": "grid",
+    "read_grid": "grid",
     "training_memory": "memory",
+    "Protocol": "protocol",
     "STORED": "results",
+    "Failure": "results",
     "Result": "results",
+    "load_failures": "results",
     "load_results": "results",
+    "run": "runner",
     "Summary": "summary",
     "summarise": "summary",
 }

@@ -44,8 +44,8 @@ from ..exchange.peft import FORMS
 from ..registry import METHODS, load, save
 from ..training import Lifecycle
 from .clock import timed
-from .grid import commit, device_name
 from .memory import kept_activations
+from .origin import commit, device_name
 from .results import SIDE_BY_SIDE, load_side_by_side
 from .sizes import drawn
 

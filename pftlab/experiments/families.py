@@ -1,19 +1,16 @@
 """Every method on one small task under one protocol: the runs behind the families' pages.
 
-    python -m pftlab.experiments.families
-    python -m pftlab.experiments.families --base mini-encoder
+The grid is `families`: 200 steps on the task `reviews`, with the book's smallest encoder and with a
+larger one, so that methods can be compared over the size of the base. Beside the families run the
+baselines: full fine-tuning, the linear probe, and full fine-tuning from random weights, which shows
+what comes from the pretraining.
 
-does what is not yet done in book/results/families.jsonl: 200 steps on the task `reviews`, with the
-book's smallest encoder, three seeds, and a learning rate found by the same small search for each
-method. Beside the families run the baselines: full fine-tuning, the linear probe, and full
-fine-tuning from random weights, which shows what comes from the pretraining. The second line does
-the same on a larger base, in book/results/scale.jsonl, so that methods can be compared over the
-size of the base.
+The runs that are stored are still those of before the protocol: a rate for each method among 0.3,
+1, 3 and 10 times its own, by one seed, and three seeds that count. `older_runs` says so.
 """
 
-import argparse
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +22,15 @@ from ..facts import FACTS
 from ..registry import METHODS
 from ..scores import score_of
 from .arithmetic import forward_flops, step_flops
-from .grid import Grid, Job
+from .grid import Cell, Job
+from .protocol import Protocol, small
 from .results import STORED, Result, load_results
+from .running import run_job
 from .summary import Summary, summarise
 
 RESULTS = STORED / "families.jsonl"
 #: The same methods under the same protocol on `mini-encoder`.
 LARGER = STORED / "scale.jsonl"
-COMMAND = "python -m pftlab.experiments.families"
 BASELINES = ("linear_probe", "full")
 PROTOCOL: dict[str, Any] = {
     "base": "tiny-encoder",
@@ -41,44 +39,17 @@ PROTOCOL: dict[str, Any] = {
     "steps": 200,
     "batch_size": 16,
     "max_length": 64,
-    "search": True,
-    "factors": (0.3, 1.0, 3.0, 10.0),  # mostly upwards: rates for large models are small ones here
+    "factors": (0.3, 1.0, 3.0, 10.0),  # on each method's own rate, that were tried
 }
 #: Since then a run draws what `attach` adds with its seed.
 SEEDED = "2026-11-25T17:17"
 #: Methods that have come nearer to their papers since the stored runs were made.
 CHANGED = ("compacter", "compacter_plus_plus", "lt_sft", "unipelt")
-#: Not by itself: it combines adapters that were trained for other tasks. Its family's page does.
-APART = ("adapter_fusion",)
-
-
-def small(name: str) -> Method:
-    """The method `name` as the pages of the families run it.
-
-    Where a default is meant for models that are many times wider, or for longer training, its row
-    of facts says what fits small ones.
-    """
-    return METHODS[name](**FACTS[name].small)
 
 
 def members(family: str) -> list[str]:
     """The names of the methods of `family`, in the order of the registry."""
     return [name for name, row in FACTS.items() if row.family == family]
-
-
-def grids(names: tuple[str, ...] = (), base: str = PROTOCOL["base"]) -> list[Grid]:
-    """The grid over the baselines and all families but fine-tuning, and the control.
-
-    Args:
-        names: of methods; () takes all.
-        base: name for `load_base`.
-    """
-    families = [n for n in METHODS if METHODS[n].family != "finetune" and n not in APART]
-    every = tuple(small(name) for name in names or (*BASELINES, *families))
-    command = COMMAND if base == PROTOCOL["base"] else f"{COMMAND} --base {base}"
-    main = Grid(**(PROTOCOL | {"base": base}), methods=every, command=command)
-    control = replace(main, methods=(small("full"),), pretrained=False)
-    return [main, control]
 
 
 def family_rows(family: str, path: str | Path = RESULTS) -> tuple[list[Summary], Summary]:
@@ -210,8 +181,11 @@ def once_more(method: Method, lr: float, **changed: Any) -> list[Result]:
     Returns:
         A result for each seed.
     """
-    grid = Grid(**(PROTOCOL | {"search": False} | changed), methods=(method,), lr=lr)
-    return [grid.one(Job(method, seed, lr, "given")) for seed in grid.seeds]
+    told = PROTOCOL | changed
+    named = {name: told[name] for name in ("steps", "batch_size", "max_length", "seeds")}
+    protocol = Protocol(**named, evaluations=1, search=False, lr=lr)
+    cell = Cell(told["base"], told["task"], method, protocol)
+    return [run_job(Job(cell, seed, lr, "given")) for seed in protocol.seeds]
 
 
 def _scored(row: Summary) -> str:
@@ -222,20 +196,3 @@ def _scored(row: Summary) -> str:
 
 def _word(truth: bool) -> str:
     return "yes" if truth else "no"
-
-
-def main() -> None:
-    """Do the runs that are missing."""
-    files = {PROTOCOL["base"]: RESULTS, "mini-encoder": LARGER}
-    parser = argparse.ArgumentParser(prog=COMMAND)
-    parser.add_argument("names", nargs="*", metavar="METHOD", help="only these; default all")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--base", choices=files, default=PROTOCOL["base"])
-    parser.add_argument("--out", type=Path, help="a .jsonl file; default that of the base")
-    given = parser.parse_args()
-    for grid in grids(tuple(given.names), given.base):
-        grid.run(given.out or files[given.base], workers=given.workers)
-
-
-if __name__ == "__main__":
-    main()

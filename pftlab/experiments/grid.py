@@ -1,420 +1,405 @@
-"""A grid of runs: every method with every seed, each run once, whatever happens in between."""
+"""A grid of runs as a small file: which bases, tasks and methods, at which sizes, how trained.
 
-import datetime
+about = "Every method on two tasks, with a real encoder."
+
+[protocol]                      # of all tables; what `Protocol` has
+steps = 300
+
+[[table]]                       # in the order of their importance
+bases = ["minilm"]
+tasks = ["sst2", "rte"]
+methods = ["all"]               # or names; "family:adapter"; {name = "lora", rank = 4}
+but = ["adapter_drop"]          # of these
+sizes = "all"                   # three or four of each method; "one": as it suits small models
+baselines = ["random weights"]  # full fine-tuning without the pretraining
+max_length = 128                # what a table has otherwise than [protocol]
+"""
+
 import os
-import platform
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
-from importlib.metadata import version
-from itertools import cycle
-from multiprocessing import active_children, get_context, parent_process
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache, lru_cache
 from pathlib import Path
-from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from tqdm.auto import tqdm
 
 from ..bases import load_base
-from ..bases.find import plain
-from ..core.attachment import detach
-from ..core.count import count
-from ..core.errors import BadValue, Unavailable
-from ..core.files import check_writable
+from ..bases.find import find_base, plain
+from ..bases.folder import read_weights
+from ..core.errors import BadValue, Unavailable, UnknownName
 from ..core.method import Method
-from ..scores import score_of
+from ..facts import FACTS
+from ..registry import METHODS
 from ..tasks import Task, load_task
-from ..training import fine_tune
-from ..training.step import changes_steps
-from .memory import training_memory
-from .results import Result, append, key_of, load_results
+from .protocol import Protocol, sizes, small
+from .results import Result, key_of
 
-SEARCHED = (0.3, 1.0, 3.0)  # factors on a method's own learning rate that the search tries
-VERSIONS = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
+#: The grids of the book.
+GRIDS = Path(__file__).parent / "grids"
+#: Not by itself: it combines adapters that were trained for other tasks. Its family's page does.
+APART = ("adapter_fusion",)
+RANDOM = "random weights"
+
+
+@dataclass(frozen=True)
+class InContext:
+    """No method: the base itself, untouched, with solved examples in front of each text.
+
+    Attributes:
+        shots: how many.
+    """
+
+    shots: int = 0
+    name: ClassVar[str] = "in_context"
+    title: ClassVar[str] = "the base, in context"
+    family: ClassVar[str] = "baseline"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row of a table: one method with its hyper-parameters on one base and one task.
+
+    Attributes:
+        base: for `load_base`: a name, a hub id or a folder.
+        task: name for `load_task`.
+        method: with its hyper-parameters; or examples in context.
+        protocol: how it is trained.
+        pretrained: False: the same architecture from random weights, the control of every claim
+            about pretraining.
+        size: preset of a bundled task.
+        limit: train on a balanced subset of this many examples; None: on all.
+        words: answered in words by the language model, without a head.
+        capture: record steps on the GPU where the method allows it; see `train`. Not part of what
+            identifies a run, as the device is none: both change rounding and what dropout draws.
+        table: number of the table in its grid.
+    """
+
+    base: str
+    task: str
+    method: Method | InContext
+    protocol: Protocol = field(default_factory=Protocol)
+    pretrained: bool = True
+    size: str = "default"
+    limit: int | None = None
+    words: bool = False
+    capture: bool = field(default=False, compare=False)
+    table: int = field(default=0, compare=False)
+
+    @property
+    def base_name(self) -> str:
+        """The base as the results name it."""
+        return self.base if self.pretrained else f"{self.base} ({RANDOM})"
+
+    @property
+    def task_name(self) -> str:
+        """The task as the results name it."""
+        return f"{self.task} (in words)" if self.words else self.task
+
+    @property
+    def searches(self) -> bool:
+        """Whether a learning rate is looked for."""
+        return self.protocol.search and isinstance(self.method, Method)
+
+    def load_task(self) -> Task:
+        """The task in the form of this cell; one for all runs of a process."""
+        data = os.environ.get("PFTLAB_DATA")
+        return _load_task(self.task, self.size, self.limit, self.words, data)
+
+    def training(self, lr: float) -> dict[str, Any]:
+        """The training arguments that decide a result."""
+        if isinstance(self.method, InContext):
+            return {"steps": 0, "max_length": self.protocol.max_length, "lr": 0.0}
+        return self.protocol.training(lr)
+
+    def key(self, job: "Job") -> str:
+        """What identifies one run: all that decides its result, and nothing else.
+
+        How a learning rate was found does not belong to it, and neither does the device: equal
+        runs on two devices differ by rounding and by what dropout draws.
+        """
+        sha256 = sha256_of(self.base) if self.pretrained else None
+        fingerprint = self.load_task().fingerprint
+        return key_of(
+            self.method.name, settings(self.method), self.base_name, sha256, self.task_name,
+            fingerprint, self.training(job.lr), job.seed, job.stage,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a grid.
+    """One run of a cell.
 
     Attributes:
-        method: with its hyper-parameters.
+        cell: of which.
         seed: of head, new parameters, order and dropout.
         lr: peak learning rate.
         lr_from: how it was found; see `Result`.
-        search: part of the search for a learning rate: validation only, no look at the test split.
+        search: part of the search for a rate: validation only, no look at the test split.
+        found: what a search has found, for the record; see `Result.search`.
     """
 
-    method: Method
+    cell: Cell
     seed: int
     lr: float
     lr_from: str = "default"
     search: bool = False
+    found: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
+
+    @property
+    def stage(self) -> str:
+        """The part of the protocol."""
+        return "search" if self.search else "final"
+
+    @property
+    def key(self) -> str:
+        """See `Cell.key`."""
+        return self.cell.key(self)
 
     def __str__(self) -> str:
-        return f"{self.method.name}, " + (
+        return f"{self.cell.method.name}, " + (
             f"lr {self.lr:.0e}" if self.search else f"seed {self.seed}"
         )
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Methods × seeds on one base and one task, under one protocol.
-
-    Every method gets the same examples in the same order, the same number of steps and the same
-    schedule, and is scored as its last step left it. The learning rate is the method's own; with
-    `search` it is the best of some factors on it, by the score on the validation split (by the
-    loss there where scores are equal), at the first seed.
-    The test split is scored once for each run, and never in a search.
+    """Cells, from a file or from Python, and how they were asked for.
 
     Attributes:
-        base: for `load_base`: a name, a hub id or a folder.
-        task: name for `load_task`.
-        methods: the methods with their hyper-parameters.
-        seeds: of head, new parameters, order and dropout.
-        steps: see `train`, as the next three.
-        batch_size: examples in a step.
-        max_length: in tokens.
-        precision: "fp32" or "bf16".
-        size: preset of a bundled task.
-        limit: train on a balanced subset of this many examples; None: on all.
-        search: tune each method's learning rate.
-        factors: on a method's own learning rate, which the search tries.
-        pretrained: False: the same architecture from random weights, the control of every claim
-            about pretraining.
-        lr: one peak learning rate for all methods, in place of their own.
-        capture: record steps on the GPU where the method allows it; see `train`. Not part of what
-            identifies a run, as the device is none: both change rounding and what dropout draws.
-        command: how the grid was called; written into the results.
+        cells: the more important ones first.
+        name: of the grid.
+        about: what it shows.
+        command: how it was called; written into the results.
 
     Raises:
-        BadValue: no methods, no seeds or no factors, or both a learning rate and a search.
-        Unavailable: steps are to be recorded, and there is no GPU.
+        BadValue: there are no cells, or one is there twice.
     """
 
-    base: str
-    task: str
-    methods: tuple[Method, ...]
-    seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 300
-    batch_size: int = 16
-    max_length: int = 128
-    precision: str = "fp32"
-    size: str = "default"
-    limit: int | None = None
-    search: bool = False
-    factors: tuple[float, ...] = SEARCHED
-    pretrained: bool = True
-    lr: float | None = None
-    capture: bool = field(default=False, compare=False)
+    cells: tuple[Cell, ...]
+    name: str = "grid"
+    about: str = ""
     command: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "base", plain(self.base))
-        if not self.methods or not self.seeds:
-            raise BadValue("A grid needs at least one method and one seed. Name them.")
-        if self.search and self.lr is not None:
-            raise BadValue(
-                f"lr={self.lr:g} was given together with a search for learning rates. "
-                "Choose one of the two."
-            )
-        if self.capture and not torch.cuda.is_available():
-            raise Unavailable(
-                "capture=True records steps on a GPU, and there is none. Leave it out."
-            )
-        if not self.factors or min(self.factors) <= 0:
-            raise BadValue(f"factors={self.factors}: a search tries at least one, above zero.")
+        if not self.cells:
+            raise BadValue("A grid needs at least one method. Name them.")
+        if any(cell.capture for cell in self.cells) and not torch.cuda.is_available():
+            raise Unavailable("capture records steps on a GPU, and there is none. Leave it out.")
+        seen: dict[Cell, int] = {}
+        for cell in self.cells:
+            if cell in seen:
+                raise BadValue(
+                    f"{cell.method} on {cell.base_name} and {cell.task_name} is there twice, "
+                    f"in tables {seen[cell] + 1} and {cell.table + 1} of {self.name!r}. Name it "
+                    "once."
+                )
+            seen[cell] = cell.table
 
-    def run(self, out: str | Path, *, workers: int = 1, progress: bool = True) -> list[Result]:
-        """Do what is not yet done in `out`, append its lines, and return all of the grid's results.
-
-        Args:
-            out: a .jsonl file; made if need be.
-            workers: processes, dealt out to the GPUs that are visible; several small runs share
-                one well. Where they do, the measured times are those of a shared device.
-            progress: show a progress bar over the runs.
-
-        Raises:
-            BadValue, UnknownName, Refused: a method does not fit the base; said before any run.
-            Unavailable: `out` cannot be written, base or task cannot be loaded, or a worker died.
-        """
-        out = Path(out)
-        if workers < 1:
-            raise BadValue(f"workers={workers}: at least one process must do the work.")
-        if out.is_dir():
-            raise Unavailable(f"{str(out)!r} is a folder. Give the name of a .jsonl file.")
-        check_writable(out.parent)
-        task = self.load_task()
-        sha256 = self._try_methods(task)
-        done: dict[str, Result] = {}
-        if out.exists():
-            done = {r.key: r for s in (True, False) for r in load_results(out, searches=s)}
-        sharing = -(-workers // max(1, len(visible_gpus())))
-        origin = {"commit": commit(), "sharing": sharing}
-
-        def finish(jobs: Sequence[Job]) -> list[Result]:
-            keys = [self.key(job, sha256, task.fingerprint) for job in jobs]
-            missing = [job for key, job in zip(keys, jobs, strict=True) if key not in done]
-            bar.update(len(jobs) - len(missing))
-            for result in self._results(missing, workers, origin, bar):
-                append(out, result)
-                done[result.key] = result
-                bar.update()
-            return [done[key] for key in keys]
-
-        searched = self._searches()
-        total = len(searched) + len(self.methods) * len(self.seeds)
-        with tqdm(total=total, desc=f"{self.task} on {self.base}", unit="run",
-                  disable=not progress, file=sys.stderr) as bar:  # fmt: skip
-            found = finish(searched)
-            return finish(self._finals(found, task.metric))
-
-    def load_task(self) -> Task:
-        """The task, cut down to `limit` training examples."""
-        return _load_task(self.task, self.size, self.limit, os.environ.get("PFTLAB_DATA"))
-
-    def key(self, job: Job, sha256: str | None, fingerprint: str) -> str:
-        """What identifies one run: all that decides its result, and nothing else.
-
-        How a learning rate was found does not belong to it, and neither does the device: equal
-        runs on two devices differ by rounding and by what dropout draws.
-        """
-        return key_of(
-            job.method.name, _settings(job.method), self.base_name, sha256, self.task, fingerprint,
-            self.protocol(job.lr), job.seed, "search" if job.search else "final",
-        )  # fmt: skip
-
-    @property
-    def base_name(self) -> str:
-        """The base as the results name it."""
-        return self.base if self.pretrained else f"{self.base} (random weights)"
-
-    def protocol(self, lr: float) -> dict[str, Any]:
-        """The training arguments that decide a result."""
-        return {
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "max_length": self.max_length,
-            "precision": self.precision,
-            "lr": lr,
-        }
-
-    def one(self, job: Job, commit: str = "", sharing: int = 1) -> Result:
-        """Do one run.
+    @classmethod
+    def of(
+        cls,
+        bases: str | Iterable[str],
+        tasks: str | Iterable[str],
+        methods: Sequence[Method | InContext],
+        protocol: Protocol | None = None,
+        *,
+        command: str = "",
+        **more: Any,
+    ) -> "Grid":
+        """Every method on every base and task.
 
         Args:
-            job: which.
-            commit: of the source, for the record.
-            sharing: how many runs share the device, for the record.
-
-        Raises:
-            KeyboardInterrupt: it was stopped before its last step.
+            bases: names for `load_base`.
+            tasks: names for `load_task`.
+            methods: with their hyper-parameters.
+            protocol: how they are trained.
+            command: how it was called.
+            **more: what else a `Cell` has.
         """
-        task = self.load_task()
-        done = fine_tune(
-            self.base,
-            job.method,
-            task,
-            seed=job.seed,
-            pretrained=self.pretrained,
-            test=not job.search,
-            forgetting=not job.search,
-            steps=self.steps,
-            batch_size=self.batch_size,
-            max_length=self.max_length,
-            precision=self.precision,
-            capture=self.captures(job.method),
-            lr=job.lr,
-            evaluate_every=self.steps,
-            progress=False,
-        )
-        model: Any = done.model
-        run = done.run
-        if run.interrupted:
-            raise KeyboardInterrupt
-        base = model.pftlab_base
-        return Result(
-            key=self.key(job, base.sha256, task.fingerprint),
-            method=job.method.name,
-            hyperparameters=_settings(job.method),
-            base={"name": self.base_name, "sha256": base.sha256, "origin": base.origin},
-            task={
-                "name": self.task,
-                "fingerprint": task.fingerprint,
-                "metric": task.metric,
-                **{name: len(rows) for name, rows in task.splits.items()},
-            },
-            training=self.protocol(job.lr),
-            seed=job.seed,
-            validation=run.metrics,
-            test=done.test,
-            parameters=asdict(count(model)),
-            seconds=run.seconds,
-            examples_per_second=run.examples_per_second,
-            peak_memory_bytes=run.peak_memory_bytes,
-            device=device_name()
-            + (f", {sharing} runs at a time" if sharing > 1 else "")
-            + (", captured" if self.captures(job.method) else ""),
-            memory=training_memory(
-                model, task, batch_size=self.batch_size, max_length=self.max_length
-            ),
-            forgetting=asdict(done.forgetting) if done.forgetting else {},
-            lr_from=job.lr_from,
-            versions={"python": platform.python_version(), **{v: version(v) for v in VERSIONS}},
-            commit=commit,
-            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            command=self.command,
-        )
+        bases = [bases] if isinstance(bases, str) else bases
+        tasks = [tasks] if isinstance(tasks, str) else tasks
+        cells = [
+            Cell(plain(base), task, method, protocol or Protocol(), **more)
+            for base in bases
+            for task in tasks
+            for method in methods
+        ]
+        return cls(tuple(cells), command=command)
 
-    def captures(self, method: Method) -> bool:
-        """Whether the steps of a method are recorded."""
-        return self.capture and not changes_steps(type(method))
-
-    def _try_methods(self, task: Task) -> str | None:
+    def try_methods(self) -> None:
         """Attach every method once, so that one that cannot be is known before hours of work.
 
-        Returns:
-            The sha256 of the base's weights; None: they are random.
+        Raises:
+            BadValue, UnknownName, Refused: a method does not fit its base.
+            Unavailable: base or task cannot be loaded.
         """
-        model: Any = load_base(self.base, num_labels=task.num_labels, task=task.model_task)
-        for method in self.methods:
-            method.attach(model)
-            detach(model)
-        return model.pftlab_base.sha256 if self.pretrained else None
-
-    def _searches(self) -> list[Job]:
-        if not self.search:
-            return []
-        return [
-            Job(method, self.seeds[0], factor * method.learning_rate, "search", search=True)
-            for method in self.methods
-            for factor in self.factors
-        ]
-
-    def _finals(self, found: Sequence[Result], metric: str) -> list[Job]:
-        """Every method with every seed, seed by seed, at the rates that were found."""
-        jobs = []
-        for i, method in enumerate(self.methods):
-            lr, lr_from = method.learning_rate, "default"
-            if self.lr is not None:
-                lr, lr_from = self.lr, "given"
-            if self.search:
-                tried = found[i * len(self.factors) : (i + 1) * len(self.factors)]
-                # few texts make equal scores; the loss tells more
-                order = {name: score_of(name).worth for name in (metric, "validation_loss")}
-                best = max(
-                    tried, key=lambda r: [worth(r.validation[n]) for n, worth in order.items()]
+        for cell in self.cells:
+            task = cell.load_task()
+            if isinstance(cell.method, Method):
+                cell.method.attach(
+                    load_base(cell.base, num_labels=task.num_labels, task=task.model_task)
                 )
-                lr, lr_from = best.training["lr"], "search"
-            jobs.append(Job(method, self.seeds[0], lr, lr_from))
-        return [replace(job, seed=seed) for seed in self.seeds for job in jobs]
-
-    def _results(
-        self, jobs: Sequence[Job], workers: int, origin: dict[str, Any], bar: Any
-    ) -> Iterator[Result]:
-        """Do the jobs; yield each result as soon as it is there."""
-        if workers == 1 or len(jobs) < 2:
-            for job in jobs:
-                bar.set_postfix_str(str(job))
-                yield self.one(job, **origin)
-            return
-        workers = min(workers, len(jobs))
-        others = set(active_children())
-        context = get_context("spawn")
-        gpus: Any = context.SimpleQueue()  # one for each worker, in turn
-        for _, gpu in zip(range(workers), cycle(visible_gpus() or [""]), strict=False):
-            gpus.put(gpu)
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        pool = ProcessPoolExecutor(workers, context, _prepare_worker, (threads, gpus))
-        try:
-            futures = [pool.submit(self.one, job, **origin) for job in jobs]
-            for future in as_completed(futures):
-                yield future.result()
-            pool.shutdown()
-        except BrokenProcessPool as error:
-            raise Unavailable(
-                "A worker process ended without a result; perhaps memory ran out. What was "
-                f"finished is kept: go on with fewer than {workers} workers."
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in set(active_children()) - others:
-                child.terminate()
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-    return gpus[: torch.cuda.device_count()]
+def read_grid(name: str | Path, command: str = "") -> Grid:
+    """Read a grid from its file.
 
+    Args:
+        name: of a file, or of one of the book's grids, `GRIDS`.
+        command: how it was called.
 
-def _prepare_worker(threads: int, gpus: Any) -> None:
-    """Share the processor and the GPUs, leave Ctrl-C to the parent, and do not outlive it.
-
-    The GPU is chosen before CUDA begins in this process, which then sees no other.
+    Raises:
+        UnknownName: there is neither; or an unknown name is in it.
+        BadValue: it is no grid.
     """
-    if gpu := gpus.get():
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
-    torch.set_num_threads(threads)
+    path = Path(name)
+    if not path.is_file():
+        path = GRIDS / f"{name}.toml"
+    if not path.is_file():
+        raise UnknownName("grid", str(name), [file.stem for file in sorted(GRIDS.glob("*.toml"))],
+                          "Or give the name of a .toml file.")  # fmt: skip
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadValue(f"{str(path)!r} is no TOML: {error}.") from error
+    _check_names("grid", data, ("about", "protocol", "table"))
+    shared = data.get("protocol", {})
+    tables = data.get("table", [])
+    cells: dict[Cell, None] = {}  # each once: a later table may widen an earlier one
+    for number, table in enumerate(tables):
+        cells |= dict.fromkeys(_cells_of(table, shared, number))
+    return Grid(tuple(cells), path.stem, data.get("about", ""), command)
 
 
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
+_LISTS = ("bases", "tasks", "methods", "but", "baselines", "shots", "limits")
+_ONES = ("sizes", "size", "words", "capture")
 
 
-@lru_cache(maxsize=2)
-def _load_task(name: str, size: str, limit: int | None, data: str | None) -> Task:
+def _cells_of(table: dict[str, Any], shared: dict[str, Any], number: int) -> list[Cell]:
+    of_protocol = [f.name for f in fields(Protocol)]
+    _check_names("table", table, (*_LISTS, *_ONES, *of_protocol))
+    _check_names("protocol", shared, of_protocol)
+    for name in ("bases", "tasks"):
+        if not table.get(name):
+            raise BadValue(f"Table {number + 1} of the grid names no {name}.")
+    try:
+        own = {k: v for k, v in table.items() if k in of_protocol}
+        protocol = Protocol(**(shared | own))
+    except TypeError as error:
+        raise BadValue(f"The protocol of table {number + 1} cannot be read: {error}.") from error
+    capture = table.get("capture", False) and torch.cuda.is_available()
+    chosen = [m for m in _methods(table) if m.name not in table.get("but", ())]
+    cells = []
+    for base in table["bases"]:
+        for task in table["tasks"]:
+            for limit in table.get("limits", [None]):
+                cell = Cell(
+                    plain(base), task, small("full"), protocol, size=table.get("size", "default"),
+                    limit=limit, words=table.get("words", False), capture=capture, table=number,
+                )  # fmt: skip
+                for name in table.get("baselines", ()):
+                    if name != RANDOM:
+                        raise UnknownName("baseline", name, (RANDOM,))
+                    cells.append(replace(cell, pretrained=False))
+                cells += [replace(cell, method=method) for method in chosen]
+                cells += [
+                    replace(cell, method=InContext(shots), words=True)
+                    for shots in table.get("shots", ())
+                ]
+    return cells
+
+
+def _methods(table: dict[str, Any]) -> list[Method]:
+    """The methods that a table names, at its sizes."""
+    every = {"all": sizes, "one": lambda name: [small(name)]}
+    wanted = table.get("sizes", "one")
+    if wanted not in every:
+        raise UnknownName("choice of sizes", str(wanted), every)
+    found: dict[Method, None] = {}
+    for word in table.get("methods", ()):
+        if isinstance(word, dict):
+            found[_method(word)] = None
+            continue
+        if word == "all":
+            names = [n for n in METHODS if n not in APART]
+        elif word.startswith("family:"):
+            names = [n for n, row in FACTS.items() if row.family == word.removeprefix("family:")]
+        else:
+            names = [word]
+        for name in names:
+            METHODS[name]  # an unknown one is said here
+            found |= dict.fromkeys(every[wanted](name))
+    return list(found)
+
+
+def _method(told: dict[str, Any]) -> Method:
+    """A method from {name = "lora", rank = 4}."""
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k != "name"}
+    cls: Any = METHODS[str(told.get("name"))]
+    _check_names(f"method {cls.name}", values, (f.name for f in fields(cls)))
+    return cls(**values)
+
+
+def _check_names(what: str, given: dict[str, Any], known: Iterable[str]) -> None:
+    known = tuple(known)
+    for name in given:
+        if name not in known:
+            raise UnknownName(f"entry of a {what}", name, known)
+
+
+@cache
+def sha256_of(base: str) -> str | None:
+    """The sha256 of a base's weights."""
+    return read_weights(find_base(base).folder).sha256
+
+
+@lru_cache(maxsize=64)
+def _load_task(name: str, size: str, limit: int | None, words: bool, data: str | None) -> Task:
     """One task for all runs of a process; `data` is where real tasks are looked for."""
     task = load_task(name, size=size)
+    if words:
+        task = task.in_words()
     return task if limit is None else task.subset(limit, seed=0)
 
 
-def _settings(method: Method) -> dict[str, Any]:
-    return asdict(method)  # type: ignore[call-overload]
+def settings(method: Method | InContext) -> dict[str, Any]:
+    """A method's hyper-parameters."""
+    return asdict(method)  # type: ignore[arg-type]
 
 
-def device_name() -> str:
-    """The GPU's name, or the processor's with the number of threads in use."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    name = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return f"{name}, {torch.get_num_threads()} thread(s)"
+def results_place(out: Path, cell: Cell) -> Path:
+    """The file of a cell's lines: `out` itself, or one for each base and task in a folder."""
+    if out.suffix == ".jsonl":
+        return out
+    name = f"{Path(cell.base).name}-{Path(cell.task).name}{'-words' * cell.words}.jsonl"
+    return out / name
 
 
-def commit() -> str:
-    """The commit of the source as it is now, with "+" behind it if it was changed since.
+def job_of(result: Result) -> Job:
+    """The run behind a line, to be run again.
 
-    The environment variable PFTLAB_COMMIT says it for a copy of the source without its history.
+    Raises:
+        UnknownName: its method or task is not known any more.
+        BadValue: its hyper-parameters are not those of today's method.
     """
-    if told := os.environ.get("PFTLAB_COMMIT"):
-        return told
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return ""
-    git = ["git", "-C", os.fspath(root)]
+    base = result.base["name"].removesuffix(f" ({RANDOM})")
+    task = result.task["name"].removesuffix(" (in words)")
+    cls: Any = InContext if result.method == InContext.name else METHODS[result.method]
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in result.hyperparameters.items()}
+    known = {f.name for f in fields(Protocol)}
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
-        )
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", "pftlab"], capture_output=True, text=True
-        )
-    except OSError:
-        return ""
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+        method = cls(**values)
+        told = {k: v for k, v in result.training.items() if k in known - {"lr"} and v}
+        protocol = Protocol(**told)
+    except TypeError as error:
+        raise BadValue(
+            f"The line {result.key} cannot be run again by this version: {error}."
+        ) from error
+    cell = Cell(
+        base, task, method, protocol, pretrained=base == result.base["name"],
+        size=result.task.get("size", "default"), limit=result.task.get("limit"),
+        words=task != result.task["name"],
+    )  # fmt: skip
+    return Job(cell, result.seed, result.training["lr"], result.lr_from, not result.test)

@@ -66,6 +66,12 @@ class Result:
             since; "" when it is not under version control.
         date: of the end of the run, UTC, ISO 8601.
         command: how it was called.
+        protocol: 1: of `pftlab.experiments.protocol`. 0: lines of before it, whose rates were
+            multiples of each method's own.
+        curve: [step, score on the validation split] of each evaluation.
+        search: of a run at a rate that was searched: {"rates", "scores" on the validation split
+            (None where runs failed), "inside": the best lies between two others}.
+        texts: what was answered to each text of the test split; see `outcomes.unpack`.
     """
 
     key: str
@@ -89,11 +95,42 @@ class Result:
     commit: str = ""
     date: str = ""
     command: str = ""
+    protocol: int = 0
+    curve: list[list[float]] = field(default_factory=list)
+    search: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
         """The task's main metric on the test split."""
         return self.test[self.task["metric"]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that ended without a result, which is a result too.
+
+    Attributes:
+        key: of the run; see `Result`, also for what else has a name from there.
+        error: what was raised, in a line.
+        refused: the run cannot be as it was asked for, so that no other of its method could.
+    """
+
+    key: str
+    method: str
+    hyperparameters: dict[str, Any]
+    base: dict[str, Any]
+    task: dict[str, Any]
+    training: dict[str, Any]
+    seed: int
+    stage: str
+    error: str
+    refused: bool = False
+    device: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str = ""
+    date: str = ""
+    command: str = ""
 
 
 def key_of(*parts: Any) -> str:
@@ -102,7 +139,7 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def append(path: str | Path, result: Result) -> None:
+def append(path: str | Path, result: Result | Failure) -> None:
     """Add one line to `path`, in one write, so that parallel writers do not mix.
 
     A new file begins with what its runs will share.
@@ -114,10 +151,13 @@ def append(path: str | Path, result: Result) -> None:
     check_writable(path.parent)
     try:
         if not path.exists():
-            _begin(path, {name: whole[name] for name in SHARED})
-        with open(path, "rb") as file:
-            shared = _header(file.readline().decode("utf-8", "replace")) or {}
-        line = _line({k: v for k, v in whole.items() if k not in shared or shared[k] != v})
+            _begin(path, {name: whole[name] for name in SHARED if name in whole})
+        if isinstance(result, Failure):
+            line = _line({"failure": whole})
+        else:
+            with open(path, "rb") as file:
+                shared = _header(file.readline().decode("utf-8", "replace")) or {}
+            line = _line({k: v for k, v in whole.items() if k not in shared or shared[k] != v})
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             size = os.fstat(handle).st_size
@@ -179,10 +219,29 @@ def load_results(
             f"Results have no {min(unknown)!r}. Choose from: "
             f"{', '.join(Result.__dataclass_fields__)}."
         )
+    results = [r for file in files_of(paths) for r in _read(file)[0]]
+    return [
+        r
+        for r in results
+        if searches == (not r.test) and all(_value(r, n) == v for n, v in equal.items())
+    ]
+
+
+def load_failures(paths: str | Path | Iterable[str | Path] | None = None) -> list[Failure]:
+    """Read the runs that failed; the arguments and errors are those of `load_results`."""
+    return [f for file in files_of(paths) for f in _read(file)[1]]
+
+
+def files_of(paths: str | Path | Iterable[str | Path] | None) -> list[Path]:
+    """The files behind what `load_results` is given.
+
+    Raises:
+        Unavailable: a path does not exist.
+    """
     if paths is None:
         paths = STORED
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    results: list[Result] = []
+    files: list[Path] = []
     for path in map(Path, given):
         if not path.exists():
             if path.is_relative_to(STORED):
@@ -192,15 +251,10 @@ def load_results(
                 )
             raise Unavailable(
                 f"There are no results at {str(path)!r}. Give a .jsonl file or a folder of them; "
-                "`pftlab compare` writes one."
+                "`pftlab experiment run` and `pftlab compare` write them."
             )
-        for file in sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]:
-            results += _read(file)
-    return [
-        r
-        for r in results
-        if searches == (not r.test) and all(_value(r, n) == v for n, v in equal.items())
-    ]
+        files += sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
+    return files
 
 
 def _value(result: Result, name: str) -> Any:
@@ -208,8 +262,9 @@ def _value(result: Result, name: str) -> Any:
     return value["name"] if name in ("base", "task") else value
 
 
-def _read(file: Path) -> list[Result]:
+def _read(file: Path) -> tuple[list[Result], list[Failure]]:
     results: list[Result] = []
+    failures: list[Failure] = []
     shared: dict[str, Any] = {}
     # split at "\n" alone: other line ends may stand inside a JSON text
     for number, line in enumerate(
@@ -228,13 +283,16 @@ def _read(file: Path) -> list[Result]:
         except (ValueError, RecursionError) as error:  # a number or a nesting beyond Python
             raise BadValue(f"{file}:{number} is no result line ({error}). Remove it.") from error
         try:
-            results.append(_checked(shared | data))
+            if isinstance(data, dict) and data.keys() == {"failure"}:
+                failures.append(Failure(**data["failure"]))
+            else:
+                results.append(_checked(shared | data))
         except (TypeError, KeyError) as error:
             raise BadValue(
                 f"{file}:{number} is no result line ({str(error)[:200]}). Give a file that "
-                "`pftlab compare` wrote."
+                "`pftlab experiment run` or `pftlab compare` wrote."
             ) from error
-    return results
+    return results, failures
 
 
 # What later work relies on, field by field: the type, and the types of a dictionary's entries.
@@ -250,7 +308,9 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], dict[str, Any]]] = {
     "parameters": (dict, dict.fromkeys(("trainable", "head", "total"), int)),
     "seconds": ((int, float), {}),
     **dict.fromkeys(("device", "lr_from", "commit", "date", "command"), (str, {})),
-    **dict.fromkeys(("memory", "versions", "forgetting"), (dict, {})),
+    **dict.fromkeys(("memory", "versions", "forgetting", "search", "texts"), (dict, {})),
+    "protocol": (int, {}),
+    "curve": (list, {}),
 }
 
 

@@ -41,6 +41,10 @@ class Summary:
         seconds: mean training time.
         device: on which; several names if the runs were on several.
         keys: of the results behind the row.
+        forgets: by how much the base's loss on plain text has grown, in the mean, in nats a token;
+            or how far its states have drifted (see `Forgetting`). None: not measured.
+        inside: the rate was searched, and better than one below and one above it; None: it was
+            not searched, or by lines that do not say so.
     """
 
     method: str
@@ -61,6 +65,8 @@ class Summary:
     seconds: float
     device: str
     keys: tuple[str, ...]
+    forgets: float | None = None
+    inside: bool | None = None
 
     @property
     def lr(self) -> float:
@@ -99,6 +105,7 @@ def summarise(results: Iterable[Result]) -> list[Summary]:
 def _row(runs: list[Result]) -> Summary:
     first, scores = runs[0], [run.score for run in runs]
     metric = first.task["metric"]
+    lost = [r.forgetting["after"] - r.forgetting["before"] for r in runs if r.forgetting]
     return Summary(
         method=first.method,
         hyperparameters=first.hyperparameters,
@@ -110,12 +117,14 @@ def _row(runs: list[Result]) -> Summary:
         seeds=len(runs),
         mean=statistics.fmean(scores),
         interval=interval(scores),
-        validation=statistics.fmean(run.validation[metric] for run in runs),
+        validation=statistics.fmean(run.validation.get(metric, math.nan) for run in runs),
         **first.parameters,
         memory=first.memory,
         seconds=statistics.fmean(run.seconds for run in runs),
         device="; ".join(sorted({run.device for run in runs})),
         keys=tuple(run.key for run in runs),
+        forgets=statistics.fmean(lost) if lost else None,
+        inside=first.search.get("inside"),
     )
 
 

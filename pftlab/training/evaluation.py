@@ -107,6 +107,8 @@ class Evaluator:
         self.model, self.task, self.split = model, task, split
         self.batch_size = batch_size
         solved = task.shots(shots, seed) if shots else ()
+        #: prediction and reference of each text, from the last call
+        self.pairs: list[tuple[Any, Any]] = []
         self.choose: Chooser | None = None
         if task.kind == "verbalised":
             self.choose = Chooser(
@@ -159,6 +161,7 @@ class Evaluator:
                 lengths = lengths_of_texts(written)
         finally:
             self.model.train(training)
+        self.pairs = list(zip(predictions, references, strict=True))
         return {"loss": loss, **self.task.score(predictions, references), **lengths}
 
     @torch.no_grad()

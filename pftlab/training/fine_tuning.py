@@ -1,7 +1,7 @@
 """Fine-tuning in one call: load a base, attach a method, train it, score the test split."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ class FineTuned:
         test: scores on the test split; empty if it was not asked for, or training was interrupted.
         forgetting: what the base lost; None if it was not asked for, training was interrupted, or
             the weights were random.
+        pairs: prediction and reference of each text of the test split, if it was scored.
     """
 
     model: PreTrainedModel
     run: Run
     test: dict[str, float]
     forgetting: Forgetting | None = None
+    pairs: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 def fine_tune(
@@ -82,7 +84,7 @@ def fine_tune(
     run = train(model, task, seed=seed, **options, **arguments)
     done = FineTuned(model, run, {})
     if score and not run.interrupted:
-        done.test = score()
+        done.test, done.pairs = score(), score.pairs
     if forgetting and not run.interrupted:
         done.forgetting = measure_forgetting(model, **options)
     return done

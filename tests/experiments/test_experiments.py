@@ -1,32 +1,31 @@
-"""Grids, result lines, summaries: nothing is done twice, nothing is lost."""
+"""Result lines, summaries, costs, and what the families' pages read."""
 
 import json
 import math
-import os
-import subprocess
-import sys
-import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from own_task import save_own_task
 from tiny import save_tiny_base, tiny
 
 import pftlab as pft
-from pftlab.experiments import Grid, Result, families, load_results, summarise, training_memory
-from pftlab.experiments import grid as grid_module
+from pftlab.experiments import (
+    Cell,
+    Protocol,
+    Result,
+    families,
+    load_results,
+    summarise,
+    training_memory,
+)
 from pftlab.experiments.arithmetic import forward_flops, step_flops
-from pftlab.experiments.grid import Job, _prepare_worker, visible_gpus
 from pftlab.experiments.results import append
 from pftlab.experiments.sizes import SIZES, blank
 from pftlab.experiments.summary import interval, quantile
-from pftlab.training import fine_tuning
 
 RESULT = Result(
     key="k0",
@@ -47,267 +46,21 @@ RESULT = Result(
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory: Any) -> Grid:
-    return Grid(
+def cell(tmp_path_factory: Any) -> Cell:
+    return Cell(
         base=save_tiny_base(tmp_path_factory.mktemp("base")),
         task=save_own_task(tmp_path_factory.mktemp("task")),
         limit=8,
-        methods=(pft.LinearProbe(), pft.LoRA(rank=2)),
-        seeds=(0, 1),
-        steps=2,
-        batch_size=4,
-        max_length=40,
-        command="pftlab compare …",
+        method=pft.LoRA(rank=2),
+        protocol=Protocol(steps=2, batch_size=4, max_length=40, evaluations=2),
     )
 
 
-@pytest.fixture
-def fake(monkeypatch: Any) -> list[Job]:
-    """Runs that cost nothing: the score depends on the job alone. The list has what was done."""
-    done: list[Job] = []
-
-    def one(self: Grid, job: Job, **origin: Any) -> Result:
-        done.append(job)
-        distance = abs(math.log(job.lr / (3 * job.method.learning_rate)))
-        # the linear probe's scores are all equal, so the loss must decide
-        accuracy = 0.5 if job.method.name == "linear_probe" else -distance
-        score = {"accuracy": accuracy, "validation_loss": distance}
-        task = self.load_task()
-        sha256 = pft.load_base(self.base, num_labels=2).pftlab_base.sha256
-        return replace(
-            RESULT,
-            key=self.key(job, sha256, task.fingerprint),
-            method=job.method.name,
-            training=self.protocol(job.lr),
-            seed=job.seed,
-            validation=score,
-            test={} if job.search else score,
-            lr_from=job.lr_from,
-        )
-
-    monkeypatch.setattr(Grid, "one", one)
-    return done
-
-
-def test_a_grid_goes_on_after_a_stop_and_does_nothing_twice(
-    grid: Grid, tmp_path: Path, monkeypatch: Any
-) -> None:
-    out, real, done = tmp_path / "r.jsonl", Grid.one, []
-
-    def stopping(self: Grid, job: Job, **origin: Any) -> Result:
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        done.append(job)
-        return real(self, job, **origin)
-
-    monkeypatch.setattr(Grid, "one", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        grid.run(out, progress=False)
-    assert len(load_results(out)) == 2
-    monkeypatch.setattr(
-        Grid, "one", lambda self, job, **origin: done.append(job) or real(self, job, **origin)
-    )
-    results = grid.run(out, progress=False)
-    assert len(done) == len(set(done)) == 4
-    assert {r.key for r in load_results(out)} == {r.key for r in results}
-    assert [(r.method, r.seed) for r in results] == [
-        ("linear_probe", 0), ("lora", 0), ("linear_probe", 1), ("lora", 1),
-    ]  # fmt: skip
-    monkeypatch.setattr(Grid, "one", None)  # a third run does nothing
-    assert [r.key for r in grid.run(out, progress=False)] == [r.key for r in results]
-
-
-def test_a_line_says_all_that_decides_and_where_it_came_from(grid: Grid, tmp_path: Path) -> None:
-    result = grid.one(Job(pft.LoRA(rank=2), seed=0, lr=1e-3, lr_from="given"), commit="abc")
-    append(tmp_path / "r.jsonl", result)
-    header, line = map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())
-    assert not header["shared"].keys() & line.keys()
-    data = header["shared"] | line
-    assert data["hyperparameters"]["rank"] == 2
-    assert data["training"] == {
-        "steps": 2, "batch_size": 4, "max_length": 40, "precision": "fp32", "lr": 1e-3,
-    }  # fmt: skip
-    assert (data["lr_from"], data["commit"]) == ("given", "abc")
-    assert data["base"]["origin"] == "folder"
-    assert data["forgetting"].keys() == {"metric", "before", "after"}
-    assert data["forgetting"]["metric"] == "drift" and data["forgetting"]["after"] > 0
-    assert [data["task"][split] for split in ("train", "validation", "test")] == [8, 8, 12]
-    assert len(data["task"]["fingerprint"]) == len(data["base"]["sha256"]) == 64
-    assert (data["parameters"]["trainable"], data["parameters"]["head"]) == (512, 66)
-    assert set(data["versions"]) >= {"python", "torch", "transformers"}
-    assert data["device"] and data["date"].startswith("20") and data["command"]
-    assert {"accuracy", "loss"} <= data["test"].keys() and "accuracy" in data["validation"]
-    assert load_results(tmp_path / "r.jsonl", method="lora", task=grid.task, seed=0)
-    assert not load_results(tmp_path, seed=7)
-    with pytest.raises(pft.BadValue, match="sed"):
-        load_results(tmp_path, sed=0)
-
-
-def test_the_key_changes_with_what_decides_and_with_nothing_else(grid: Grid) -> None:
-    job, changed = Job(pft.LoRA(rank=2), seed=0, lr=1e-3), []
-    key = grid.key(job, "sha", "data")
-    for other in (
-        replace(job, seed=1),
-        replace(job, lr=2e-3),
-        replace(job, method=pft.LoRA(rank=4)),
-        replace(job, search=True),
-    ):
-        changed.append(grid.key(other, "sha", "data"))
-    changed += [grid.key(job, "other", "data"), grid.key(job, "sha", "other")]
-    changed.append(replace(grid, steps=3).key(job, "sha", "data"))
-    changed.append(replace(grid, pretrained=False).key(job, "sha", "data"))
-    assert len({key, *changed}) == 9
-    assert replace(grid, factors=(1.0,)).key(job, "sha", "data") == key
-    assert replace(grid, command="other").key(job, "sha", "data") == key
-    assert grid.key(replace(job, lr_from="search"), "sha", "data") == key
-
-
-def test_the_search_is_by_validation_and_never_looks_at_the_test_split(
-    grid: Grid, tmp_path: Path, fake: list[Job]
-) -> None:
-    searching, out = replace(grid, search=True), tmp_path / "r.jsonl"
-    results = searching.run(out, progress=False)
-    assert len(fake) == 2 * 3 + 2 * 2
-    assert {job.seed for job in fake if job.search} == {0}
-    for result in results:
-        assert result.training["lr"] == 3 * pft.METHODS[result.method].learning_rate
-        assert result.lr_from == "search"
-    assert all(not r.test for r in load_results(out, searches=True))
-    assert len(load_results(out, searches=True)) == 6 and len(load_results(out)) == 4
-    searching.run(out, progress=False)  # the search is not repeated either
-    assert len(fake) == 10
-    assert len(summarise([*load_results(out), *load_results(out, searches=True)])) == 2
-
-
-def test_the_factors_of_a_search_can_be_chosen(grid: Grid, tmp_path: Path, fake: list[Job]) -> None:
-    searching = replace(grid, search=True, factors=(1.0, 2.0))
-    results = searching.run(tmp_path / "r.jsonl", progress=False)
-    for result in results:  # 3 would be best
-        assert result.training["lr"] == 2 * pft.METHODS[result.method].learning_rate
-    for factors in ((), (1.0, 0.0)):
-        with pytest.raises(pft.BadValue, match="at least one, above zero"):
-            replace(grid, factors=factors)
-
-
-def test_the_control_starts_from_random_weights(grid: Grid) -> None:
-    job = Job(pft.LinearProbe(), seed=0, lr=1e-3)
-    control = replace(grid, pretrained=False)
-    result = control.one(job)
-    name = f"{grid.base} (random weights)"
-    assert result.base == {"name": name, "sha256": None, "origin": ""}
-    assert result.forgetting == {}
-
-
-def test_a_run_of_a_search_has_no_test_score(grid: Grid, monkeypatch: Any) -> None:
-    monkeypatch.setattr(fine_tuning, "Evaluator", None)
-    result = grid.one(Job(pft.LinearProbe(), seed=0, lr=1e-3, search=True))
-    assert result.test == result.forgetting == {} and "accuracy" in result.validation
-
-
-def test_a_run_depends_on_its_seed_and_not_on_what_was_drawn_before(grid: Grid) -> None:
-    first = {}
-    for seed in (0, 0, 1):
-        torch.rand(3)  # the caller's random numbers go on
-        run = grid.one(Job(pft.LoRA(rank=2), seed, 1e-2, search=True))
-        assert first.setdefault(seed, run.validation) == run.validation
-    assert first[0] != first[1]
-
-
-def test_a_method_that_does_not_fit_is_known_before_anything_runs(
-    grid: Grid, tmp_path: Path, fake: list[Job]
-) -> None:
-    wrong = replace(grid, methods=(pft.LinearProbe(), pft.LoRA(rank=500)))
-    with pytest.raises(pft.BadValue, match="rank"):
-        wrong.run(tmp_path / "r.jsonl", progress=False)
-    assert not fake
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"methods": ()}, "at least one method"),
-        ({"seeds": ()}, "one seed"),
-        ({"search": True, "lr": 1e-3}, "one of the two"),
-    ],
-)
-def test_impossible_grids(grid: Grid, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(pft.BadValue, match=message):
-        replace(grid, **change)
-
-
-def test_workers_are_dealt_out_to_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert visible_gpus() == ["0", "1"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-8932f937")
-    assert visible_gpus() == ["5", "GPU-8932f937"]
-    context = get_context("spawn")
-    gpus = context.SimpleQueue()
-    gpus.put("7")
-    with ProcessPoolExecutor(1, context, _prepare_worker, (1, gpus)) as pool:
-        assert pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result(timeout=100) == "7"
-
-
-def test_workers_do_the_same_and_a_killed_grid_goes_on(grid: Grid, tmp_path: Path) -> None:
-    """A real kill: the workers end too, the lines that are there stay, the rest is done later."""
-    out, script = tmp_path / "r.jsonl", tmp_path / "run.py"
-    script.write_text(
-        "import pftlab as pft\n"
-        "from pftlab.experiments import Grid\n"
-        "if __name__ == '__main__':\n"
-        f"    Grid(base={grid.base!r}, task={grid.task!r}, limit=8, steps=2,\n"
-        "         batch_size=4, max_length=40, methods=(pft.LinearProbe(),),\n"
-        f"         seeds=tuple(range(1000))).run({str(out)!r}, workers=2, progress=False)\n"
-    )
-    process = subprocess.Popen([sys.executable, str(script)])
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not (out.exists() and load_results(out)):
-        time.sleep(0.05)
-    workers = psutil.Process(process.pid).children()
-    process.kill()
-    process.wait()
-    assert len(workers) >= 2
-    assert not psutil.wait_procs(workers, timeout=30)[1]
-    before = load_results(out)
-    assert 1 <= len(before) < 1000
-    seeds = (before[0].seed, 1000)
-    results = replace(grid, methods=(pft.LinearProbe(),), seeds=seeds).run(out, progress=False)
-    assert [r.seed for r in results] == list(seeds)
-    assert asdict(results[0]) == asdict(before[0])  # not done again
-    assert before[0].device.endswith("2 runs at a time")
-    again = grid.one(Job(pft.LinearProbe(), before[0].seed, pft.LinearProbe.learning_rate))
-    assert (again.key, again.test) == (before[0].key, before[0].test)
-
-
-def test_a_worker_that_dies_is_an_error_that_says_so(
-    grid: Grid, tmp_path: Path, monkeypatch: Any
-) -> None:
-    from concurrent.futures.process import BrokenProcessPool
-
-    class Broken:
-        def __init__(self, *_: Any):
-            pass
-
-        def submit(self, *_: Any, **__: Any) -> Any:
-            raise BrokenProcessPool
-
-        def shutdown(self, **_: Any) -> None:
-            pass
-
-    monkeypatch.setattr(grid_module, "ProcessPoolExecutor", Broken)
-    with pytest.raises(pft.Unavailable, match="fewer than 2 workers"):
-        grid.run(tmp_path / "r.jsonl", workers=2, progress=False)
-    with pytest.raises(pft.BadValue, match="workers=0"):
-        grid.run(tmp_path / "r.jsonl", workers=0)
-    with pytest.raises(pft.Unavailable, match="folder"):
-        grid.run(tmp_path)
-
-
-def test_memory_is_counted_exactly(grid: Grid) -> None:
-    task = grid.load_task()
+def test_memory_is_counted_exactly(cell: Cell) -> None:
+    task = cell.load_task()
 
     def parts(method: Any, batch_size: int = 4) -> tuple[Any, dict[str, int]]:
-        model = method.attach(pft.load_base(grid.base, num_labels=2))
+        model = method.attach(pft.load_base(cell.base, num_labels=2))
         return model, training_memory(model, task, batch_size=batch_size, max_length=40)
 
     model, lora = parts(pft.LoRA(rank=2))
@@ -325,14 +78,14 @@ def test_memory_is_counted_exactly(grid: Grid) -> None:
     assert 1.8 < parts(pft.LoRA(rank=2), 8)[1]["activations"] / lora["activations"] < 2.2
 
 
-def test_counting_memory_leaves_no_trace(grid: Grid) -> None:
-    model = pft.LoRA(rank=2, dropout=0.5).attach(pft.load_base(grid.base, num_labels=2))
+def test_counting_memory_leaves_no_trace(cell: Cell) -> None:
+    model = pft.LoRA(rank=2, dropout=0.5).attach(pft.load_base(cell.base, num_labels=2))
     gradient = torch.ones_like(model.classifier.weight)
     model.classifier.weight.grad = gradient
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    training_memory(model, grid.load_task(), batch_size=2, max_length=20)
+    training_memory(model, cell.load_task(), batch_size=2, max_length=20)
     assert torch.equal(torch.rand(2), expected)
     assert model.classifier.weight.grad is gradient
 
@@ -492,18 +245,6 @@ def test_arithmetic_is_that_of_the_matrices() -> None:
     assert step_flops(model, batch) < 0.8 * 3 * forward
 
 
-def test_every_method_has_its_place_in_the_runs_of_the_families() -> None:
-    main, control = families.grids()
-    planned = {method.name for method in main.methods}
-    assert planned | {*families.APART} == {
-        *families.BASELINES, *(n for n, m in pft.METHODS.items() if m.family != "finetune")
-    }  # fmt: skip
-    assert [m.name for m in control.methods] == ["full"] and not control.pretrained
-    assert [m.name for m in families.grids(("lora",))[0].methods] == ["lora"]
-    for smaller, larger in zip(families.grids(), families.grids(base="mini-encoder"), strict=True):
-        assert replace(larger, base=smaller.base) == smaller and larger.base == "mini-encoder"
-
-
 def test_a_page_reads_its_family_the_baselines_and_the_control(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -616,22 +357,7 @@ def test_once_more_runs_a_method_under_the_protocol(monkeypatch: Any) -> None:
     assert [run.seed for run in runs] == [0, 1] and all(run.test for run in runs)
     for run in runs:
         assert run.training == {
-            "steps": 3, "lr": 1e-2, "precision": "fp32",
+            "steps": 3, "lr": 1e-2, "precision": "fp32", "evaluations": 1,
             **{name: short[name] for name in ("batch_size", "max_length")},
         }  # fmt: skip
         assert (run.base["name"], run.lr_from) == (short["base"], "given")
-
-
-def test_each_base_of_the_families_has_a_file_of_its_own(monkeypatch: Any) -> None:
-    ran: list[tuple[str, Path, str]] = []
-    monkeypatch.setattr(
-        Grid, "run", lambda grid, out, workers: ran.append((grid.base, out, grid.command))
-    )
-    for base in ((), ("--base", "mini-encoder")):
-        monkeypatch.setattr("sys.argv", ["families", "lora", *base])
-        families.main()
-    command = "python -m pftlab.experiments.families"
-    assert ran[::2] == ran[1::2] == [
-        ("tiny-encoder", families.RESULTS, command),
-        ("mini-encoder", families.LARGER, f"{command} --base mini-encoder"),
-    ]  # fmt: skip

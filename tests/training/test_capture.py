@@ -24,7 +24,7 @@ def test_without_a_gpu_it_is_said(base: str, task: pft.Task) -> None:
     with pytest.raises(pft.Unavailable, match="no GPU"):
         pft.train(model, task, capture=True)
     with pytest.raises(pft.Unavailable, match="there is none"):
-        Grid(base=base, task="reviews", methods=(pft.LoRA(),), capture=True)
+        Grid.of(base, "reviews", (pft.LoRA(),), capture=True)
 
 
 def test_methods_that_act_in_the_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
