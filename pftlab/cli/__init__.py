@@ -305,6 +305,9 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     sub.add_argument("--rates", metavar="X,Y",
                      help="where the search begins: half-decades such as 3e-4,1e-3,3e-3; it goes "
                           "on until the best lies inside")  # fmt: skip
+    sub.add_argument("--evaluations", type=int, default=1, metavar="N",
+                     help="on the validation split, evenly over the steps; the best is kept "
+                          "(default 1: the last step)")  # fmt: skip
     sub.add_argument("--random-weights", action="store_true",
                      help="start from the same architecture without its pretraining")  # fmt: skip
     sub.add_argument("--workers", type=int, default=1, metavar="N",

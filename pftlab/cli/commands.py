@@ -338,7 +338,7 @@ def compare(given: argparse.Namespace) -> None:
             batch_size=given.batch_size,
             max_length=given.max_length,
             precision=given.precision,
-            evaluations=min(4, given.steps),
+            evaluations=given.evaluations,
             seeds=tuple(range(given.seeds)),
             search=given.lr_search,
             rates=_rates(given.rates) if given.rates else (),

@@ -392,7 +392,7 @@ def job_of(result: Result) -> Job:
     try:
         method = cls(**values)
         told = {k: v for k, v in result.training.items() if k in known - {"lr"} and v}
-        protocol = Protocol(**told)
+        protocol = Protocol(**{"evaluations": 1} | told)
     except TypeError as error:
         raise BadValue(
             f"The line {result.key} cannot be run again by this version: {error}."

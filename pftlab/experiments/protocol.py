@@ -98,12 +98,13 @@ class Protocol:
 
     def training(self, lr: float) -> dict[str, Any]:
         """The training arguments that decide a result."""
+        several = {"evaluations": self.evaluations} if self.evaluations > 1 else {}
         return {
             "steps": self.steps,
             "batch_size": self.batch_size,
             "max_length": self.max_length,
             "precision": self.precision,
-            "evaluations": self.evaluations,
+            **several,
             "lr": lr,
         }
 

@@ -357,7 +357,7 @@ def test_once_more_runs_a_method_under_the_protocol(monkeypatch: Any) -> None:
     assert [run.seed for run in runs] == [0, 1] and all(run.test for run in runs)
     for run in runs:
         assert run.training == {
-            "steps": 3, "lr": 1e-2, "precision": "fp32", "evaluations": 1,
+            "steps": 3, "lr": 1e-2, "precision": "fp32",
             **{name: short[name] for name in ("batch_size", "max_length")},
         }  # fmt: skip
         assert (run.base["name"], run.lr_from) == (short["base"], "given")

@@ -457,7 +457,7 @@ def test_the_command_of_a_point_repeats_its_runs(monkeypatch: pytest.MonkeyPatch
     def stop(grid: Any, *_: Any, **__: Any) -> None:
         raise Stopped(grid)
 
-    monkeypatch.setattr(Grid, "run", stop)
+    monkeypatch.setattr(Grid, "try_methods", stop)
     explorer = TradeoffExplorer(base="tiny-encoder", task="reviews")
     stored = {(r.method, json.dumps(r.training), r.base["name"]): r for r in load_results()}
     repeated = []
@@ -469,9 +469,9 @@ def test_the_command_of_a_point_repeats_its_runs(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(Stopped) as stopped:
             main(shlex.split(point["repeat"])[1:])
         grid = stopped.value.args[0]
-        job = Job(grid.methods[0], run.seed, grid.lr)
-        assert grid.key(job, run.base["sha256"], run.task["fingerprint"]) == run.key
-        assert run.seed in grid.seeds
+        (cell,) = grid.cells
+        assert Job(cell, run.seed, cell.protocol.lr).key == run.key
+        assert run.seed in cell.protocol.seeds
         repeated.append(point)
     assert len(repeated) > 40
 
