@@ -24,7 +24,7 @@ from ...bases import load_base, load_tokenizer
 from ...core import planted
 from ...core.errors import BadValue
 from ...core.files import atomic_write
-from ...experiments.grid import VERSIONS, commit, device_name
+from ...experiments.origin import VERSIONS, commit, device_name
 from ...low_rank.lora import LoRA, LowRank
 from ...tasks import Task, load_task
 from ...training import train
