@@ -45,6 +45,8 @@ class Method(StepCallbacks):
     paper: ClassVar[str] = ""
     reference: ClassVar[str] = ""
     url: ClassVar[str] = ""
+    equation: ClassVar[str] = ""
+    symbols: ClassVar[str] = ""
     surveys: ClassVar[str] = ""
     where: ClassVar[str] = ""
     model_tasks: ClassVar[tuple[str, ...]] = MODEL_TASKS

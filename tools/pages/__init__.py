@@ -14,13 +14,14 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from . import address, data, extras, foot, head, mathml, outputs, taxonomy, terms, weight, xhtml
+from . import address, cards, data, extras, foot, head, mathml, outputs, taxonomy, terms, weight, xhtml
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect everything to the build."""
     for part in (
         address,
+        cards,
         outputs,
         terms,
         taxonomy,

@@ -1,22 +1,24 @@
-"""The map of the first page: a drawing whose parts are links, and a card for each family.
+"""The map of the first page, the cards of its families, and the drawing on a method's own page.
 
-    ```{family-map} families.svg
+    ```{family-map}
     :alt: what the drawing shows
     ```
 
-puts the drawing into the page, where each group that names a family, `<g data-family="adapter">`,
-becomes a link to that family, and
+draws the layer with all families (see `layer`), each a link to its own page, and
 
     ```{family} adapter
     What its methods train.
     ```
 
-makes a card with this text and all methods of the family. Both link to a family's own page and to
-a method's own chapter where they exist, and to the index of all methods otherwise.
+makes a card with this text and all methods of the family, which lead to their own pages;
+
+    ```{method-drawing} lora
+    ```
+
+is the layer with the places of one method in orange.
 """
 
 import re
-from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -25,9 +27,13 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from pftlab.facts import FACTS, FAMILIES, Facts
+from pftlab.registry import METHODS
+
+from . import layer
 
 INDEX = "book/methods"
 FINE_TUNING = "book/foundations/finetuning"  # one chapter for the whole family
+TAUGHT = ("full", "linear_probe", "top_layers", "frozen_bottom")  # there
 
 
 class Drawing(nodes.General, nodes.Element):
@@ -38,6 +44,7 @@ def setup(app: Sphinx) -> None:
     app.add_node(Drawing, html=(draw, leave))  # EPUB pages are HTML, too
     app.add_directive("family-map", FamilyMap)
     app.add_directive("family", Family)
+    app.add_directive("method-drawing", MethodDrawing)
     app.connect("doctree-resolved", resolve)
 
 
@@ -48,9 +55,14 @@ def page_of_family(env: Any, family: str) -> tuple[str, str]:
 
 
 def page_of_method(env: Any, method: Facts) -> tuple[str, str]:
-    """(page, anchor) of a method."""
-    home = FINE_TUNING if method.family == "finetune" else f"book/{method.family}/{method.name}"
+    """(page, anchor) of a method: its card."""
+    home = f"{INDEX}/{method.name}"
     return (home, "") if home in env.found_docs else (INDEX, f"method-{method.name}")
+
+
+def has_chapter(env: Any, method: Facts) -> bool:
+    """Whether a page teaches this method by name."""
+    return f"book/{method.family}/{method.name}" in env.found_docs or method.name in TAUGHT
 
 
 def to(target: tuple[str, str], words: str, **attributes: Any) -> nodes.reference:
@@ -59,16 +71,27 @@ def to(target: tuple[str, str], words: str, **attributes: Any) -> nodes.referenc
 
 
 class FamilyMap(SphinxDirective):
-    required_arguments = 1
     option_spec: ClassVar[dict[str, Any]] = {"alt": directives.unchanged_required}
 
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()  # what it links to depends on which pages there are
-        relative, absolute = self.env.relfn2path(self.arguments[0])
-        self.env.note_dependency(relative)
-        svg = Path(absolute).read_text(encoding="utf-8")
         targets = {family: page_of_family(self.env, family) for family in FAMILIES}
+        svg = layer.map_of_families()
         return [Drawing(svg=svg, alt=self.options["alt"], targets=targets)]
+
+
+class MethodDrawing(SphinxDirective):
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        if name not in FACTS:
+            raise self.error(f"No method {name!r}. Choose one of {', '.join(FACTS)}.")
+        facts = FACTS[name]
+        places = layer.places_of(facts.where, METHODS[name].at or ())
+        alt = f"A transformer layer. What {facts.title} trains is orange: {', '.join(places)}."
+        svg = layer.drawing_of_method(places).replace('role="group"', 'role="img"')
+        return [Drawing(svg=svg, alt=alt, targets={})]
 
 
 class Family(SphinxDirective):
@@ -89,7 +112,7 @@ class Family(SphinxDirective):
         for method in FACTS.values():
             if method.family == family:
                 target = page_of_method(self.env, method)
-                kind = "pft-listed" if target[0] == INDEX else "pft-chapter"
+                kind = "pft-chapter" if has_chapter(self.env, method) else "pft-listed"
                 text = nodes.paragraph("", "", to(target, method.title, classes=[kind]))
                 methods += nodes.list_item("", text)
         card += methods
@@ -112,12 +135,6 @@ def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 def draw(self: Any, node: Drawing) -> None:
     alt = self.attval(node["alt"])
     svg = re.sub(r"<svg\b([^>]*)>", rf'<svg\1 aria-label="{alt}">', node["svg"], count=1)
-    # An image has no links inside: in the page the drawing is a group, with a name in place of the
-    # title and the description that the file has for those who open it alone.
-    svg = svg.replace('role="img"', 'role="group"')
-    svg = re.sub(r' aria-labelledby="[^"]*"|\s*<(title|desc)\b.*?</\1>', "", svg)
-    # The style sheet of the site takes the place of the file's own, for the reader chooses a theme.
-    svg = re.sub(r"\s*<style>.*?</style>", "", svg, flags=re.DOTALL)
     for family, target in node["addresses"].items():
         svg = re.sub(
             rf'<g data-family="{family}">(.*?)</g>',
