@@ -44,12 +44,12 @@ def test_the_map_leads_to_every_family_and_every_method(browser: Any, address: s
     with opened(browser, start) as (page, _):
         places = page.locator(".pft-map a.pft-place")
         assert places.count() == len(FAMILIES)
-        names = {text.strip() for text in places.all_text_contents()}
+        names = {text.strip() for text in page.locator(".pft-place .head").all_text_contents()}
         assert names == {
             text.strip() for text in page.locator(".pft-family-title a").all_text_contents()
         }
         links = page.eval_on_selector_all(
-            ".pft-taxonomy a.pft-place, .pft-family-title a, .pft-methods a",
+            ".pft-hero a, .pft-family-title a, .pft-methods a, .pft-door a",
             "links => links.map(link => link.getAttribute('href'))",
         )
         methods = page.locator(".pft-methods a")
@@ -71,9 +71,9 @@ def test_the_map_works_with_the_keyboard_and_shows_where_it_is(
         page.locator(".pft-place-low_rank").focus()
         page.keyboard.press("Tab")
         assert place.evaluate("place => place === document.activeElement")
-        ring = place.locator(".hit").evaluate("hit => getComputedStyle(hit).stroke")
+        ring = place.locator(".hit").first.evaluate("hit => getComputedStyle(hit).stroke")
         assert ring != "none"
-        box = place.locator(".hit").bounding_box()
+        box = place.locator(".hit").first.bounding_box()
         assert box["width"] >= 24 and box["height"] >= 20
         target = place.get_attribute("href")
         page.keyboard.press("Enter")
@@ -287,9 +287,9 @@ def test_the_magnifying_glass_is_beside_what_is_typed(browser: Any, address: str
     [
         ("LoRA", "book/low_rank/lora.html"),
         ("rank", "book/low_rank/lora.html"),
-        ("prefix", "book/methods.html"),
+        ("prefix", "book/methods/prefix_tuning.html"),
         ("NF4", "book/glossary.html"),
-        ("BitFit", "book/methods.html"),
+        ("BitFit", "book/methods/bitfit.html"),
     ],
 )
 def test_search_finds_the_page_of_a_word(browser: Any, address: str, word: str, page: str) -> None:
@@ -314,8 +314,13 @@ def test_the_page_on_a_method_comes_first(browser: Any, address: str) -> None:
 
 def order() -> list[str]:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    chapters = [c["file"] for part in toc["parts"] for c in part["chapters"]]
-    return [toc["root"], *chapters]
+    pages = [toc["root"]]
+    for chapter in (chapter for part in toc["parts"] for chapter in part["chapters"]):
+        pages.append(chapter["file"])
+        for section in chapter.get("sections", ()):
+            found = (path.relative_to(ROOT) for path in ROOT.glob(f"{section['glob']}.md"))
+            pages += sorted(path.with_suffix("").as_posix() for path in found)
+    return pages
 
 
 def test_previous_and_next_follow_the_table_of_contents() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browser import launched, served
-from test_site import PAGES, SITE
+from test_site import OPENED, PAGES, SITE
 
 ROOT = Path(__file__).resolve().parents[2]
 WITH_WIDGETS, WITHOUT_WIDGETS = 2_000_000, 700_000  # bytes as sent
@@ -41,7 +41,7 @@ def address() -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", OPENED)
 def test_page_is_light(browser: Any, address: str, name: str) -> None:
     page = benchmark.measure(browser, address, name, slow=1, quiet=300)
     limit = WITH_WIDGETS if page.has_widgets else WITHOUT_WIDGETS

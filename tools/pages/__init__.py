@@ -14,7 +14,23 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from . import address, cards, data, extras, foot, head, mathml, outputs, taxonomy, terms, weight, xhtml
+from . import (
+    address,
+    cards,
+    data,
+    extras,
+    foot,
+    head,
+    mathml,
+    outputs,
+    references,
+    search,
+    taxonomy,
+    terms,
+    tradeoff,
+    weight,
+    xhtml,
+)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -25,7 +41,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
         outputs,
         terms,
         taxonomy,
+        tradeoff,
         mathml,
+        references,
+        search,
         xhtml,
         foot,
         head,

@@ -76,11 +76,11 @@ def card(facts: Facts, rows: list[Summary], source: Path, repository: str) -> st
 
 {summary} {{cite:p}}`{facts.reference}`
 
-````{{div}} pft-card
+`````{{div}} pft-card
 ```{{method-drawing}} {facts.name}
 ```
 
-```{{div}} pft-card-words
+````{{div}} pft-card-words
 $$
 {facts.equation}
 $$
@@ -88,8 +88,8 @@ $$
 {facts.symbols}
 
 {_table(facts)}
-```
 ````
+`````
 
 ## What it reached
 
@@ -97,7 +97,7 @@ $$
 
 ## Its code
 
-All of {shown}. `pftlab.{method.__name__}` is the class, `{facts.name}` its name on the command line.
+All of {shown}: the class `pftlab.{method.__name__}`, on the command line `{facts.name}`.
 
 ```{{literalinclude}} ../../{place}
 :language: python
@@ -119,7 +119,8 @@ def _table(facts: Facts) -> str:
         ("starts as the base", "yes" if facts.identity_at_start else "no"),
         ("a usual learning rate", f"{facts.learning_rate:g}"),
     ]
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {said} |" for name, said in lines)])
+    rows = "\n".join(f"* - {name}\n  - {said}" for name, said in lines)
+    return f"```{{list-table}}\n{rows}\n```"
 
 
 def _reached(facts: Facts, rows: list[Summary]) -> str:
@@ -149,8 +150,8 @@ def _reached(facts: Facts, rows: list[Summary]) -> str:
     what = "; ".join(f"{score.axis} on the test split" for score in metrics.values())
     return "\n".join(
         [
-            f"Test scores are {what}: means over the seeds, with half the 95 % confidence interval. "
-            "The head is counted apart.",
+            f"Test scores are {what}: means over the seeds, with half the 95 % confidence "
+            "interval. The head is counted apart.",
             "",
             *lines,
         ]
@@ -169,7 +170,9 @@ def _links(facts: Facts, source: Path) -> str:
         family = "foundations/finetuning"
     links = []
     if (source / f"book/{chapter}.ipynb").is_file():
-        links.append(f"The chapter that builds it from scratch: [{facts.title}](../{chapter}.ipynb)")
+        links.append(
+            f"The chapter that builds it from scratch: [{facts.title}](../{chapter}.ipynb)"
+        )
     if (source / f"book/{family}.ipynb").is_file():
         links.append(f"Its family, run and compared: [{title}](../{family}.ipynb)")
     for page in (chapter, family):

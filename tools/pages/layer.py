@@ -14,9 +14,9 @@ WIDTH, HEIGHT, LABELS = 334, 560, 136  # the last: what the map has beside the l
 # What stands in the layer: name → left, top, width, height, and what is written on it.
 BOXES = {
     "embedding": (47, 508, 240, 36, "token embeddings"),
-    "query": (55, 400, 72, 32, "query"),
-    "key": (131, 400, 72, 32, "key"),
-    "value": (207, 400, 72, 32, "value"),
+    "query": (47, 400, 78, 32, "query"),
+    "key": (128, 400, 78, 32, "key"),
+    "value": (209, 400, 78, 32, "value"),
     "attention": (47, 340, 240, 32, "attention"),
     "norm 1": (47, 268, 240, 32, "add and normalise"),
     "up": (47, 204, 240, 32, "feed-forward, up"),
@@ -24,7 +24,7 @@ BOXES = {
     "norm 2": (47, 80, 240, 32, "add and normalise"),
 }
 LINES = (
-    "M167 508V448M91 448H243M91 448V432M167 448V432M243 448V432M91 400V372M167 400V372M243 400V372"
+    "M167 508V448M86 448H248M86 448V432M167 448V432M248 448V432M86 400V372M167 400V372M248 400V372"
     "M167 340V300M167 268V236M167 204V176M167 144V112M167 80V44"
 )
 
@@ -59,13 +59,11 @@ def _piece(x: int, y: int, width: int, height: int, radius: int = 3) -> str:
 
 
 PROMPT = "".join(_piece(x, 513, 14, 26) for x in (51, 68))
-PREFIX = "".join(_piece(x, 378, 22, 16) for x in (173, 249))
+PREFIX = "".join(_piece(x, 378, 22, 16) for x in (173, 254))
 MATRICES = ("query", "key", "value", "attention", "up", "down")
 NORMS = ("norm 1", "norm 2")
 EVERYWHERE = (*BOXES,)
-ABOVE = (
-    '<text class="ink" x="167" y="26" font-size="14">to the next layer, then the head</text>'
-)
+ABOVE = '<text class="ink" x="167" y="26">to the next layer, then the head</text>'
 
 # A site, or what a row of facts says in `where` → boxes that are trained as they stand, and pieces.
 PLACES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -100,10 +98,10 @@ MAP: dict[str, tuple[tuple[str, ...], str, str, int]] = {
     "others": (("up", "down"), scale(167, 190), "M175 190H345", 190),
     "sparse": (NORMS, specks("norm 1") + specks("norm 2"), "M287 284H345M287 96H331V284", 284),
     "low_rank": (
-        ("query", "key", "value"), beside("query") + beside("value"), "M279 416H345", 416,
+        ("query", "key", "value"), beside("query") + beside("value"), "M287 416H345", 416,
     ),
     "prompt": (
-        ("embedding", "attention"), PROMPT + PREFIX, "M287 526H345M271 386H333V526", 526,
+        ("embedding", "attention"), PROMPT + PREFIX, "M287 526H345M276 386H333V526", 526,
     ),
 }  # fmt: skip
 
@@ -114,10 +112,8 @@ def places_of(where: str, at: Iterable[str]) -> tuple[str, ...]:
     Raises:
         UnknownName: the drawing does not know a place.
     """
-    if not where:
-        places = tuple(at)
-    else:
-        places = (where,) if where in PLACES else tuple(where.split(", "))
+    named = (where,) if where in PLACES else tuple(where.split(", "))
+    places = named if where else tuple(at)
     for place in places:
         if place not in PLACES:
             raise UnknownName("place in the drawing of a layer", place, PLACES)
@@ -152,16 +148,17 @@ def map_of_families() -> str:
 def _box(name: str, trained: bool) -> str:
     left, top, width, height, words = BOXES[name]
     kind = "trained" if trained else "frozen"
+    middle = left + width // 2 - 8 * (width < 100)  # a small box has a piece at its right end
     return (
         f'<rect class="{kind}" x="{left}" y="{top}" width="{width}" height="{height}" rx="6"/>'
-        f'<text class="ink" x="{left + width // 2}" y="{top + height // 2 + 5}">{words}</text>'
+        f'<text class="ink" x="{middle}" y="{top + height // 2 + 5}">{words}</text>'
     )
 
 
 def _frame() -> str:
     return (
         '<rect class="frame" x="14" y="60" width="306" height="410" rx="10"/>'
-        '<text class="soft left" x="26" y="462" font-size="14">one layer</text>'
+        '<text class="soft left" x="26" y="462">one layer</text>'
         f'<path class="line" d="{LINES}"/><path class="tip" d="M161 48L167 36L173 48Z"/>'
     )
 

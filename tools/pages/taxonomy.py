@@ -37,7 +37,8 @@ TAUGHT = ("full", "linear_probe", "top_layers", "frozen_bottom")  # there
 
 
 class Drawing(nodes.General, nodes.Element):
-    """The drawing, as the text of an SVG file."""
+    """A drawing, as the text of an SVG, whose groups become links: to families (`targets`), and to
+    methods (`methods`)."""
 
 
 def setup(app: Sphinx) -> None:
@@ -129,18 +130,25 @@ def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             reference["refuri"] = address(reference["pft_target"])
             del reference["pft_target"]
     for drawing in doctree.findall(Drawing):
-        drawing["addresses"] = {f: address(t) for f, t in drawing["targets"].items()}
+        for kind in ("targets", "methods"):
+            targets = drawing.get(kind, {})
+            drawing[f"addresses_of_{kind}"] = {name: address(to) for name, to in targets.items()}
 
 
 def draw(self: Any, node: Drawing) -> None:
     alt = self.attval(node["alt"])
     svg = re.sub(r"<svg\b([^>]*)>", rf'<svg\1 aria-label="{alt}">', node["svg"], count=1)
-    for family, target in node["addresses"].items():
+    for family, target in node["addresses_of_targets"].items():
         svg = re.sub(
             rf'<g data-family="{family}">(.*?)</g>',
             rf'<a class="pft-place pft-place-{family}" href="{self.attval(target)}">\1</a>',
             svg,
-            flags=re.DOTALL,
+        )
+    for method, target in node["addresses_of_methods"].items():
+        svg = re.sub(
+            rf'<g data-method="{method}" data-family="(\w+)">(.*?</text>)</g>',
+            rf'<a class="pft-dot pft-dot-\1" href="{self.attval(target)}">\2</a>',
+            svg,
         )
     self.body.append(f'<div class="pft-map">{svg}</div>\n')
 

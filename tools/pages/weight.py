@@ -34,6 +34,8 @@ NEEDED_FOR = {
     "searchtools.js": r'id="search-results"',
     "language_data.js": r'id="search-results"',
     "searchindex.js": r'id="search-results"',
+    "pft-search.js": r'id="search-results"',
+    "pft-methods.js": r"tag_pft-methods",
     "fontawesome.js": r"(?!)",  # never: the icons are a font
 }
 ASSET = re.compile(
