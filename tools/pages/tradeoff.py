@@ -170,7 +170,9 @@ def draw(rows: list[Summary]) -> str:
     )
 
 
-def _room(x: float, y: float, words: str, taken: list[tuple[float, ...]]) -> tuple[float, float]:
+def _room(
+    x: float, y: float, words: str, taken: list[tuple[float, float, float, float]]
+) -> tuple[float, float]:
     """Left end and base line of a name where it covers nothing; `taken` grows by it."""
     width = LETTER * len(words)
     tries = [
