@@ -8,7 +8,7 @@ have a gradient. Its dropout on the attention scores is left out here.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,18 @@ from torch import Tensor, nn
 from ..core import BadCheckpoint, BadValue, Delta, Method, Port, Site, detach, planted
 from ..core.checkpoint import build, contents
 from ..core.fingerprint import difference
+from ..core.limits import Limit, PositiveOrZero
 from ..facts import FACTS
-from .bottleneck import Bottleneck, check_activation
+from .bottleneck import Activation, Bottleneck
 from .pfeiffer import Pfeiffer
+
+Widths = Annotated[
+    tuple[int, ...],
+    Limit(
+        lambda v: isinstance(v, tuple) and len(v) >= 2 and min(v) >= 1,
+        "a tuple with the width of each adapter, at least two of them",
+    ),
+]
 
 
 class Fusion(Delta):
@@ -72,30 +81,18 @@ class AdapterFusion(Method):
 
     facts = FACTS["adapter_fusion"]
 
-    bottlenecks: tuple[int, ...] = (48, 48)
-    activation: str = "relu"
-    regularise: float = 0.01
+    bottlenecks: Widths = (48, 48)
+    activation: Activation = "relu"
+    regularise: PositiveOrZero = 0.01
     at: tuple[str, ...] = ("stream",)
     layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_activation(self.activation)
-        widths = self.bottlenecks
-        if not isinstance(widths, tuple) or len(widths) < 2 or min(widths) < 1:
-            raise BadValue(
-                f"bottlenecks={widths!r}: give a tuple with the width of each adapter, at least "
-                "two of them."
-            )
-        if self.regularise < 0:
-            raise BadValue(f"regularise={self.regularise}: a weight in the loss is at least 0.")
 
     def delta(self, site: Site) -> Fusion:
         return Fusion(site.d_out, self, site.place.port is Port.NORMED)
 
     def extra_loss(self, model: nn.Module) -> Tensor | None:
-        fusions = [d for *_, d in planted(model, self.attached_as(model)) if isinstance(d, Fusion)]
-        return self.regularise * torch.stack([fusion.distance() for fusion in fusions]).sum()
+        distances = [fusion.distance() for fusion in self.planted_in(model, Fusion)]
+        return self.regularise * torch.stack(distances).sum()
 
 
 def fuse(

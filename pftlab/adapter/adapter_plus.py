@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Delta, Method, Site
+from ..core.limits import Whole
 from ..facts import FACTS
-from .bottleneck import Bottleneck, check_activation
+from .bottleneck import Activation, Bottleneck
 
 
 class ScaledBottleneck(Bottleneck):
@@ -42,15 +43,11 @@ class AdapterPlus(Method):
 
     facts = FACTS["adapter_plus"]
 
-    bottleneck: int = 8
-    activation: str = "gelu"
+    bottleneck: Whole = 8
+    activation: Activation = "gelu"
     std: float = 1e-2
     at: tuple[str, ...] = ("block",)
     layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_activation(self.activation)
 
     def delta(self, site: Site) -> Delta:
         return ScaledBottleneck(site.d_out, self.bottleneck, self.activation, self.std)

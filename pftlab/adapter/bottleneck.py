@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta
+from ..core import Delta
+from ..core.limits import one_of
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": nn.functional.gelu,
@@ -16,10 +18,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def check_activation(name: str) -> None:
-    """Raise BadValue unless `name` is a known activation."""
-    if name not in ACTIVATIONS:
-        raise BadValue(f"There is no activation {name!r}. Choose {', '.join(ACTIVATIONS)}.")
+Activation = Annotated[str, one_of(*ACTIVATIONS)]
 
 
 class Bottleneck(Delta):

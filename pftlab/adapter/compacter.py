@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Port, Site, norm_parameters
+from ..core.limits import Whole
 from ..facts import FACTS
 
 
@@ -43,9 +44,15 @@ class HypercomplexBottleneck(Delta):
     q is h, or LN(h) where the adapter stands before a layer norm, as Pfeiffer's does in BERT.
     """
 
-    def __init__(self, width: int, bottleneck: int, rule: nn.Parameter, rank: int, normed: bool):
+    def __init__(self, site: Site, bottleneck: int, rule: nn.Parameter, rank: int):
         super().__init__()
-        self.normed = normed
+        width, n = site.d_out, len(rule)
+        if width % n or bottleneck % n:
+            raise BadValue(
+                f"terms={n} must divide the model's width {width} and bottleneck={bottleneck}: "
+                "the matrices are made of n × n blocks."
+            )
+        self.normed = site.place.port is Port.NORMED
         self.down = LPHM(width, bottleneck, rule, rank)
         self.up = LPHM(bottleneck, width, rule, rank)
 
@@ -71,9 +78,9 @@ class Compacter(Method):
 
     facts = FACTS["compacter"]
 
-    bottleneck: int = 24
-    terms: int = 4
-    rank: int = 1
+    bottleneck: Whole = 24
+    terms: Whole = 4
+    rank: Whole = 1
     std: float = 1e-4
     layer_norm: bool = True
     at: tuple[str, ...] = ("attention", "ffn")
@@ -81,22 +88,9 @@ class Compacter(Method):
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         n, chosen = self.terms, self.sites(model)
-        for width in {site.d_out for site in chosen}:
-            if n < 1 or width % n or self.bottleneck % n:
-                raise BadValue(
-                    f"terms={n} must divide the model's width {width} and bottleneck="
-                    f"{self.bottleneck}: the matrices are made of n × n blocks."
-                )
         rule = nn.Parameter(self.std * torch.randn(n, n, n, device=chosen[0].device))
-        return [
-            (
-                site,
-                HypercomplexBottleneck(
-                    site.d_out, self.bottleneck, rule, self.rank, site.place.port is Port.NORMED
-                ),
-            )
-            for site in chosen
-        ]
+        m, r = self.bottleneck, self.rank
+        return [(site, HypercomplexBottleneck(site, m, rule, r)) for site in chosen]
 
     def trains(self, model: nn.Module) -> Iterable[str]:
         return norm_parameters(model, self.layers) if self.layer_norm else []

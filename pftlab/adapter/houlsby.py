@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..core import Delta, Method, Site, norm_parameters
+from ..core.limits import Whole
 from ..facts import FACTS
-from .bottleneck import Bottleneck, check_activation
+from .bottleneck import Activation, Bottleneck
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,12 @@ class Houlsby(Method):
 
     facts = FACTS["houlsby"]
 
-    bottleneck: int = 64
-    activation: str = "gelu"
+    bottleneck: Whole = 64
+    activation: Activation = "gelu"
     std: float = 1e-2
     layer_norm: bool = True
     at: tuple[str, ...] = ("attention", "ffn")
     layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_activation(self.activation)
 
     def delta(self, site: Site) -> Delta:
         return Bottleneck(site.d_out, self.bottleneck, self.activation, self.std)

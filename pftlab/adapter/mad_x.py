@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Port, Site, config_of
+from ..core.limits import Whole
 from ..core.places import Place
 from ..core.sites import sites
 from ..facts import FACTS
@@ -78,7 +79,7 @@ class MADX(Method):
 
     facts = FACTS["mad_x"]
 
-    bottleneck: int = 384
+    bottleneck: Whole = 384
     std: float = 0.02
     layers: tuple[int, ...] | None = None
 

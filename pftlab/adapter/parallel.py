@@ -6,9 +6,10 @@ Transfer Learning, https://arxiv.org/abs/2110.04366
 
 from dataclasses import dataclass
 
-from ..core import BadValue, Delta, Method, Site
+from ..core import Delta, Method, Site
+from ..core.limits import NotZero, Whole
 from ..facts import FACTS
-from .bottleneck import ParallelBottleneck, check_activation
+from .bottleneck import Activation, ParallelBottleneck
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,11 @@ class ParallelAdapter(Method):
 
     facts = FACTS["parallel"]
 
-    bottleneck: int = 64
-    scale: float = 4.0
-    activation: str = "relu"
+    bottleneck: Whole = 64
+    scale: NotZero = 4.0
+    activation: Activation = "relu"
     at: tuple[str, ...] = ("ffn",)
     layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_activation(self.activation)
-        if self.scale == 0:
-            raise BadValue("scale=0 switches the adapter off. Give another factor, such as 4.")
 
     def delta(self, site: Site) -> Delta:
         return ParallelBottleneck(

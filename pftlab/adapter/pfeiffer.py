@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..core import Delta, Method, Port, Site
+from ..core.limits import Whole
 from ..facts import FACTS
-from .bottleneck import Bottleneck, check_activation
+from .bottleneck import Activation, Bottleneck
 
 
 class NormedBottleneck(Bottleneck):
@@ -40,15 +41,11 @@ class Pfeiffer(Method):
 
     facts = FACTS["pfeiffer"]
 
-    bottleneck: int = 48
-    activation: str = "relu"
+    bottleneck: Whole = 48
+    activation: Activation = "relu"
     std: float = 1e-2
     at: tuple[str, ...] = ("stream",)
     layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_activation(self.activation)
 
     def delta(self, site: Site) -> Delta:
         kind = NormedBottleneck if site.place.port is Port.NORMED else Bottleneck

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..core import Delta, Method, Site
+from ..core.limits import Whole
 from ..facts import FACTS
 from .bottleneck import Bottleneck
 
@@ -38,7 +39,7 @@ class ResidualAdapter(Method):
 
     facts = FACTS["residual"]
 
-    bottleneck: int = 100
+    bottleneck: Whole = 100
     std: float = 0.02
     at: tuple[str, ...] = ("block",)
     layers: tuple[int, ...] | None = None

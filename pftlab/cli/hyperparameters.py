@@ -9,7 +9,8 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from ..core.errors import BadValue
 from ..registry import METHODS
@@ -65,18 +66,27 @@ class Hyperparameter:
 
 def hyperparameters(method: "type[Method]") -> list[Hyperparameter]:
     """The fields of a method; what its docstring does not explain, its parents' do."""
+    types = get_type_hints(method)  # without the limits that stand beside them
     meanings: dict[str, str] = {}
     for base in reversed(method.__mro__):
         meanings |= _arguments(base.__doc__)
     return [
         Hyperparameter(
             field.name,
-            field.type.__name__ if type(field.type) is type else str(field.type),
+            _type_words(types[field.name]),
             field.default,
             meanings.get(field.name, ""),
         )
         for field in dataclasses.fields(method)  # type: ignore[arg-type]
     ]
+
+
+def _type_words(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(_type_words(member) for member in get_args(hint))
+    if hint is type(None):
+        return "None"
+    return hint.__name__ if type(hint) is type else str(hint)
 
 
 def _arguments(docstring: str | None) -> dict[str, str]:

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
 from ..facts import MODEL_TASKS, Facts
 from . import attachment
-from .delta import Delta
+from .delta import Delta, planted
 from .errors import BadValue, Refused
+from .limits import LayerNumbers, SiteNames, check_limits
 from .places import Site
 from .ports.steps import StepCallbacks
 from .record import record_of
@@ -23,6 +24,9 @@ LINEAR_MAPS = (
     "ffn.up",
     "ffn.down",
 )
+
+
+Kind = TypeVar("Kind", bound=Delta)
 
 
 class Method(StepCallbacks):
@@ -63,8 +67,8 @@ class Method(StepCallbacks):
     # A method plants at the sites that its hyper-parameter `at` names. None, for the methods that
     # have it as their default, is every place that the method can act on; the others have no such
     # "every", and refuse it. A method without the hyper-parameter says in `where` what it acts on.
-    at: tuple[str, ...] | None = None
-    layers: tuple[int, ...] | None = None
+    at: SiteNames | None = None
+    layers: LayerNumbers | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -79,7 +83,8 @@ class Method(StepCallbacks):
                 setattr(cls, key, value)
 
     def __post_init__(self) -> None:
-        _check_hyperparameters(self)
+        _check_every_site(self)
+        check_limits(self)
 
     def sites(self, model: nn.Module) -> list[Site]:
         """The sites of `model` to plant at."""
@@ -128,6 +133,11 @@ class Method(StepCallbacks):
         """
         return attachment.attach(model, self, name, seed, head)
 
+    def planted_in(self, model: nn.Module, kind: type[Kind]) -> list[Kind]:
+        """The deltas of this kind that this method has in `model`, each of them once."""
+        found = planted(model, self.attached_as(model))
+        return list({id(d): d for *_, d in found if isinstance(d, kind)}.values())
+
     def attached_as(self, model: nn.Module) -> str:
         """The name under which this method, or an equal one, is attached to `model`."""
         found = record_of(model).methods
@@ -142,40 +152,16 @@ class Method(StepCallbacks):
     nothing_to_train: ClassVar[str] = "Choose other sites, or a model that has them."
 
 
-def _check_hyperparameters(method: Method) -> None:
-    """The limits that hold for a hyper-parameter whatever method has it."""
-    for spec in fields(method):  # type: ignore[arg-type]
-        value = getattr(method, spec.name)
-        problem = _problem(spec.name, value)
-        if spec.name == "at" and value is None and spec.default is not None:
-            problem = f"name the sites; by default they are {spec.default!r}."
-            if {*LINEAR_MAPS}.issuperset(spec.default):  # type: ignore[arg-type]
-                problem += (
-                    f" Every linear map of a layer is at={LINEAR_MAPS!r}, with 'ffn.gate' where "
-                    "there is one."
-                )
-        if problem:
-            raise BadValue(f"{type(method).__name__}({spec.name}={value!r}): {problem}")
-
-
-def _problem(name: str, value: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    whole = number and isinstance(value, int)
-    if name in ("rank", "bottleneck", "length") and not (whole and value >= 1):
-        return f"the {name} must be a whole number of at least 1."
-    if name == "alpha" and not (number and value > 0):
-        return "alpha is a number greater than 0; it scales the update."
-    if name == "dropout" and not (number and 0 <= value < 1):
-        return "dropout is a probability: at least 0, less than 1."
-    if name == "at" and value is not None:
-        if not _tuple_of(str, value):
-            return 'give a tuple of site names, such as ("attention.query", "attention.value").'
-        if len(set(value)) < len(value):
-            return "a site is named twice."
-    if name == "layers" and value is not None and not (_tuple_of(int, value) and min(value) >= 0):
-        return "give a tuple of layer numbers from 0, or None for all layers."
-    return ""
-
-
-def _tuple_of(kind: type, value: Any) -> bool:
-    return isinstance(value, tuple) and bool(value) and all(isinstance(v, kind) for v in value)
+def _check_every_site(method: Method) -> None:
+    """None is no value of `at` where the method has no such "every"."""
+    specs = {spec.name: spec for spec in fields(method)}  # type: ignore[arg-type]
+    default: Any = specs["at"].default if "at" in specs else None
+    if not default or method.at is not None:
+        return
+    problem = f"name the sites; by default they are {default!r}."
+    if {*LINEAR_MAPS}.issuperset(default):
+        problem += (
+            f" Every linear map of a layer is at={LINEAR_MAPS!r}, with 'ffn.gate' where there is "
+            "one."
+        )
+    raise BadValue(f"{type(method).__name__}(at=None): {problem}")

@@ -190,6 +190,11 @@ class Site:
         return self.slice.weight(self.host)
 
     @property
+    def parameter(self) -> nn.Parameter:
+        """The parameter that passes here, at a site of the weight port."""
+        return self.host.get_parameter(self.place.x)
+
+    @property
     def words(self) -> torch.Tensor:
         """What the host, a stack of layers, makes of each word (V, d): its row, scaled perhaps.
 

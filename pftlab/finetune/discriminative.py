@@ -6,13 +6,16 @@ https://arxiv.org/abs/1801.06146, Section 3.1
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
-from ..core import BadValue, Method
+from ..core import Method
+from ..core.limits import Limit
 from ..facts import FACTS
 from .layers import from_the_top
+
+SLOWER = Limit(lambda divisor: divisor >= 1, "at least 1, so that no lower layer learns faster")
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,7 @@ class DiscriminativeLearningRates(Method):
 
     facts = FACTS["discriminative"]
 
-    divisor: float = 2.6
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.divisor < 1:
-            raise BadValue(
-                f"divisor={self.divisor}: a lower layer learns no faster than the one above it, so "
-                "that this is at least 1."
-            )
+    divisor: Annotated[float, SLOWER] = 2.6
 
     def trains(self, model: nn.Module) -> Iterable[str]:
         return [name for group in from_the_top(model) for name in group]

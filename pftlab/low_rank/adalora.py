@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Site, planted
+from ..core import BadValue, Delta, Method, Site
+from ..core.limits import Positive, PositiveOrZero, Share, Whole
 from ..facts import FACTS
 
 
@@ -131,51 +132,42 @@ class AdaLoRA(Method):
 
     facts = FACTS["adalora"]
 
-    rank: int = 8
-    start_rank: int = 12
-    alpha: float = 16.0
-    dropout: float = 0.0
-    warmup: float = 0.1
-    final: float = 0.5
-    interval: int = 10
-    beta1: float = 0.85
-    beta2: float = 0.85
-    orthogonality: float = 0.5
+    rank: Whole = 8
+    start_rank: Whole = 12
+    alpha: Positive = 16.0
+    dropout: Share = 0.0
+    warmup: Share = 0.1
+    final: Share = 0.5
+    interval: Whole = 10
+    beta1: Share = 0.85
+    beta2: Share = 0.85
+    orthogonality: PositiveOrZero = 0.5
     at: tuple[str, ...] = ("attention.query", "attention.value")
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.start_rank < self.rank or self.interval < 1:
+        if self.start_rank < self.rank or self.warmup + self.final >= 1:
             raise BadValue(
-                f"rank={self.rank}, start_rank={self.start_rank}, interval={self.interval}: the "
-                "rank cannot rise, so start_rank is at least rank; the interval at least one step."
-            )
-        if min(self.warmup, self.final) < 0 or self.warmup + self.final >= 1:
-            raise BadValue(
-                f"warmup={self.warmup}, final={self.final}: they are shares of the steps, and "
-                "their sum is less than 1, so that there are steps in which the budget falls."
-            )
-        if not (0 < self.beta1 < 1 and 0 < self.beta2 < 1) or self.orthogonality < 0:
-            raise BadValue(
-                f"beta1={self.beta1}, beta2={self.beta2}, orthogonality={self.orthogonality}: the "
-                "betas are between 0 and 1, orthogonality is at least 0."
+                f"rank={self.rank}, start_rank={self.start_rank}, warmup={self.warmup}, final="
+                f"{self.final}: the rank cannot rise, so start_rank is at least rank; warmup and "
+                "final together are less than 1, so that there are steps in which it falls."
             )
 
     def delta(self, site: Site) -> Delta:
         return SVDUpdate(site.d_in, site.d_out, self.start_rank, self.alpha, self.dropout)
 
     def extra_loss(self, model: nn.Module) -> Tensor | None:
-        distances = [d.far_from_orthogonal() / 2 for d in self._deltas(model)]
+        distances = [d.far_from_orthogonal() / 2 for d in self.planted_in(model, SVDUpdate)]
         return self.orthogonality * torch.stack(distances).mean()
 
     def after_backward(self, model: nn.Module, step: int, total_steps: int) -> None:
-        for delta in self._deltas(model):
+        for delta in self.planted_in(model, SVDUpdate):
             if delta.kept is None:
                 delta.observe(self.beta1, self.beta2)
 
     def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
-        deltas = self._deltas(model)
+        deltas = self.planted_in(model, SVDUpdate)
         first, last = (
             round(self.warmup * total_steps),
             total_steps - round(self.final * total_steps),
@@ -198,7 +190,3 @@ class AdaLoRA(Method):
         chosen[scores.topk(budget).indices] = True
         for delta, part in zip(deltas, chosen.split(self.start_rank), strict=True):
             delta.keep(part.clone(), forever)
-
-    def _deltas(self, model: nn.Module) -> list[SVDUpdate]:
-        found = planted(model, self.attached_as(model))
-        return [delta for *_, delta in found if isinstance(delta, SVDUpdate)]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Site, planted
+from ..core import Delta, Method, Site
+from ..core.limits import Positive, PositiveOrZero, Share, Whole
 from ..facts import FACTS
 from .lora import LowRank
 
@@ -72,20 +73,12 @@ class DeltaLoRA(Method):
 
     facts = FACTS["delta_lora"]
 
-    rank: int = 8
-    alpha: float = 16.0
-    ratio: float = 2.0
-    start: float = 0.1
+    rank: Whole = 8
+    alpha: Positive = 16.0
+    ratio: PositiveOrZero = 2.0
+    start: Share = 0.1
     at: tuple[str, ...] = ("attention.query", "attention.value")
     layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.start < 1 or self.ratio < 0:
-            raise BadValue(
-                f"start={self.start}, ratio={self.ratio}: start is a share of the steps, at least "
-                "0 and less than 1; ratio is at least 0, where 0 is LoRA."
-            )
 
     def delta(self, site: Site) -> Delta:
         return Following(site.d_in, site.d_out, self.rank, self.alpha, self.ratio)
@@ -93,6 +86,6 @@ class DeltaLoRA(Method):
     def before_step(self, model: nn.Module, step: int, total_steps: int) -> None:
         if step <= round(self.start * total_steps):
             return
-        for *_, delta in planted(model, self.attached_as(model)):
-            if isinstance(delta, Following) and delta.A_K is None:
+        for delta in self.planted_in(model, Following):
+            if delta.A_K is None:
                 delta.follow()

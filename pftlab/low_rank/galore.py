@@ -18,8 +18,8 @@ from ..core import (
     WeightDelta,
     is_planted,
     parameter_sites,
-    planted,
 )
+from ..core.limits import Positive, Whole
 from ..core.sites import sites
 from ..facts import FACTS
 
@@ -106,16 +106,11 @@ class GaLore(Method):
 
     facts = FACTS["galore"]
 
-    rank: int = 8
-    alpha: float = 4.0
-    interval: int = 200
+    rank: Whole = 8
+    alpha: Positive = 4.0
+    interval: Whole = 200
     at: tuple[str, ...] | None = None
     layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.interval < 1:
-            raise BadValue(f"interval={self.interval}: the projector is kept for at least a step.")
 
     def sites(self, model: nn.Module) -> list[Site]:
         chosen = {
@@ -126,7 +121,7 @@ class GaLore(Method):
         return parameter_sites(model, lambda name, _: name in chosen)
 
     def delta(self, site: Site) -> Delta:
-        return Projected(site.host.get_parameter("weight"), self.rank, self.alpha)
+        return Projected(site.parameter, self.rank, self.alpha)
 
     def trains(self, model: nn.Module) -> Iterable[str]:
         projected = {site.name for site in self.sites(model)}
@@ -138,17 +133,13 @@ class GaLore(Method):
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
         """All that is trainable, and with it the numbers s, for weight decay alone."""
-        decayed = [delta.s for delta in self._deltas(model)]
+        decayed = [delta.s for delta in self.planted_in(model, Projected)]
         trained = [p for p in model.parameters() if p.requires_grad]
         return [{"params": [*trained, *decayed], "lr": lr}]
 
     def after_backward(self, model: nn.Module, step: int, total_steps: int) -> None:
-        for delta in self._deltas(model):
+        for delta in self.planted_in(model, Projected):
             if (step - 1) % self.interval == 0:
                 delta.refresh()
             delta.C.grad = None  # the optimiser leaves alone what has no gradient
             delta.s.grad = torch.zeros_like(delta.s)  # and decays what has one
-
-    def _deltas(self, model: nn.Module) -> list[Projected]:
-        found = {id(d): d for *_, d in planted(model, self.attached_as(model))}
-        return [delta for delta in found.values() if isinstance(delta, Projected)]

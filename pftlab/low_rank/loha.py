@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..core import Delta, Method, Site
+from ..core.limits import Positive, Whole
 from ..facts import FACTS
 
 
@@ -55,8 +56,8 @@ class LoHa(Method):
 
     facts = FACTS["loha"]
 
-    rank: int = 8
-    alpha: float = 8.0
+    rank: Whole = 8
+    alpha: Positive = 8.0
     at: tuple[str, ...] = ("attention.query", "attention.value")
     layers: tuple[int, ...] | None = None
 

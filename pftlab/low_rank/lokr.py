@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..core import BadValue, Delta, Method, Site
+from ..core.limits import Positive, Whole
 from ..facts import FACTS
 
 
@@ -85,8 +86,8 @@ class LoKr(Method):
 
     facts = FACTS["lokr"]
 
-    rank: int = 8
-    alpha: float = 8.0
+    rank: Whole = 8
+    alpha: Positive = 8.0
     factor: int = -1
     decompose_both: bool = False
     at: tuple[str, ...] = ("attention.query", "attention.value")

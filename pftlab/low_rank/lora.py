@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site
+from ..core.limits import Positive, Share, Whole
 from ..facts import FACTS
 
 
@@ -51,9 +52,9 @@ class LoRA(Method):
 
     facts = FACTS["lora"]
 
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
+    rank: Whole = 8
+    alpha: Positive = 16.0
+    dropout: Share = 0.0
     at: tuple[str, ...] = ("attention.query", "attention.value")
     layers: tuple[int, ...] | None = None
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from ..core import BadValue, planted
+from ..core import planted
+from ..core.limits import Positive
 from ..facts import FACTS
 from .lora import LoRA
 
@@ -30,15 +31,7 @@ class LoRAPlus(LoRA):
 
     facts = FACTS["lora_plus"]
 
-    ratio: float = 16.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.ratio > 0:
-            raise BadValue(
-                f"LoRAPlus(ratio={self.ratio!r}): the ratio of B's learning rate to A's is a "
-                "number greater than 0; the paper uses 16."
-            )
+    ratio: Positive = 16.0
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
         deltas = [delta for *_, delta in planted(model, self.attached_as(model))]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Delta, Site
+from ..core.limits import Positive, Whole
 from ..facts import FACTS
 from .lora import LoRA, LowRank
 
@@ -53,8 +54,8 @@ class PiSSA(LoRA):
 
     facts = FACTS["pissa"]
 
-    rank: int = 8
-    alpha: float = 8.0
+    rank: Whole = 8
+    alpha: Positive = 8.0
 
     def delta(self, site: Site) -> Delta:
         U, S, Vt = torch.linalg.svd(site.weight.detach().double(), full_matrices=False)

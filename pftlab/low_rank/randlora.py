@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Delta, Method, Site
+from ..core.limits import Positive, Share, Whole
 from ..facts import FACTS
 from .drawn import Drawn, shared
 
@@ -77,9 +78,9 @@ class RandLoRA(Method):
 
     facts = FACTS["randlora"]
 
-    rank: int = 32
-    alpha: float = 640.0
-    dropout: float = 0.0
+    rank: Whole = 32
+    alpha: Positive = 640.0
+    dropout: Share = 0.0
     seed: int = 0
     at: tuple[str, ...] = ("attention.query", "attention.value")
     layers: tuple[int, ...] | None = None

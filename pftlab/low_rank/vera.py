@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Site
+from ..core import Delta, Method, Site
+from ..core.limits import NotZero, Share, Whole
 from ..facts import FACTS
 from .drawn import Drawn, shared
 
@@ -53,7 +54,7 @@ class VeRA(Method):
 
     Args:
         rank: r, the width between the two matrices; it may be larger than the model's.
-        initial: value of d at first (paper: 0.1).
+        initial: value of d at first (paper: 0.1); not 0, for with b = 0 nothing could move then.
         dropout: probability with which entries of x are dropped on their way to A.
         seed: from which A and B are drawn.
         at: the sites; query and value are the paper's choice (Section 4.1).
@@ -62,17 +63,12 @@ class VeRA(Method):
 
     facts = FACTS["vera"]
 
-    rank: int = 256
-    initial: float = 0.1
-    dropout: float = 0.0
+    rank: Whole = 256
+    initial: NotZero = 0.1
+    dropout: Share = 0.0
     seed: int = 0
     at: tuple[str, ...] = ("attention.query", "attention.value")
     layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.initial == 0:
-            raise BadValue("VeRA(initial=0): b is zero at first, so with d = 0 nothing can move.")
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         chosen = self.sites(model)

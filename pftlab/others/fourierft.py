@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site
+from ..core.limits import Positive, Whole
 from ..facts import FACTS
 
 
@@ -68,16 +69,11 @@ class FourierFT(Method):
 
     facts = FACTS["fourierft"]
 
-    frequencies: int = 1000
-    alpha: float = 150.0
+    frequencies: Whole = 1000
+    alpha: Positive = 150.0
     seed: int = 777
     at: tuple[str, ...] = ("attention.query", "attention.value")
     layers: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.frequencies < 1:
-            raise BadValue(f"FourierFT(frequencies={self.frequencies}): train at least 1.")
 
     def delta(self, site: Site) -> Delta:
         return Spectrum(site.d_in, site.d_out, self.frequencies, self.alpha, self.seed)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site, TextMask, architecture
+from ..core.limits import Share, Whole, WholeOrZero
 from ..core.sites import sites
 from ..facts import FACTS
 
@@ -96,32 +97,34 @@ class LoReFT(Method):
 
     facts = FACTS["loreft"]
 
-    rank: int = 4
-    first: int = 3
-    last: int | None = None
+    rank: Whole = 4
+    first: WholeOrZero = 3
+    last: WholeOrZero | None = None
     tied: bool = True
-    dropout: float = 0.0
+    dropout: Share = 0.0
     at: tuple[str, ...] = ("block",)
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        last = self.first if self.last is None else self.last
-        if min(self.first, last) < 0 or self.first + last == 0:
-            raise BadValue(
-                f"LoReFT(first={self.first}, last={self.last}): edit at least one word, and "
-                "neither may be negative."
-            )
+        if self.first == 0 and not self.last:
+            raise BadValue("LoReFT(first=0) needs a `last` of at least 1: edit at least one word.")
 
     def sites(self, model: nn.Module) -> list[Site]:
         return [s for s in sites(model, self.at, self.layers) if s.stack != "decoder"]
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         [stack], text = sites(model, ("sequence",)), TextMask()
-        last = self.last
-        if last is None:  # else the edits of the uppermost block would reach no classifier
-            kind = type(model).__name__
-            decides_last = not architecture(model).first_token_is_read and stack.stack is None
-            last = self.first if decides_last and "SequenceClassification" in kind else 0
+        last = last_words(stack, self.first) if self.last is None else self.last
         edits = [(site, Edit(self, site.d_out, last, text)) for site in self.sites(model)]
         return [(stack, text), *edits]
+
+
+def last_words(stack: Site, first: int) -> int:
+    """How many words at the end are edited by default: as many as `first`, or none.
+
+    In a decoder that classifies by its last word the edits of the uppermost block would else reach
+    no classifier.
+    """
+    decides_last = not architecture(stack.model).first_token_is_read and stack.stack is None
+    return first if decides_last and "SequenceClassification" in type(stack.model).__name__ else 0

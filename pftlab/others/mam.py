@@ -7,16 +7,15 @@ adapters and no network behind the prefix, which can be dropped after training.
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from ..adapter.parallel import ParallelAdapter
-from ..core import Delta, Method, Site
+from ..core import Method, Mixture
+from ..core.limits import Whole
 from ..facts import FACTS
 from ..prompt.prefix_tuning import PrefixTuning
 
 
 @dataclass(frozen=True)
-class MAMAdapter(Method):
+class MAMAdapter(Mixture):
     """A short prefix in attention and a scaled parallel adapter beside the feed-forward network.
 
     Args:
@@ -31,33 +30,20 @@ class MAMAdapter(Method):
 
     facts = FACTS["mam"]
 
-    length: int = 30
+    length: Whole = 30
     hidden: int | None = 800
-    bottleneck: int = 512
+    bottleneck: Whole = 512
     scale: float = 4.0
     at: tuple[str, ...] = ("attention.keys_values", "ffn")
     layers: tuple[int, ...] | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.pieces()  # so that their own limits are checked at once
-
-    def pieces(self) -> list[Method]:
-        """The methods of the other families that this one mixes."""
+    def methods(self) -> list[Method]:
         attention = tuple(name for name in self.at if name.endswith("keys_values"))
         others = tuple(name for name in self.at if name not in attention)
         found: list[Method] = []
-        if attention:
-            # the authors put the prefix into attention alone: the text's positions do not move
-            found.append(
-                PrefixTuning(self.length, self.hidden, 0.02, False, attention, self.layers)
-            )
+        if attention:  # the authors put the prefix there alone: the text's positions do not move
+            prefix = PrefixTuning(self.length, self.hidden, 0.02, False, attention, self.layers)
+            found.append(prefix)
         if others:
             found.append(ParallelAdapter(self.bottleneck, self.scale, "relu", others, self.layers))
         return found
-
-    def sites(self, model: nn.Module) -> list[Site]:
-        return [site for piece in self.pieces() for site in piece.sites(model)]
-
-    def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
-        return [planned for piece in self.pieces() for planned in piece.plan(model)]

@@ -3,23 +3,29 @@
 Mao, Mathias, Hou, Almahairi, Ma, Han, Yih and Khabsa (2022), https://arxiv.org/abs/2110.07577. The
 authors' code averages a gate over padding as well, so that its value depends on the rest of the
 batch; here it is averaged over the words. As in that code, the low-rank updates of query and value
-have a gate each, and it stands in the place of LoRA's α / r.
+have a gate each, and it stands in the place of LoRA's α / r. A gate is one number for the whole
+text, which a model that writes word by word cannot know: those models are refused.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from ..adapter.pfeiffer import Pfeiffer
-from ..core import BadValue, Delta, KeysValues, Method, Port, Refused, Site, TextMask
+from ..core import Delta, KeysValues, Method, Mixture, Port, Refused, Site, TextMask
+from ..core.limits import Limit, Whole
 from ..core.sites import sites
 from ..facts import FACTS
 from ..low_rank.lora import LoRA
 from ..prompt.prefix_tuning import PrefixTuning
 
 PIECES = ("adapter", "prefix", "lora")
+KNOWN = Limit(
+    lambda v: isinstance(v, tuple) and bool(v) and {*v} <= {*PIECES},
+    f"a tuple of these: {', '.join(PIECES)}",
+)
 
 
 class Gate(nn.Module):
@@ -70,11 +76,8 @@ class GatedPrefix(KeysValues):
 
 
 @dataclass(frozen=True)
-class UniPELT(Method):
+class UniPELT(Mixture):
     """Adapters, a prefix and low-rank updates at once; gates learn which of them help a task.
-
-    A gate is one number for the whole text, which a model that writes word by word cannot know:
-    those models are refused.
 
     Args:
         pieces: which of "adapter", "prefix" and "lora" to use (paper: all, APL, or AP).
@@ -87,49 +90,46 @@ class UniPELT(Method):
 
     facts = FACTS["unipelt"]
 
-    pieces: tuple[str, ...] = ("adapter", "prefix", "lora")
-    bottleneck: int = 48
-    length: int = 10
-    hidden: int | None = 512
-    rank: int = 8
+    pieces: Annotated[tuple[str, ...], KNOWN] = ("adapter", "prefix", "lora")
+    bottleneck: Whole = 48
+    length: Whole = 10
+    hidden: Whole | None = 512
+    rank: Whole = 8
     layers: tuple[int, ...] | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.pieces or not set(self.pieces) <= set(PIECES):
-            raise BadValue(f"UniPELT(pieces={self.pieces!r}): choose from {', '.join(PIECES)}.")
-        self.methods()  # so that their own limits are checked at once
-
-    def methods(self) -> dict[str, Method]:
-        """The method behind each piece."""
+    def methods(self) -> list[Method]:
+        prefix = PrefixTuning(self.length, self.hidden, shift_positions=False, layers=self.layers)
         known: dict[str, Method] = {
             "adapter": Pfeiffer(self.bottleneck, layers=self.layers),
-            "prefix": PrefixTuning(
-                self.length, self.hidden, shift_positions=False, layers=self.layers
-            ),
+            "prefix": prefix,
             "lora": LoRA(self.rank, float(self.rank), layers=self.layers),  # α / r = 1
         }
-        return {piece: known[piece] for piece in self.pieces}
-
-    def sites(self, model: nn.Module) -> list[Site]:
-        return [site for method in self.methods().values() for site in method.sites(model)]
+        return [known[piece] for piece in self.pieces]
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
-        if model.can_generate():  # type: ignore[operator]
-            raise Refused(
-                f"UniPELT's gates average over the whole text, and a {type(model).__name__} "
-                "writes it word by word. Use MAM adapters here, or a model that reads whole texts."
-            )
-        [stack], text = sites(model, ("sequence",)), TextMask()
-        planned: list[tuple[Site, Delta]] = [(stack, text)]
-        for method in self.methods().values():
-            for site, inner in method.plan(model):
-                gate = Gate(int(model.config.hidden_size), text)  # type: ignore
-                planned.append((site, self._behind(gate, site, inner)))
-        return planned
+        text = TextMask()
+        gated = [(site, behind_gate(site, inner, text)) for site, inner in super().plan(model)]
+        return [(whole_texts(model), text), *gated]
 
-    def _behind(self, gate: Gate, site: Site, inner: Any) -> Delta:
-        if isinstance(inner, KeysValues):
-            return GatedPrefix(inner, gate)
-        by_h = site.name == "stream" and site.place.port is not Port.NORMED
-        return Gated(inner, gate, by_h)
+
+def whole_texts(model: nn.Module) -> Site:
+    """The site where a whole text passes.
+
+    Raises:
+        Refused: the model writes word by word, and knows no whole text.
+    """
+    if model.can_generate():  # type: ignore[operator]
+        raise Refused(
+            f"UniPELT's gates average over the whole text, and a {type(model).__name__} "
+            "writes it word by word. Use MAM adapters here, or a model that reads whole texts."
+        )
+    [stack] = sites(model, ("sequence",))
+    return stack
+
+
+def behind_gate(site: Site, inner: Delta, text: TextMask) -> Delta:
+    """`inner`, which stands at `site`, with a gate of its own."""
+    gate = Gate(int(site.config.hidden_size), text)
+    if isinstance(inner, KeysValues):
+        return GatedPrefix(inner, gate)
+    return Gated(inner, gate, by_h=site.name == "stream" and site.place.port is not Port.NORMED)

@@ -4,12 +4,13 @@ Zhang, Han, Liu, Gao, Zhou, Hu, Yan, Lu, Li and Qiao (2023), https://arxiv.org/a
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, KeysValues, Method, Refused, Site
+from ..core import Delta, KeysValues, Method, Refused, Site
+from ..core.limits import Whole, one_of
 from ..core.ports.attention import scores
 from ..core.sites import sites
 from ..facts import FACTS
@@ -82,29 +83,33 @@ class LLaMAAdapter(Method):
 
     facts = FACTS["llama_adapter"]
 
-    length: int = 10
-    gate: str = "tanh"
+    length: Whole = 10
+    gate: Annotated[str, one_of("tanh", "plain")] = "tanh"
     layers: tuple[int, ...] | None = None
     at: tuple[str, ...] = ("attention.keys_values",)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.gate not in ("tanh", "plain"):
-            raise BadValue(f'gate={self.gate!r}: choose "tanh" or "plain".')
-
     def delta(self, site: Site) -> Delta:
-        kind = site.name.rpartition(".")[0]
-        mine = {
-            each.name.removeprefix(f"{kind}."): each
-            for each in sites(site.model)
-            if each.name in (f"{kind}.key", f"{kind}.value", f"{kind}.key_norm")
-            and each.path.startswith(f"{site.path}.")
-        }
-        if not {"key", "value"} <= mine.keys():
-            raise Refused(
-                f"{site.name!r} at {site.path} has no key and value projection of its own, and "
-                "the prompt needs both. Choose attention.keys_values."
-            )
-        for part in ("key", "value"):
-            mine[part].weight  # noqa: B018  # refused at once where it is quantised
-        return ZeroInitAttention(site, self.length, self.gate, mine)
+        return ZeroInitAttention(site, self.length, self.gate, own_projections(site))
+
+
+def own_projections(site: Site) -> dict[str, Site]:
+    """Where the parts of an attention are: "key", "value" and perhaps "key_norm" → site.
+
+    Raises:
+        Refused: it has no such parts, or they are quantised.
+    """
+    kind = site.name.rpartition(".")[0]
+    mine = {
+        each.name.removeprefix(f"{kind}."): each
+        for each in sites(site.model)
+        if each.name in (f"{kind}.key", f"{kind}.value", f"{kind}.key_norm")
+        and each.path.startswith(f"{site.path}.")
+    }
+    if not {"key", "value"} <= mine.keys():
+        raise Refused(
+            f"{site.name!r} at {site.path} has no key and value projection of its own, and "
+            "the prompt needs both. Choose attention.keys_values."
+        )
+    for part in ("key", "value"):
+        mine[part].weight  # noqa: B018  # refused at once where it is quantised
+    return mine

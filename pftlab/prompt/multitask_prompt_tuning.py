@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Site, planted
+from ..core.limits import Whole
 from ..facts import FACTS
-from .prompt_tuning import PromptTuning
+from .prompt_tuning import PromptTuning, first_vectors
 from .soft_prompt import SoftPrompt
 
 
@@ -72,17 +73,12 @@ class MultitaskPromptTuning(PromptTuning):
 
     facts = FACTS["multitask_prompt_tuning"]
 
-    tasks: int = 1
-    rank: int = 1
+    tasks: Whole = 1
+    rank: Whole = 1
     std: float = 0.02
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.tasks < 1:
-            raise BadValue(f"tasks={self.tasks}: at least 1 task has the prompt.")
-
     def delta(self, site: Site) -> MultitaskPrompt:
-        return MultitaskPrompt(self._start(site), self)
+        return MultitaskPrompt(first_vectors(site, self), self)
 
 
 def choose_task(model: nn.Module, task: int | Sequence[int] | None) -> None:

@@ -6,12 +6,13 @@ SuperGLUE experiments the paper tunes the model as well: attach FullFineTuning b
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Method, Site
+from ..core.limits import Share, Whole, one_of
 from ..facts import FACTS
 from .soft_prompt import SoftPrompt, check_position
 
@@ -92,20 +93,16 @@ class PTuning(Method):
 
     facts = FACTS["p_tuning"]
 
-    length: int = 20
-    encoder: str = "lstm"
-    hidden: int | None = None
-    dropout: float = 0.0
+    length: Whole = 20
+    encoder: Annotated[str, one_of(*ENCODERS)] = "lstm"
+    hidden: Whole | None = None
+    dropout: Share = 0.0
     position: int | tuple[int, ...] | None = None
     anchors: tuple[int | None, ...] = ()
     at: tuple[str, ...] = ("sequence",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.encoder not in ENCODERS:
-            raise BadValue(f"encoder={self.encoder!r}: choose one of {', '.join(ENCODERS)}.")
-        if self.hidden is not None and self.hidden < 1:
-            raise BadValue(f"hidden={self.hidden}: a width is at least 1; None is the paper's.")
         if self.anchors and self.anchors.count(None) != self.length:
             raise BadValue(
                 f"anchors has {self.anchors.count(None)} slots (None) for length={self.length} "
@@ -130,23 +127,29 @@ class PTuning(Method):
             BadValue: there is no single [TEXT], no [P], or something behind the text where
                 nothing would read it.
         """
-        if template.count(TEXT) != 1 or SLOT not in template:
-            raise BadValue(f"{template!r}: a template has one {TEXT} and at least one {SLOT}.")
-        sides = [_pieces(tokenizer, side) for side in template.split(TEXT)]
-        word = tokenizer("a")["input_ids"]
-        special = [id_ in tokenizer.all_special_ids for id_ in word]
-        opening, closing = special.index(False), special[::-1].index(False)
-        if sides[1] and not closing:
-            raise BadValue(
-                f"{template!r}: this tokenizer closes a text with nothing, so that the model "
-                f"answers at its last word. Put all pieces in front of {TEXT}."
-            )
-        anchors = tuple(sides[0] + sides[1])
-        position = (opening,) * len(sides[0]) + (-closing,) * len(sides[1])
+        anchors, position = slots(tokenizer, template)
         return cls(length=anchors.count(None), anchors=anchors, position=position, **options)
 
     def delta(self, site: Site) -> EncodedPrompt:
         return EncodedPrompt(site, self)
+
+
+def slots(tokenizer: Any, template: str) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
+    """The anchors that `template` names, None for a trained vector, and the place of each."""
+    if template.count(TEXT) != 1 or SLOT not in template:
+        raise BadValue(f"{template!r}: a template has one {TEXT} and at least one {SLOT}.")
+    sides = [_pieces(tokenizer, side) for side in template.split(TEXT)]
+    word = tokenizer("a")["input_ids"]
+    special = [id_ in tokenizer.all_special_ids for id_ in word]
+    opening, closing = special.index(False), special[::-1].index(False)
+    if sides[1] and not closing:
+        raise BadValue(
+            f"{template!r}: this tokenizer closes a text with nothing, so that the model "
+            f"answers at its last word. Put all pieces in front of {TEXT}."
+        )
+    anchors = tuple(sides[0] + sides[1])
+    position = (opening,) * len(sides[0]) + (-closing,) * len(sides[1])
+    return anchors, position
 
 
 def _pieces(tokenizer: Any, side: str) -> list[int | None]:

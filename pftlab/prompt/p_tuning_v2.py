@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..core import BadValue
+from ..core.limits import Whole
 from ..facts import FACTS
 from .prefix import prefixes_of
 from .prefix_tuning import PrefixTuning
@@ -34,8 +35,8 @@ class PTuningV2(PrefixTuning):
 
     facts = FACTS["p_tuning_v2"]
 
-    length: int = 20
-    hidden: int | None = None
+    length: Whole = 20
+    hidden: Whole | None = None
 
 
 def share_prompt(first: nn.Module, *others: nn.Module) -> None:

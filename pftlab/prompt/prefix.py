@@ -1,11 +1,12 @@
 """Keys and values in front of every layer's own: what the deep prompts of this family share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core import KeysValues, Site, planted
+from ..core import Delta, KeysValues, Site, planted
 
 
 class Prefix(KeysValues):
@@ -85,6 +86,22 @@ class Recorder(KeysValues):
 def shape(site: Site) -> tuple[int, int]:
     """(key-value heads, width of a head) at an `attention.keys_values` site."""
     return site.key_value_heads, site.head_width
+
+
+def prefixes(
+    sites: Sequence[Site], length: int, hidden: int | None, std: float
+) -> list[tuple[Site, Delta]]:
+    """A prefix for each site: from a network of this width that all share, or each its own."""
+    if hidden is None:
+        return [
+            (site, Prefix(*std * torch.randn(2, heads, length, width)))
+            for site in sites
+            for heads, width in [shape(site)]
+        ]
+    with sites[0].device or torch.device("cpu"):
+        width = int(sites[0].config.hidden_size)
+        shared = Reparametrisation(length, width, hidden, [shape(site) for site in sites])
+    return [(site, ReparametrisedPrefix(shared, i)) for i, site in enumerate(sites)]
 
 
 def prefixes_of(model: nn.Module, name: str | None = None) -> list[Any]:

@@ -22,9 +22,10 @@ from ..core import (
     uproot,
     with_cross_attention,
 )
+from ..core.limits import Whole
 from ..core.sites import sites
 from ..facts import FACTS
-from .prefix import Prefix, Recorder, Reparametrisation, ReparametrisedPrefix, shape
+from .prefix import Prefix, Recorder, prefixes
 
 
 @dataclass(frozen=True)
@@ -44,41 +45,22 @@ class PrefixTuning(Method):
 
     facts = FACTS["prefix_tuning"]
 
-    length: int = 10
-    hidden: int | None = 512
+    length: Whole = 10
+    hidden: Whole | None = 512
     std: float = 0.02
     shift_positions: bool = True
     at: tuple[str, ...] = ("attention.keys_values",)
     layers: tuple[int, ...] | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.hidden is not None and self.hidden < 1:
-            raise BadValue(f"hidden={self.hidden}: a width is at least 1; None leaves it out.")
-
     def sites(self, model: nn.Module) -> list[Site]:
         return sites(model, with_cross_attention(model, self.at), self.layers)
 
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
-        chosen = self.sites(model)
-        planned: list[tuple[Site, Delta]] = []
-        if self.hidden is None:
-            planned = [(site, self.delta(site)) for site in chosen]
-        else:
-            width = int(config_of(model).hidden_size)
-            shapes = [shape(site) for site in chosen]
-            with chosen[0].device or torch.device("cpu"):
-                shared = Reparametrisation(self.length, width, self.hidden, shapes)
-            planned = [(s, ReparametrisedPrefix(shared, i)) for i, s in enumerate(chosen)]
+        planned = prefixes(self.sites(model), self.length, self.hidden, self.std)
         if self.shift_positions:
             (stack,) = sites(model, ("sequence",))
             planned.append((stack, PositionShift(self.length)))
         return planned
-
-    def delta(self, site: Site) -> Prefix:
-        heads, width = shape(site)
-        keys, values = self.std * torch.randn(2, heads, self.length, width)
-        return Prefix(keys, values)
 
 
 def start_from_text(model: nn.Module, tokenizer: Any, text: str) -> None:

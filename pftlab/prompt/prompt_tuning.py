@@ -9,12 +9,13 @@ vector.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from ..core import BadValue, Method, Site
+from ..core.limits import Whole, one_of
 from ..facts import FACTS
 from .soft_prompt import SoftPrompt, check_position
 
@@ -43,17 +44,15 @@ class PromptTuning(Method):
 
     facts = FACTS["prompt_tuning"]
 
-    length: int = 20
-    start: str = "vocabulary"
-    population: int = 5000
+    length: Whole = 20
+    start: Annotated[str, one_of(*STARTS)] = "vocabulary"
+    population: Whole = 5000
     tokens: tuple[tuple[int, ...], ...] = ()
     position: int | tuple[int, ...] | None = None
     at: tuple[str, ...] = ("sequence",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.start not in STARTS:
-            raise BadValue(f"start={self.start!r}: choose one of {', '.join(STARTS)}.")
         if (self.start == "tokens") != bool(self.tokens):
             raise BadValue('start="tokens" and `tokens` go together; use from_text or from_labels.')
         if self.tokens and (len(self.tokens) != self.length or not all(self.tokens)):
@@ -62,8 +61,6 @@ class PromptTuning(Method):
                 "give one group, which is not empty, for each vector."
             )
         check_position(self.position, self.length)
-        if self.population < 1:
-            raise BadValue(f"population={self.population}: draw from at least 1 word.")
 
     @classmethod
     def from_text(cls, tokenizer: Any, text: str, length: int | None = None) -> "PromptTuning":
@@ -91,23 +88,27 @@ class PromptTuning(Method):
         )
 
     def delta(self, site: Site) -> SoftPrompt:
-        return SoftPrompt(self._start(site), self.position)
+        return SoftPrompt(first_vectors(site, self), self.position)
 
-    def _start(self, site: Site) -> Tensor:
-        (n, d), device = (self.length, site.words.shape[1]), site.device
-        if self.start == "uniform":
-            return torch.empty(n, d, device=device).uniform_(-0.5, 0.5)
-        if self.start == "normal":
-            return torch.randn(n, d, device=device)
-        words = site.words.detach().float()
-        if self.start == "vocabulary":
-            population = min(self.population, len(words))
-            chosen = (
-                torch.randperm(population)[:n]
-                if n <= population
-                else torch.randint(population, (n,))
-            )
-            return words[chosen.to(words.device)].clone()
-        if max(max(group) for group in self.tokens) >= len(words):
-            raise BadValue("`tokens` holds ids beyond this model's vocabulary. Use its tokenizer.")
-        return torch.stack([words[list(group)].mean(0) for group in self.tokens])
+
+def first_vectors(site: Site, method: PromptTuning) -> Tensor:
+    """The prompt at first (n, d), by `method.start`.
+
+    Raises:
+        BadValue: a token is not in the vocabulary.
+    """
+    (n, d), device = (method.length, site.words.shape[1]), site.device
+    if method.start == "uniform":
+        return torch.empty(n, d, device=device).uniform_(-0.5, 0.5)
+    if method.start == "normal":
+        return torch.randn(n, d, device=device)
+    words = site.words.detach().float()
+    if method.start == "vocabulary":
+        population = min(method.population, len(words))
+        chosen = (
+            torch.randperm(population)[:n] if n <= population else torch.randint(population, (n,))
+        )
+        return words[chosen.to(words.device)].clone()
+    if max(max(group) for group in method.tokens) >= len(words):
+        raise BadValue("`tokens` holds ids beyond this model's vocabulary. Use its tokenizer.")
+    return torch.stack([words[list(group)].mean(0) for group in method.tokens])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..core import Method, Refused, base_prefix, is_planted
+from ..core import Method, Refused, Site, base_prefix, is_planted
 from ..core.ports.parameters import in_layers
 from ..core.sites import sites
 from ..facts import FACTS
@@ -41,20 +41,29 @@ class BitFit(Method):
         return []  # nothing is planted
 
     def trains(self, model: nn.Module) -> Iterable[str]:
-        prefix = base_prefix(model)
-        biases = [
-            name
-            for name, _ in model.named_parameters()
-            if name.startswith(prefix) and name.split(".")[-1] == "bias" and not is_planted(name)
-        ]
         if self.at is None:
-            return in_layers(model, biases, self.layers)
+            return in_layers(model, biases(model), self.layers)
         chosen = sites(model, self.at, self.layers)
-        if fused := [site for site in chosen if not site.slice.is_whole]:
-            raise Refused(
-                f"{fused[0].name} is a slice of a fused projection in this {type(model).__name__}, "
-                "and a parameter can only be trained as a whole. Use "
-                "'attention.query_key_value', or all biases."
-            )
+        check_whole(chosen)
         wanted = {f"{site.path}.bias" for site in chosen}
-        return [name for name in biases if name in wanted]
+        return [name for name in biases(model) if name in wanted]
+
+
+def biases(model: nn.Module) -> list[str]:
+    """Names of the bias vectors of the base."""
+    prefix = base_prefix(model)
+    return [
+        name
+        for name, _ in model.named_parameters()
+        if name.startswith(prefix) and name.split(".")[-1] == "bias" and not is_planted(name)
+    ]
+
+
+def check_whole(chosen: Iterable[Site]) -> None:
+    """Refuse slices of fused projections, whose biases cannot be trained apart."""
+    if fused := [site for site in chosen if not site.slice.is_whole]:
+        raise Refused(
+            f"{fused[0].name} is a slice of a fused projection in this "
+            f"{type(fused[0].model).__name__}, and a parameter can only be trained as a whole. Use "
+            "'attention.query_key_value', or all biases."
+        )

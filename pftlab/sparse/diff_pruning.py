@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from ..core import BadValue, Delta, Method, Site, WeightDelta, planted
+from ..core import Delta, Method, Site, WeightDelta
+from ..core.limits import Density, Share
 from ..facts import FACTS
 from .mask import every_weight
 
@@ -112,28 +113,20 @@ class DiffPruning(Method):
 
     facts = FACTS["diff_pruning"]
 
-    density: float = 0.005
+    density: Density = 0.005
     penalty: float = 1.25e-7
     structured: bool = True
     gate_learning_rate: float = 0.1
-    tuning: float = 0.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.density <= 1 or not 0 <= self.tuning < 1:
-            raise BadValue(
-                f"density={self.density}, tuning={self.tuning}: density is a share greater than "
-                "0 and at most 1, tuning one of at least 0 and less than 1."
-            )
+    tuning: Share = 0.25
 
     def sites(self, model: nn.Module) -> list[Site]:
         return every_weight(model)
 
     def delta(self, site: Site) -> Delta:
-        return Diff(site.host.get_parameter(site.place.x).detach(), self.structured)
+        return Diff(site.parameter.detach(), self.structured)
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
-        logits = {id(p) for d in self._diffs(model) for p in (d.logits, d.group)}
+        logits = {id(p) for d in self.planted_in(model, Diff) for p in (d.logits, d.group)}
         trained = [p for p in model.parameters() if p.requires_grad]
         return [
             {"params": [p for p in trained if id(p) not in logits], "lr": lr},
@@ -145,30 +138,27 @@ class DiffPruning(Method):
         ]
 
     def extra_loss(self, model: nn.Module) -> Tensor | None:
-        diffs = [d for d in self._diffs(model) if d.mask is None]
+        diffs = [d for d in self.planted_in(model, Diff) if d.mask is None]
         if not diffs:
             return None
         return self.penalty * torch.stack([d.open_gates() for d in diffs]).sum()
 
     def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
-        diffs = self._diffs(model)
+        diffs = self.planted_in(model, Diff)
         if diffs[0].mask is None and step >= round(total_steps * (1 - self.tuning)):
-            self.prune(diffs)
+            prune(diffs, self.density)
 
-    @torch.no_grad()
-    def prune(self, diffs: list[Diff]) -> None:
-        """Keep the largest differences of all `diffs` together, exactly density × weights."""
-        training = [d.training for d in diffs]
-        for d in diffs:
-            d.eval()  # the gates' median, not a sample
-        sizes = torch.cat([(d.gates() * d.w).abs().flatten() for d in diffs])
-        keep = torch.zeros(len(sizes), dtype=torch.bool, device=sizes.device)
-        keep[sizes.topk(max(1, int(self.density * len(sizes)))).indices] = True
-        for d, mask in zip(diffs, keep.split([d.w.numel() for d in diffs]), strict=True):
-            d.prune(mask.view_as(d.w))
-        for d, flag in zip(diffs, training, strict=True):
-            d.train(flag)
 
-    def _diffs(self, model: nn.Module) -> list[Diff]:
-        found = {id(d): d for *_, d in planted(model, self.attached_as(model))}
-        return [d for d in found.values() if isinstance(d, Diff)]
+@torch.no_grad()
+def prune(diffs: list[Diff], density: float) -> None:
+    """Keep the largest differences of all `diffs` together, exactly density × weights."""
+    training = [d.training for d in diffs]
+    for d in diffs:
+        d.eval()  # the gates' median, not a sample
+    sizes = torch.cat([(d.gates() * d.w).abs().flatten() for d in diffs])
+    keep = torch.zeros(len(sizes), dtype=torch.bool, device=sizes.device)
+    keep[sizes.topk(max(1, int(density * len(sizes)))).indices] = True
+    for d, mask in zip(diffs, keep.split([d.w.numel() for d in diffs]), strict=True):
+        d.prune(mask.view_as(d.w))
+    for d, flag in zip(diffs, training, strict=True):
+        d.train(flag)

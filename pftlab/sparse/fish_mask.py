@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BadValue
+from ..core.limits import Whole
 from ..facts import FACTS
 from .mask import RandomMask, entries, keep_highest
 
@@ -36,12 +37,7 @@ class FishMask(RandomMask):
 
     facts = FACTS["fish_mask"]
 
-    samples: int = 1024
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.samples < 1:
-            raise BadValue(f"samples={self.samples}: the estimate needs at least one example.")
+    samples: Whole = 1024
 
     def before_training(
         self, model: nn.Module, batches: Callable[[], Iterator[dict[str, Tensor]]], total_steps: int

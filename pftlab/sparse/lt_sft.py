@@ -6,14 +6,15 @@ phase 1 has a learning rate of its own, and takes whole batches in the base's ty
 run does to save memory. Load the base in 32 bits: in 16, small moves are rounded away.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, planted
+from ..core import Delta
+from ..core.limits import Density, Whole
 from ..core.masters import Masters
 from ..core.ports.steps import announced
 from ..facts import FACTS
@@ -39,14 +40,9 @@ class LTSFT(RandomMask):
 
     facts = FACTS["lt_sft"]
 
-    density: float = 0.01
-    full_steps: int | None = None
+    density: Density = 0.01
+    full_steps: Whole | None = None
     full_learning_rate: float = 5e-5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.full_steps is not None and self.full_steps < 1:
-            raise BadValue(f"full_steps={self.full_steps}: phase 1 needs at least one step.")
 
     def before_training(
         self, model: nn.Module, batches: Callable[[], Iterator[dict[str, Tensor]]], total_steps: int
@@ -54,52 +50,63 @@ class LTSFT(RandomMask):
         pairs = entries(model, self.attached_as(model))
         count = sum(len(delta.values) for _, delta in pairs)
         steps = total_steps if self.full_steps is None else self.full_steps
-        moved = self._full_fine_tuning(model, [p for p, _ in pairs], batches, steps)
+        own, base = self.planted_in(model, Delta), [parameter for parameter, _ in pairs]
+        moved = full_fine_tuning(model, own, base, batches, steps, self.full_learning_rate)
         keep_highest(pairs, moved, count)
 
-    def _full_fine_tuning(
-        self,
-        model: nn.Module,
-        base: list[nn.Parameter],
-        batches: Callable[[], Iterator[dict[str, Tensor]]],
-        steps: int,
-    ) -> list[Tensor]:
-        """|θ₁ − θ₀| of every base parameter after phase 1; the model is as before."""
-        own = [delta for *_, delta in planted(model, self.attached_as(model))]
-        taken = {id(p) for p in base} | {id(p) for delta in own for p in delta.parameters()}
-        others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]  # a head
-        trained, training = [*base, *others], model.training
-        start = [(p, p.detach().clone(), p.requires_grad) for p in trained]
-        masters = Masters(trained)
-        moved = [masters[p] for p in trained]
-        optimiser = torch.optim.AdamW(moved, lr=self.full_learning_rate, weight_decay=0.0)
-        try:
-            for delta in own:
-                delta.active = False  # the random places have no part in this
-            for parameter in base:
-                parameter.requires_grad_(True)
-            model.train()
-            for done, batch in enumerate(islice(_forever(batches), steps)):
-                for group in optimiser.param_groups:
-                    group["lr"] = self.full_learning_rate * (1 - done / steps)
-                optimiser.zero_grad()
-                with announced(model):  # phase 1 is full fine-tuning, whatever else is attached
-                    loss = model(**batch).loss
-                loss.backward()
-                masters.take_gradients()
-                nn.utils.clip_grad_norm_(moved, 1.0)
-                optimiser.step()
-                masters.give_values()
-            return [(masters[p].detach() - s).abs() for p, s, _ in start[: len(base)]]
-        finally:
-            model.train(training)
-            for delta in own:
-                delta.active = True
-            with torch.no_grad():
-                for parameter, value, flag in start:
-                    parameter.copy_(value)
-                    parameter.requires_grad_(flag)
-                    parameter.grad = None
+
+def full_fine_tuning(
+    model: nn.Module,
+    own: Sequence[Delta],
+    base: list[nn.Parameter],
+    batches: Callable[[], Iterator[dict[str, Tensor]]],
+    steps: int,
+    learning_rate: float,
+) -> list[Tensor]:
+    """|θ₁ − θ₀| of every base parameter after phase 1; the model is as before.
+
+    Args:
+        model: with LT-SFT attached.
+        own: its deltas, which have no part in this.
+        base: the parameters that it may change.
+        batches: yields training batches.
+        steps: of phase 1.
+        learning_rate: of the first of them.
+    """
+    taken = {id(p) for p in base} | {id(p) for delta in own for p in delta.parameters()}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]  # a head
+    trained, training = [*base, *others], model.training
+    start = [(p, p.detach().clone(), p.requires_grad) for p in trained]
+    masters = Masters(trained)
+    moved = [masters[p] for p in trained]
+    optimiser = torch.optim.AdamW(moved, lr=learning_rate, weight_decay=0.0)
+    try:
+        for delta in own:
+            delta.active = False
+        for parameter in base:
+            parameter.requires_grad_(True)
+        model.train()
+        for done, batch in enumerate(islice(_forever(batches), steps)):
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate * (1 - done / steps)
+            optimiser.zero_grad()
+            with announced(model):  # phase 1 is full fine-tuning, whatever else is attached
+                loss = model(**batch).loss
+            loss.backward()
+            masters.take_gradients()
+            nn.utils.clip_grad_norm_(moved, 1.0)
+            optimiser.step()
+            masters.give_values()
+        return [(masters[p].detach() - s).abs() for p, s, _ in start[: len(base)]]
+    finally:
+        model.train(training)
+        for delta in own:
+            delta.active = True
+        with torch.no_grad():
+            for parameter, value, flag in start:
+                parameter.copy_(value)
+                parameter.requires_grad_(flag)
+                parameter.grad = None
 
 
 def _forever(batches: Callable[[], Iterator[dict[str, Tensor]]]) -> Iterator[dict[str, Tensor]]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core import BadValue, Delta, Method, Refused, Site, WeightDelta, parameter_sites, planted
+from ..core import Delta, Method, Refused, Site, WeightDelta, parameter_sites, planted
+from ..core.limits import Density
 from ..facts import FACTS
 
 
@@ -48,16 +49,8 @@ class RandomMask(Method):
 
     facts = FACTS["random_mask"]
 
-    density: float = 0.005
+    density: Density = 0.005
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.density <= 1:
-            raise BadValue(
-                f"density={self.density}: the share of the weights to train is greater than 0 "
-                "and at most 1; 0.005 trains one in 200."
-            )
 
     def sites(self, model: nn.Module) -> list[Site]:
         return every_weight(model)
@@ -67,17 +60,20 @@ class RandomMask(Method):
         planned: list[tuple[Site, Delta]] = []
         start = 0
         for site in self.sites(model):
-            parameter = site.host.get_parameter(site.place.x)
-            stop = start + parameter.numel()
+            stop = start + site.parameter.numel()
             # Rounding the running total, not each share, makes the sum exact.
             count = int(self.density * stop) - int(self.density * start)
-            if parameter.is_meta:  # to count, nothing need be drawn
-                chosen = torch.empty(count, dtype=torch.int32, device="meta")
-            else:
-                chosen = torch.randperm(stop - start, generator=generator, device="cpu")[:count]
-            planned.append((site, SparseValues(chosen.to(parameter.device))))
+            planned.append((site, SparseValues(random_places(site.parameter, count, generator))))
             start = stop
         return planned
+
+
+def random_places(parameter: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Positions of `count` different entries of `parameter`, on its device."""
+    if parameter.is_meta:  # to count, nothing need be drawn
+        return torch.empty(count, dtype=torch.int32, device="meta")
+    every = torch.randperm(parameter.numel(), generator=generator, device="cpu")
+    return every[:count].to(parameter.device)
 
 
 def every_weight(model: nn.Module) -> list[Site]:
@@ -88,7 +84,7 @@ def every_weight(model: nn.Module) -> list[Site]:
     """
     found = parameter_sites(model, lambda name, parameter: True)
     for site in found:
-        if not site.host.get_parameter(site.place.x).is_floating_point():
+        if not site.parameter.is_floating_point():
             raise Refused(f"{site.name} is quantised and cannot be trained. Load it in 16 bits.")
     return found
 

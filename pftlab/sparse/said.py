@@ -7,12 +7,14 @@ authors' code gives the transform a backward pass that scales the gradient by 1/
 this has the true gradient of the paper's equation.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..core import BadValue, Delta, Method, Site, WeightDelta
+from ..core.limits import Whole
 from ..facts import FACTS
 from .fastfood import Fastfood
 from .mask import every_weight
@@ -34,6 +36,20 @@ class RandomlyProjected(WeightDelta):
         return weight + self.scale * self.project(self.theta).view_as(weight)
 
 
+def first_numbers(left: int, sites: Sequence[Site]) -> nn.Parameter:
+    """θ (left,), of which the scales have left so many.
+
+    Raises:
+        BadValue: none is left.
+    """
+    if left < 1:
+        raise BadValue(
+            f"This model has {len(sites)} parameter tensors, and each needs a scale of the "
+            f"`dimension` numbers, which leaves {left}. Give more than {len(sites)}."
+        )
+    return nn.Parameter(torch.zeros(left, device=sites[0].device))
+
+
 @dataclass(frozen=True)
 class IntrinsicDID(Method):
     """Train d numbers, which a fixed random projection turns into a change of every weight.
@@ -48,7 +64,7 @@ class IntrinsicDID(Method):
 
     facts = FACTS["did"]
 
-    dimension: int = 1000
+    dimension: Whole = 1000
     seed: int = 0
 
     def sites(self, model: nn.Module) -> list[Site]:
@@ -57,21 +73,11 @@ class IntrinsicDID(Method):
     def plan(self, model: nn.Module) -> list[tuple[Site, Delta]]:
         sites = self.sites(model)
         scales = self.scales(sites)
-        if self.dimension <= scales:
-            raise BadValue(
-                f"dimension={self.dimension}: this model has {len(sites)} parameter tensors, and "
-                f"{scales} of the dimensions are their scales. Give more than {scales}."
-            )
-        device = sites[0].device
-        theta = nn.Parameter(torch.zeros(self.dimension - scales, device=device))
+        theta = first_numbers(self.dimension - scales, sites)
+        seeds = range(self.seed, self.seed + len(sites))
         return [
-            (
-                site,
-                RandomlyProjected(
-                    site.host.get_parameter(site.place.x).shape, theta, scales > 0, self.seed + i
-                ),
-            )
-            for i, site in enumerate(sites)
+            (site, RandomlyProjected(site.parameter.shape, theta, scales > 0, seed))
+            for site, seed in zip(sites, seeds, strict=True)
         ]
 
     def scales(self, sites: list[Site]) -> int:

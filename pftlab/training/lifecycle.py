@@ -72,7 +72,11 @@ class Lifecycle:
         Args:
             batches: makes an iterator over the training data, in batches with labels on the
                 model's device; called as often as a method wants to see them.
+
+        Raises:
+            Refused: the model would be trained without gradients, see `check_checkpointing`.
         """
+        check_checkpointing(self.model)
         for method in self.methods:
             method.before_training(self.model, batches, self.total_steps)
 
@@ -128,3 +132,26 @@ class Lifecycle:
         """After the optimiser's step."""
         for method in self.methods:
             method.after_step(self.model, step, self.total_steps)
+
+
+def check_checkpointing(model: Any) -> None:
+    """Refuse reentrant gradient checkpointing over inputs that need no gradient.
+
+    That older kind gives no gradient to anything within a layer whose input needs none, as behind
+    frozen embeddings: the head alone would be trained, and nobody told.
+
+    Raises:
+        Refused: the model does so.
+    """
+    ways = [getattr(module, "_gradient_checkpointing_func", None) for module in model.modules()]
+    reentrant = any(getattr(way, "keywords", {}).get("use_reentrant") for way in ways)
+    # transformers 5 calls enable_input_require_grads with it, of the model or of a part of it
+    asked = any(getattr(module, "_require_grads_hooks", None) for module in model.modules())
+    if asked or not reentrant:
+        return
+    if not any(p.requires_grad for p in model.get_input_embeddings().parameters()):
+        raise Refused(
+            "Reentrant gradient checkpointing gives no gradient behind frozen embeddings. Use the "
+            'other kind, model.gradient_checkpointing_enable({"use_reentrant": False}), or call '
+            "model.enable_input_require_grads() before training."
+        )

@@ -78,5 +78,5 @@ def test_shares_of_the_paper_on_t5_base(method: pft.Compacter, count: int, perce
 
 @pytest.mark.parametrize("terms", [5, 0])
 def test_terms_must_divide(terms: int) -> None:
-    with pytest.raises(pft.BadValue, match="must divide"):
+    with pytest.raises(pft.BadValue, match="must divide|at least 1"):
         pft.Compacter(bottleneck=8, terms=terms).attach(tiny("bert"))

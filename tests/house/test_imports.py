@@ -25,7 +25,7 @@ ORDER = [
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
-CORE_MAY = {"torch", "transformers", "safetensors"}
+CORE_MAY = {"torch", "transformers", "safetensors", "lazy_loader"}  # the last imports nothing
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import pftlab as pft
 from pftlab.experiments.sizes import blank
+from pftlab.low_rank.adalora import SVDUpdate
 
 SITES = ("attention.query", "ffn.up")
 SIX = (
@@ -64,7 +65,7 @@ def test_the_penalty_is_the_mean_distance_of_all_factors() -> None:
     how = method(orthogonality=0.3)
     model = how.attach(tiny("bert"))
     distances = []
-    for delta in how._deltas(model):
+    for delta in how.planted_in(model, SVDUpdate):
         for gram in (delta.P.T @ delta.P, delta.Q @ delta.Q.T):
             distances.append(sum((gram - torch.eye(4)).flatten() ** 2).sqrt())  # type: ignore[union-attr]
     assert len(distances) == 8
@@ -75,7 +76,7 @@ def test_what_is_pruned_has_no_part_in_the_penalty() -> None:
     how = method(orthogonality=1.0)
     model = how.attach(tiny("bert"))
     perturb(model)
-    deltas = how._deltas(model)
+    deltas = how.planted_in(model, SVDUpdate)
     for delta in deltas:
         delta.keep(torch.tensor([True, False, True, False]), forever=True)
     left = [d.P[:, ::2] for d in deltas] + [d.Q[::2].T for d in deltas]
@@ -131,17 +132,17 @@ def test_the_budget_falls_to_the_target_and_stays() -> None:
 
     def each(step: int, moment: str) -> None:
         if moment == "end":
-            left.append(sum(int((d.Lambda != 0).sum()) for d in how._deltas(model)))
+            left.append(sum(int((d.Lambda != 0).sum()) for d in how.planted_in(model, SVDUpdate)))
 
     train(model, how, each=each)
     # 4 matrices: 16 triplets, then 8. Warm-up until step 2, the last pruning at step 16.
     assert left[:3] == [16, 16, 16]
     for step in (4, 6, 8, 10, 12, 14):
         assert left[step - 1] == int(8 * (1 - (step - 2) / 14) ** 3 + 8)
-    assert sum(int(d.kept.sum()) for d in how._deltas(model)) == 8
+    assert sum(int(d.kept.sum()) for d in how.planted_in(model, SVDUpdate)) == 8
     assert left[15] == 8
     perturb(model)  # what is pruned stays so, whatever the optimiser does to it
-    for delta in how._deltas(model):
+    for delta in how.planted_in(model, SVDUpdate):
         x = torch.randn(1, delta.Q.shape[1])
         rank = int(delta.kept.sum())
         change = delta(torch.eye(x.shape[1]), torch.zeros(x.shape[1], len(delta.P)))
@@ -156,7 +157,7 @@ def test_a_pruned_triplet_can_grow_again_before_the_end() -> None:
     def each(step: int, moment: str) -> None:
         nonlocal back
         if moment == "step" and step == 5:
-            back = sum(int((d.Lambda != 0).sum()) for d in how._deltas(model))
+            back = sum(int((d.Lambda != 0).sum()) for d in how.planted_in(model, SVDUpdate))
 
     train(model, how, last=5, each=each)
     assert back == 16
@@ -204,7 +205,7 @@ def test_allocates_as_peft_does(tmp_path: Path) -> None:
     train(ours, how, last=16, each=each)
     for mine, other, _ in pairs():
         assert torch.allclose(mine, other, atol=1e-5)
-    kept = torch.cat([d.kept for d in how._deltas(ours)])
+    kept = torch.cat([d.kept for d in how.planted_in(ours, SVDUpdate)])
     assert kept.sum() == 8
 
 
@@ -223,7 +224,8 @@ def test_pruned_checkpoints_of_peft_are_read(tmp_path: Path) -> None:
     expected = output(theirs, "bert")
     assert torch.allclose(output(ours, "bert"), expected, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(expected, output(tiny("bert"), "bert"), atol=1e-3)
-    kept = sum(int(d.kept.sum()) for d in pft.attached(ours)["adalora"]._deltas(ours))
+    how = pft.attached(ours)["adalora"]
+    kept = sum(int(d.kept.sum()) for d in how.planted_in(ours, SVDUpdate))
     stored = load_file(tmp_path / FILE)
     assert kept == sum(len(t) for key, t in stored.items() if key.endswith("lora_E"))
 
@@ -256,7 +258,7 @@ def test_a_pruned_checkpoint_is_smaller_also_with_rank_zero(tmp_path: Path) -> N
     how = method()
     model = how.attach(tiny("bert"))
     pft.save(model, tmp_path / "before")
-    deltas = how._deltas(model)
+    deltas = how.planted_in(model, SVDUpdate)
     train(model, how, last=1)
     chosen = torch.zeros(16, dtype=torch.bool)
     chosen[:8] = True  # the first two matrices keep all, the others nothing
@@ -283,7 +285,9 @@ def test_goes_on_from_a_saved_state() -> None:
     other = how.attach(tiny("bert"))
     train(other, how)
     pft.core.load_trainable_state(other, state)
-    for ours, theirs in zip(how._deltas(other), how._deltas(model), strict=True):
+    for ours, theirs in zip(
+        how.planted_in(other, SVDUpdate), how.planted_in(model, SVDUpdate), strict=True
+    ):
         assert ours.kept is None and torch.equal(ours.scores(), theirs.scores())
     assert torch.equal(output(other, "bert"), output(model, "bert"))
 

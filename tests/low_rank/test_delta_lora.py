@@ -138,5 +138,5 @@ def test_trains_as_much_as_lora() -> None:
 
 @pytest.mark.parametrize("values", [{"start": 1.0}, {"start": -0.1}, {"ratio": -1.0}])
 def test_impossible_values_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(pft.BadValue, match="start is a share"):
+    with pytest.raises(pft.BadValue, match="start must be a share|ratio must be"):
         pft.DeltaLoRA(**values)

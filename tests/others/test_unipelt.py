@@ -127,7 +127,7 @@ def test_closed_gates_leave_the_base() -> None:
 def test_refusals() -> None:
     with pytest.raises(pft.Refused, match=r"word by word.*MAM"):
         pft.UniPELT().attach(tiny("gpt2"))
-    with pytest.raises(pft.BadValue, match="choose from adapter, prefix, lora"):
+    with pytest.raises(pft.BadValue, match="adapter, prefix, lora"):
         pft.UniPELT(pieces=("prompt",))
     with pytest.raises(pft.BadValue, match="hidden=0"):
         pft.UniPELT(hidden=0)

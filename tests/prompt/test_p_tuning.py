@@ -170,7 +170,7 @@ def test_template() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"encoder": "gru"}, "choose one of lstm"),
+        ({"encoder": "gru"}, "one of lstm"),
         ({"hidden": 0}, "at least 1"),
         ({"length": 2, "anchors": (None, 5)}, r"1 slots .None. for length=2"),
         ({"length": 2, "position": (1,)}, "1 places for 2 vectors"),

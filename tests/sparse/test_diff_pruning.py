@@ -74,7 +74,7 @@ def test_ends_with_exactly_the_density_and_a_small_file(tmp_path: Path) -> None:
     model, method = tiny("bert"), pft.DiffPruning(density=0.01, tuning=0.5)
     weights = sum(p.numel() for n, p in model.named_parameters() if n.startswith("bert."))
     method.attach(model)
-    diffs = method._diffs(model)
+    diffs = method.planted_in(model, Diff)
     for diff in diffs:
         torch.nn.init.normal_(diff.w)
     assert method.extra_loss(model) > 0

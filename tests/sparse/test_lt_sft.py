@@ -7,6 +7,8 @@ import torch
 from tiny import batch, tiny
 
 import pftlab as pft
+from pftlab.core import Delta
+from pftlab.sparse.lt_sft import full_fine_tuning
 from pftlab.sparse.mask import entries
 
 
@@ -93,11 +95,12 @@ def test_differences_of_two_tasks_add_up() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_small_steps_of_phase_one_count_in_sixteen_bits_too(dtype: torch.dtype) -> None:
     """At a rate at which 16 bits alone would round every step of a weight near 1 away."""
-    method = pft.LTSFT(density=0.01, full_steps=4, full_learning_rate=1e-6)
+    method = pft.LTSFT(density=0.01)
     model = method.attach(tiny("bert").to(dtype))
     norm = model.bert.encoder.layer[0].output.LayerNorm.weight
     before = norm.detach().clone()
     inputs = batch("bert") | {"labels": torch.tensor([0, 1])}
-    moved = method._full_fine_tuning(model, [norm], lambda: iter([inputs]), 4)
+    own = method.planted_in(model, Delta)
+    moved = full_fine_tuning(model, own, [norm], lambda: iter([inputs]), 4, 1e-6)
     assert torch.equal(norm, before)
     assert (moved[0] > 0).float().mean() > 0.9

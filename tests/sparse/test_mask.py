@@ -65,5 +65,5 @@ def test_a_quantised_base_is_refused(method: pft.core.Method) -> None:
 
 @pytest.mark.parametrize("density", [0, -0.1, 1.1])
 def test_impossible_densities(density: float) -> None:
-    with pytest.raises(pft.BadValue, match="share of the weights"):
+    with pytest.raises(pft.BadValue, match="a share: greater than 0"):
         pft.RandomMask(density=density)

@@ -112,3 +112,22 @@ def test_a_loop_of_ones_own() -> None:
 def test_nothing_attached() -> None:
     with pytest.raises(pft.Refused, match="Nothing is attached"):
         Lifecycle(tiny("bert"), 1)
+
+
+def test_reentrant_checkpointing_needs_inputs_with_a_gradient() -> None:
+    """Else it trains the head alone. The other kind, and trained embeddings, need nothing."""
+    task = pft.load_task("reviews")
+
+    def after(method: Any, reentrant: bool, asked: bool = True) -> float:
+        model = pft.load_base("tiny-encoder", num_labels=2)
+        method.attach(model, seed=0)
+        model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        if not asked:
+            model.disable_input_require_grads()
+        pft.train(model, task, steps=1, batch_size=4)
+        return float(sum(p.detach().abs().sum() for p in model.parameters() if p.requires_grad))
+
+    with pytest.raises(pft.Refused, match="enable_input_require_grads"):
+        after(pft.LoRA(rank=2), reentrant=True, asked=False)
+    assert after(pft.LoRA(rank=2), True) == pytest.approx(after(pft.LoRA(rank=2), False))
+    after(pft.FullFineTuning(), reentrant=True, asked=False)

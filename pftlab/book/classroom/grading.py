@@ -18,7 +18,7 @@ from typing import Any
 from ...core.errors import BadValue, PftError, Refused, Unavailable
 from ...core.files import check_writable
 from ..exercises.catalogue import checked, data_of
-from ..exercises.check import AnswerError, Result, TooSlow, examine
+from ..exercises.check import AnswerError, Outcome, TooSlow, examine
 from ..exercises.model import Exercise
 from .journal import Journal, fits
 from .submissions import Submission, collect, printable
@@ -202,7 +202,7 @@ def _mark(setting: str, student: str, data: bytes) -> str:
     return hashlib.sha256(json.dumps([setting, student]).encode() + data).hexdigest()
 
 
-def _told(results: list[Result], answers: dict[str, str], note: str) -> dict[str, Any]:
+def _told(results: list[Outcome], answers: dict[str, str], note: str) -> dict[str, Any]:
     return {"results": [asdict(r) for r in results], "answers": answers, "note": note}
 
 
@@ -213,7 +213,7 @@ def _short(error: Exception) -> str:
 
 def _grade_answer(
     sandbox: Any, answers: dict[str, str], asked: Exercise, seconds: float, seed: int
-) -> Result:
+) -> Outcome:
     if asked.name not in answers:
         message = f"There is no answer cell: its first line should be “# {asked.name}”."
         return _none(asked, message, "missing")
@@ -226,12 +226,12 @@ def _grade_answer(
         return _none(asked, "Not written yet.", "not written")
     except TooSlow:
         return _none(asked, "Time was up while the cell ran: an endless loop?", "too slow")
-    return Result(found.name, found.state, found.points, found.out_of, found.passed,
+    return Outcome(found.name, found.state, found.points, found.out_of, found.passed,
                   found.message[:1000])  # fmt: skip
 
 
-def _none(asked: Exercise, message: str, state: str = "error") -> Result:
-    return Result(asked.name, state, 0, asked.points, (), message)
+def _none(asked: Exercise, message: str, state: str = "error") -> Outcome:
+    return Outcome(asked.name, state, 0, asked.points, (), message)
 
 
 def table(rows: list[dict[str, Any]], asked: list[Exercise]) -> str:

@@ -25,12 +25,12 @@ Where things live, and why:
 """
 
 from .catalogue import chapters, exercise, exercises_of, quiz_of
-from .check import Result, check, examine
+from .check import Outcome, check, examine
 from .model import Exercise, Option, Question, Stage, Wrong
 from .progress import Progress
 from .quiz import quiz
 
 __all__ = [
-    "Exercise", "Option", "Progress", "Question", "Result", "Stage", "Wrong", "chapters", "check",
+    "Exercise", "Option", "Outcome", "Progress", "Question", "Stage", "Wrong", "chapters", "check",
     "examine", "exercise", "exercises_of", "quiz", "quiz_of",
 ]  # fmt: skip

@@ -31,7 +31,7 @@ class AnswerError(Exception):
 
 
 @dataclass(frozen=True)
-class Result:
+class Outcome:
     """What a check found.
 
     `state` is "right", "wrong", "error", "too slow", "not written" or, in a graded notebook,
@@ -59,7 +59,7 @@ class Result:
     __repr__ = __str__  # what a notebook shows
 
 
-def check(name: str, answer: Any, seconds: float = SECONDS) -> Result:
+def check(name: str, answer: Any, seconds: float = SECONDS) -> Outcome:
     """Check an answer, keep the result for `pftlab progress`, and return it.
 
     Args:
@@ -77,7 +77,7 @@ def check(name: str, answer: Any, seconds: float = SECONDS) -> Result:
 
 def examine(
     asked: Exercise, answer: Any, seconds: float = SECONDS, seed: int | None = None
-) -> Result:
+) -> Outcome:
     """The same without a record; `seed` fixes the inputs, else they are drawn anew."""
     import torch
 
@@ -85,8 +85,8 @@ def examine(
     points = 0
     passed: list[str] = []
 
-    def result(state: str, message: str = "") -> Result:
-        return Result(asked.name, state, points, asked.points, tuple(passed), message)
+    def result(state: str, message: str = "") -> Outcome:
+        return Outcome(asked.name, state, points, asked.points, tuple(passed), message)
 
     if answer is None or answer is ... or (isinstance(answer, tuple) and ... in answer):
         return result("not written", "Not written yet.")

@@ -9,38 +9,6 @@ kernel. In a live notebook their state and Python's are one: what the reader cho
 from the object, and what is assigned to the object moves the figure.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from .budget_player import BudgetPlayer, WatchedAdaLoRA
-    from .low_rank_explorer import LowRankExplorer
-    from .nf4_explorer import NF4Explorer
-    from .parameter_counter import ParameterCounter
-    from .placement_explorer import PlacementExplorer
-    from .prefix_attention import PrefixAttention
-    from .scale_curve import ScaleCurve
-    from .tradeoff_explorer import TradeoffExplorer
-    from .training_scrubber import TrainingScrubber
-
-_WHERE = {
-    "ParameterCounter": "parameter_counter",
-    "TradeoffExplorer": "tradeoff_explorer",
-    "PlacementExplorer": "placement_explorer",
-    "LowRankExplorer": "low_rank_explorer",
-    "NF4Explorer": "nf4_explorer",
-    "BudgetPlayer": "budget_player",
-    "WatchedAdaLoRA": "budget_player",
-    "PrefixAttention": "prefix_attention",
-    "ScaleCurve": "scale_curve",
-    "TrainingScrubber": "training_scrubber",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-__all__ = list(_WHERE)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,10 @@
+from .budget_player import BudgetPlayer as BudgetPlayer
+from .budget_player import WatchedAdaLoRA as WatchedAdaLoRA
+from .low_rank_explorer import LowRankExplorer as LowRankExplorer
+from .nf4_explorer import NF4Explorer as NF4Explorer
+from .parameter_counter import ParameterCounter as ParameterCounter
+from .placement_explorer import PlacementExplorer as PlacementExplorer
+from .prefix_attention import PrefixAttention as PrefixAttention
+from .scale_curve import ScaleCurve as ScaleCurve
+from .tradeoff_explorer import TradeoffExplorer as TradeoffExplorer
+from .training_scrubber import TrainingScrubber as TrainingScrubber

@@ -1,0 +1,14 @@
+from .evaluation import evaluate as evaluate
+from .fine_tuning import FineTuned as FineTuned
+from .fine_tuning import fine_tune as fine_tune
+from .forgetting import Forgetting as Forgetting
+from .forgetting import measure_forgetting as measure_forgetting
+from .lifecycle import Lifecycle as Lifecycle
+from .loop import train as train
+from .many import fine_tune_many as fine_tune_many
+from .prediction import Prediction as Prediction
+from .prediction import predict as predict
+from .run import Run as Run
+from .side_by_side import Answers as Answers
+from .side_by_side import answers as answers
+from .trainer import LifecycleTrainer as LifecycleTrainer
