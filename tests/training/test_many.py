@@ -78,6 +78,20 @@ def test_other_losses_are_those_of_the_model(kind: str, name: str) -> None:
         assert other.run.best == pytest.approx(one.run.best, abs=1e-4)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["lora", "prefix_tuning", "p_tuning", "bitfit", "said", "full"])
+def test_recorded_steps_are_the_plain_ones(name: str, task: pft.Task) -> None:
+    plain, recorded = (
+        fine_tune_many(
+            "tiny-encoder", method(name), task, RUNS, begin=without_dropout, steps=20, test=False,
+            accumulate=2, capture=capture, **ARGUMENTS,
+        )
+        for capture in (False, True)
+    )  # fmt: skip
+    for one, other in zip(plain, recorded, strict=True):
+        assert losses(other) == pytest.approx(losses(one), rel=1e-3)
+
+
 def test_with_dropout_the_list_of_runs_decides(base: str, task: pft.Task) -> None:
     def states(runs: Any) -> list[dict[str, torch.Tensor]]:
         done = fine_tune_many(base, pft.LoRA(rank=2), task, runs, steps=3, test=False, **ARGUMENTS)
