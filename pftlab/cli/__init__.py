@@ -100,6 +100,8 @@ Run a grid of methods, bases and tasks, described by a small file; see pftlab/ex
   run      do what is not yet done; killed or stopped, it goes on where it was
   status   how many rows of each table are complete, and what failed
   show     its tables, with the difference to full fine-tuning and to LoRA
+  check    whether stored lines can be trusted: origin, no doubles, rates by validation
+  again    run some stored lines again, drawn at random
 
 Every method is tried at the same learning rates, by the validation split and two seeds; five other
 seeds count. A run that fails is written down, and tried again with --retry alone.
@@ -332,6 +334,13 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     _grid_options(action)
     action = actions.add_parser("show", help="print its tables", allow_abbrev=False)
     _grid_options(action)
+    action = actions.add_parser("check", help="whether lines can be trusted", allow_abbrev=False)
+    action.add_argument("files", nargs="*", type=Path, metavar="FILE",
+                        help="or folder of lines (default: the book's)")  # fmt: skip
+    action = actions.add_parser("again", help="run some lines again", allow_abbrev=False)
+    action.add_argument("files", nargs="+", type=Path, metavar="FILE", help="or folder of lines")
+    action.add_argument("--draw", type=int, default=5, metavar="N", help="how many (default 5)")
+    action.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw")
 
     sub = command("export", commands.export, "write what was trained as a plain model", EXPORT)
     sub.add_argument("folder", type=Path, help="that `pftlab train` or pftlab.save wrote")

@@ -77,3 +77,96 @@ def named(cell: "Cell") -> str:
         return f"{cell.method.name}:shots={cell.method.shots}"  # type: ignore[union-attr]
     random = "" if cell.pretrained else ", random weights"
     return changed(type(cell.method), vars(cell.method)) + random  # type: ignore[arg-type]
+
+
+def show(given: argparse.Namespace) -> None:
+    """Print the grid's tables: scores, and differences to full fine-tuning and to LoRA."""
+    from ..core.errors import BadValue
+    from ..experiments import summarise
+    from ..experiments.comparison import Paired
+    from ..experiments.progress import Done, Row
+    from ..scores import score_of
+
+    grid, out = _grid_of(given)
+    done = Done.read(grid, out)
+    tables: dict[tuple, dict[str, Row]] = {}
+    for cell in grid.cells:
+        row = Row(cell, done)
+        if row.results:
+            limit = "" if cell.limit is None else f", {cell.limit} examples"
+            tables.setdefault((cell.base, cell.task_name, limit), {})[named(cell)] = row
+    for (base, task, limit), rows in tables.items():
+        runs = {name: row.results for name, row in rows.items()}
+        score = score_of(next(iter(runs.values()))[0].task["metric"])
+        verdicts: dict[str, dict[str, str]] = {}
+        whole = {name: some for name, some in runs.items() if len(some) > 1}
+        for other in ("full", "lora"):
+            if other in whole and len(whole) > 1:
+                try:
+                    judged = Paired(whole).against(other)
+                except BadValue as error:
+                    print(error)
+                    continue
+                verdicts[other] = {
+                    d.method: f"{score.number(d.value)} [{score.number(d.low)}, "
+                    f"{score.number(d.high)}] {d.verdict}"
+                    for d in judged
+                }
+        lines = []
+        for name, some in runs.items():
+            (line,) = summarise(some)
+            spread = "" if line.interval is None else f" ± {score.number(line.interval)}"
+            lines.append(
+                [
+                    name,
+                    f"{line.trainable:,}",
+                    f"{line.lr:g}{'' if line.inside is not False else ' edge'}",
+                    f"{score.number(line.mean)}{spread}",
+                    "" if line.forgets is None else f"{line.forgets:+.3f}",
+                    *(verdicts[other].get(name, "") for other in verdicts),
+                ]
+            )
+        print(f"\n{task} on {base}{limit}")
+        print_table(
+            ["method", "trained", "rate", score.axis, "forgets"]
+            + [f"minus {other}" for other in verdicts],
+            lines,
+            right=(1, 2, 3, 4),
+        )
+
+
+def check(given: argparse.Namespace) -> None:
+    """Say whether stored lines can be trusted; with an error where they cannot."""
+    from ..core.errors import BadValue
+    from ..experiments.provenance import check as check_lines
+
+    found = check_lines(given.files or None)
+    for row in found.marked:
+        print(f"at the edge of all rates: {row}")
+    print(f"{found.runs} lines, of which {found.old} are older than the protocol")
+    if found.faults:
+        raise BadValue(f"{len(found.faults)} faults: " + "; ".join(found.faults[:50]))
+
+
+def again(given: argparse.Namespace) -> None:
+    """Run stored lines again, drawn at random."""
+    from ..core.errors import BadValue
+    from ..experiments.provenance import again as run_again
+
+    lines = run_again(given.files, given.draw, given.seed)
+    print_table(
+        ["run", "method", "stored", "again", "expected", "within"],
+        [
+            [
+                a.stored.key,
+                a.stored.method,
+                f"{a.stored.score:.4f}",
+                f"{a.score:.4f}",
+                f"{a.low:.4f} … {a.high:.4f}",
+                "yes" if a.within else "no",
+            ]
+            for a in lines
+        ],
+    )
+    if not all(a.within for a in lines):
+        raise BadValue("A run came out where it was not expected.")
