@@ -25,7 +25,7 @@ class Checked(NamedTuple):
         faults: what is wrong, a line each.
         marked: rows whose best rate is the last that there is, as their lines say.
         runs: how many were looked at.
-        old: of them, lines of before the protocol, which only have to be there once.
+        old: of them, lines of before the protocol, which only have to be there once in a file.
     """
 
     faults: list[str]
@@ -40,15 +40,20 @@ def check(paths: str | Path | Iterable[str | Path] | None = None) -> Checked:
     Raises:
         What `load_results` raises.
     """
-    files = files_of(paths)
-    finals, searches = load_results(files), load_results(files, searches=True)
-    every = [*finals, *searches]
-    faults = []
+    finals: list[Result] = []
+    searches: list[Result] = []
+    faults: list[str] = []
     seen: set[str] = set()
-    for run in every:
-        if run.key in seen:
-            faults.append(f"{_named(run)}: the line is there twice")
-        seen.add(run.key)
+    for file in files_of(paths):
+        of_file = (load_results(file), load_results(file, searches=True))
+        for run in (*of_file[0], *of_file[1]):
+            # before the protocol, what one file had tried another counted, after a second run
+            key = run.key if run.protocol else f"{file} {run.key}"
+            if key in seen:
+                faults.append(f"{_named(run)}: the line is there twice")
+            seen.add(key)
+        finals, searches = finals + of_file[0], searches + of_file[1]
+    every = [*finals, *searches]
     new = [run for run in every if run.protocol]
     for run in new:
         faults += [f"{_named(run)}: no {name}" for name in ORIGIN if not getattr(run, name)]
