@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from ..core.delta import Delta, is_planted, planted
 from ..core.errors import Refused
 from ..core.grouped import with_values
+from ..core.masters import HALF
 from ..core.ports.attention import KeysValues
 from ..core.ports.sequence import Text, TextMask
 from ..core.ports.steps import own_callbacks
@@ -33,7 +34,8 @@ from ..tasks.encoding import IGNORED
 Batch = dict[str, Tensor]
 #: Callbacks by which a method acts on one model, step by step.
 ACTING = {"before_step", "after_backward", "after_step", "extra_loss"}
-ALIKE = 2e-3  # of a gradient's norm: what rounding may do to it in 32 bits; in 16 bits 2^16 more
+ALIKE = 2e-3  # of a gradient's norm: what rounding may do to it in 32 bits
+ALIKE_IN_HALF = 0.1  # and in 16 bits
 
 
 class Stack:
@@ -90,9 +92,11 @@ class Stack:
 
     def losses(self, output: Any, labels: Tensor) -> Tensor:
         """The loss of each run, (K,), as its own model would compute it for its rows."""
-        logits = output.logits.float()
+        logits = output.logits
+        if logits.dtype in HALF:
+            logits = logits.float()
         if self.first.config.num_labels == 1 and logits.shape[-1] == 1:
-            away = F.mse_loss(logits.flatten(), labels.float().flatten(), reduction="none")
+            away = F.mse_loss(logits.flatten(), labels.to(logits).flatten(), reduction="none")
             return away.view(len(self), -1).mean(1)
         if self.first.can_generate():  # the token before says what comes
             logits, labels = logits[:, :-1], labels[:, 1:]
@@ -120,11 +124,12 @@ class Stack:
             for name in self.trained:
                 own[name].copy_(self.values[name][k])
 
+    @torch.backends.cudnn.flags(enabled=False)  # its LSTM has no gradient in evaluation mode
     def check_alike(self, batch: Batch) -> None:
-        """Compute the first and the last run alone as well, and compare losses and gradients.
+        """Compute the first and the last run alone as well, and compare their gradients.
 
-        Dropout is off meanwhile. What a model sends past its modules' forwards, such as a table
-        that all rows share, is found here and not in the results.
+        The models are in evaluation mode, without dropout. What a model sends past its modules'
+        forwards, such as a table that all rows share, is found here and not in the results.
 
         Args:
             batch: of K·B rows, with labels.
@@ -137,7 +142,8 @@ class Stack:
         together = {name: self.values[name].grad for name in self.trained}
         for name in self.trained:
             self.values[name].grad = None
-        half = any(p.dtype in (torch.float16, torch.bfloat16) for p in self.first.parameters())
+        half = any(p.dtype in HALF for p in self.first.parameters())
+        alike = ALIKE_IN_HALF if half else ALIKE
         each = len(batch["labels"]) // len(self)
         for k in dict.fromkeys((0, len(self) - 1)):
             model: Any = self.models[k]
@@ -153,8 +159,7 @@ class Stack:
                     wrong.append(name)
                     continue
                 away = (stacked[k] - alone).norm()
-                most = ALIKE * (64 if half else 1) * (alone.norm() + 1e-4)
-                if not away <= most:
+                if not away <= alike * (alone.norm() + 1e-4):
                     wrong.append(name)
             for parameter in model.parameters():
                 parameter.grad = None

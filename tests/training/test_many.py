@@ -21,10 +21,12 @@ ARGUMENTS: dict[str, Any] = dict(batch_size=8, max_length=48, progress=False)
 
 
 def alone(base: str, name: str, task: Any, **arguments: Any) -> list[Any]:
-    return [
-        fine_tune(base, method(name), task, seed=seed, lr=lr, begin=without_dropout, **arguments)
-        for seed, lr in RUNS
-    ]
+    return [fine_tune(base, method(name), task, seed=seed, lr=lr, **arguments) for seed, lr in RUNS]
+
+
+def exact(model: Any) -> Any:
+    """In 64 bits, so that AdamW cannot make more of rounding where a gradient is nearly 0."""
+    return without_dropout(model).double()
 
 
 def losses(done: Any) -> list[float]:
@@ -32,33 +34,32 @@ def losses(done: Any) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"),
-    [("lora", 100), ("prefix_tuning", 8), ("p_tuning", 8), ("bitfit", 8), ("unipelt", 8),
-     ("said", 8), ("full", 8), ("vera", 8)],
-)  # fmt: skip
-def test_each_run_ends_where_it_would_alone(
-    name: str, steps: int, base: str, task: pft.Task
-) -> None:
+    "name", ["lora", "prefix_tuning", "p_tuning", "bitfit", "unipelt", "said", "full", "vera"]
+)
+def test_each_run_ends_where_it_would_alone(name: str, base: str, task: pft.Task) -> None:
     """One method for each way in which a trained tensor can act, in all that a run leaves."""
-    given = {
-        **ARGUMENTS,
-        "steps": steps,
-        "evaluate_every": steps // 2,
-        "forgetting": name == "lora",
-    }
-    together = fine_tune_many(base, method(name), task, RUNS, begin=without_dropout, **given)
+    given = {**ARGUMENTS, "steps": 8, "evaluate_every": 4, "begin": exact}
+    together = fine_tune_many(base, method(name), task, RUNS, **given)
     for one, other in zip(alone(base, name, task, **given), together, strict=True):
         theirs = state_of(other.model)
         for n, tensor in state_of(one.model).items():
-            if n.endswith("key.bias"):  # attention does not feel it: its gradient is rounding
-                continue
+            assert (theirs[n] - tensor).norm() <= 1e-6 * (tensor.norm() + 1e-3), n
+        assert losses(other) == pytest.approx(losses(one), rel=1e-6)
+        assert other.run.best == pytest.approx(one.run.best, abs=1e-6)
+        assert other.test == pytest.approx(one.test, abs=1e-6)
+
+
+def test_a_hundred_steps_in_32_bits(base: str, task: pft.Task) -> None:
+    given = {**ARGUMENTS, "steps": 100, "evaluate_every": 50, "begin": without_dropout}
+    given["forgetting"] = True
+    together = fine_tune_many(base, method("lora"), task, RUNS, **given)
+    for one, other in zip(alone(base, "lora", task, **given), together, strict=True):
+        theirs = state_of(other.model)
+        for n, tensor in state_of(one.model).items():
             assert (theirs[n] - tensor).norm() <= 1e-4 * (tensor.norm() + 1e-3), n
         assert losses(other) == pytest.approx(losses(one), rel=1e-4)
-        assert other.run.best == pytest.approx(one.run.best, abs=1e-4)
-        assert other.test == pytest.approx(one.test, abs=1e-4)
-        if one.forgetting:
-            assert other.forgetting.after == pytest.approx(one.forgetting.after, abs=1e-4)
-            assert other.forgetting.before == pytest.approx(one.forgetting.before, abs=1e-4)
+        assert other.forgetting.after == pytest.approx(one.forgetting.after, abs=1e-4)
+        assert other.forgetting.before == pytest.approx(one.forgetting.before, abs=1e-4)
 
 
 @pytest.mark.parametrize(
