@@ -37,6 +37,12 @@ BOOK: Packages = {
         ("dist/embed-amd.js", "html-manager"),
         ("dist/*.woff2", "html-manager"),
     ],
+    # the page that trains: kernels in WebAssembly, and what calls them
+    "@tensorflow/tfjs-core@4.22.0": [("dist/tf-core.es2017.min.js", "tensorflow")],
+    "@tensorflow/tfjs-backend-wasm@4.22.0": [
+        ("dist/tf-backend-wasm.es2017.min.js", "tensorflow"),
+        ("dist/tfjs-backend-wasm-simd.wasm", "tensorflow"),
+    ],
 }
 TESTS: Packages = {"axe-core@4.14.1": [("axe.min.js", "axe-core")]}
 FOLDERS = {"book/_static/vendor": BOOK, "tests/vendor": TESTS}
