@@ -87,6 +87,10 @@ def test_it_answers_a_sentence_before_and_after(trained: Any) -> None:
     answer = page.locator(".pft-live-answer")
     answer.wait_for()
     assert re.search(r"before: .*now: positive", answer.text_content())
+    share = float(re.search(r"now: positive, ([\d.]+) %", answer.text_content())[1])
+    bar = page.locator(".pft-live-bar").last
+    drawn = bar.evaluate("e => 100 * e.firstChild.clientWidth / e.clientWidth")
+    assert abs(drawn - share) < 2
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -2,7 +2,7 @@
 
 const pftCharts = (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const WIDTH = 320, HEIGHT = 190, LEFT = 40, RIGHT = 10, TOP = 10, BOTTOM = 30;
+  const WIDTH = 320, HEIGHT = 194, LEFT = 40, RIGHT = 10, TOP = 10, BOTTOM = 36;
   const ROWS = ["embeddings", "0", "1", "2", "3", "head"];
   const COLUMNS = ["query", "key", "value", "output", "up", "down", "norm", "words"];
 
@@ -39,9 +39,9 @@ const pftCharts = (() => {
       drawn(svg, "text", { class: "tick end", x: LEFT - 5, y: y(tick) + 4 }, write(tick));
     }
     for (const tick of [0, steps / 2, steps]) {
-      drawn(svg, "text", { class: "tick middle", x: x(tick), y: HEIGHT - 12 }, Math.round(tick));
+      drawn(svg, "text", { class: "tick middle", x: x(tick), y: HEIGHT - 20 }, Math.round(tick));
     }
-    drawn(svg, "text", { class: "tick middle", x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT }, "step");
+    drawn(svg, "text", { class: "tick middle", x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 5 }, "step");
     lines.forEach((points, run) => {
       if (!points.length) return;
       drawn(svg, "polyline", {

@@ -265,7 +265,7 @@
         const best = classes.indexOf(Math.max(...classes));
         const item = make(line, "span", {}, `${when}: ${labels[best]}, ${percent(classes[best])}`);
         const bar = make(item, "span", { className: "pft-live-bar", attributes: { "aria-hidden": "true" } });
-        make(bar, "span").style.width = percent(classes[1]);
+        make(bar, "span").style.width = `${100 * classes[1]}%`; // how positive
       }
     });
   }
