@@ -157,6 +157,14 @@ def script(page: Any, figure: Any, function: str, given: list) -> list:
 # All
 
 
+def test_the_figures_need_no_manager_of_widgets(page: Any) -> None:
+    """Which is a megabyte; see pft-figures.js."""
+    loaded = "() => performance.getEntriesByType('resource').map(entry => entry.name)"
+    names = {name.rpartition("/")[2].partition("?")[0] for name in page.evaluate(loaded)}
+    assert "pft-figures.js" in names
+    assert not names & {"require.js", "embed-amd.js", "pft-widgets.js"}
+
+
 def test_every_control_has_a_name(page: Any) -> None:
     assert nameless_controls(page) == []
 
