@@ -326,6 +326,9 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     _grid_options(action)
     action.add_argument("--workers", type=int, default=1, metavar="N",
                         help="processes, over all GPUs (default 1)")  # fmt: skip
+    action.add_argument("--together", type=int, metavar="N",
+                        help="runs of a method in one pass, where it can (default 14 on a GPU, "
+                             "else 1)")  # fmt: skip
     action.add_argument("--until", type=float, metavar="MINUTES",
                         help="end after so long with what is done")  # fmt: skip
     action.add_argument("--retry", action="store_true", help="run again what failed")

@@ -23,6 +23,7 @@ def run(given: argparse.Namespace) -> None:
         grid,
         out,
         workers=given.workers,
+        together=given.together,
         until=given.until,
         retry=given.retry,
         progress=not given.quiet,

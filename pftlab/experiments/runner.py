@@ -25,11 +25,15 @@ from tqdm.auto import tqdm
 
 from ..core.errors import BadValue, Refused, Unavailable
 from ..core.files import check_writable
+from ..core.method import Method
+from ..core.ports.steps import own_callbacks
+from ..training.stack import ACTING
 from .grid import Cell, Grid, Job, results_place
 from .origin import commit, visible_gpus
 from .progress import Done, Row
 from .results import Failure, Result, append
 
+TOGETHER = 14  # runs of one cell that a GPU does in one pass
 TRIES = 2  # of a run during which its worker dies: the next may have more memory to itself
 
 
@@ -107,6 +111,23 @@ class Queue:
             return self.pop(seconds)  # a sister run was refused since
         return found
 
+    def pop_group(self, most: int, seconds: float = float("inf")) -> list[Job]:
+        """The most urgent run, and others that could share its pass."""
+        first = self.pop(seconds)
+        if first is None or most == 1 or not stackable(first.cell):
+            return [first] if first else []
+        like = [
+            entry for entry in self.heap
+            if entry[-1].cell == first.cell and entry[-1].search == first.search
+        ]  # fmt: skip
+        each = self.seconds(first)
+        room = int(min(most, seconds / each)) if each else most
+        taken = sorted(like)[: max(0, room - 1)]
+        numbers = {number for _, number, _ in taken}
+        self.heap = [entry for entry in self.heap if entry[1] not in numbers]
+        heapq.heapify(self.heap)
+        return [first, *(job for _, _, job in taken)]
+
     def seconds(self, job: Job) -> float:
         """How long a run takes, as far as is known."""
         walls = self.walls.get(_like(job)) or self.walls.get((*_like(job)[:2], ""), [0.0])
@@ -119,6 +140,13 @@ class Queue:
 
     def __len__(self) -> int:
         return len(self.heap)
+
+
+def stackable(cell: Cell) -> bool:
+    """Whether runs of a cell that differ in seed and rate can share a pass, as far as is known."""
+    if not isinstance(cell.method, Method) or not cell.pretrained:
+        return False
+    return not ACTING & set(own_callbacks(type(cell.method)))
 
 
 def _like(job: Job) -> tuple[str, str, str]:
@@ -138,6 +166,7 @@ def run(
     out: str | Path,
     *,
     workers: int = 1,
+    together: int | None = None,
     until: float | None = None,
     retry: bool = False,
     progress: bool = True,
@@ -154,6 +183,8 @@ def run(
         out: a folder, in which there is a file for each base and task; or one .jsonl file.
         workers: processes, dealt out to the GPUs that are visible; several small runs share one
             well. Where they do, the measured times are those of a shared device.
+        together: runs of a method that may share a pass, where it can (see `fine_tune_many`); None:
+            14 on a GPU, one elsewhere.
         until: minutes after which the call ends; runs that would not be done by then are not
             begun, and what is under way at that moment is given up.
         retry: run again what failed.
@@ -169,6 +200,8 @@ def run(
     out = Path(out)
     if workers < 1:
         raise BadValue(f"workers={workers}: at least one process must do the work.")
+    if together is not None and together < 1:
+        raise BadValue(f"together={together}: at least one run is done at a time.")
     if until is not None and until <= 0:
         raise BadValue(f"until={until}: give the minutes that there are, above zero.")
     if out.suffix == ".jsonl" and out.is_dir():
@@ -185,18 +218,20 @@ def run(
         if pool is None:
             pool = Here() if workers == 1 else Processes(workers)
         deaths: dict[str, int] = {}
+        most = together or (TOGETHER if visible_gpus() else 1)
         bar = tqdm(desc=grid.name, unit="run", disable=not progress, file=sys.stderr)
         with bar, pool(origin, sharing) as runs:
             while True:
-                while runs.idle and (job := queue.pop(deadline - time.monotonic())):
-                    bar.set_postfix_str(str(job), refresh=False)
-                    runs.begin(job)
+                while runs.idle and (jobs := queue.pop_group(most, deadline - time.monotonic())):
+                    bar.set_postfix_str(str(jobs[0]), refresh=False)
+                    runs.begin(jobs)
                 if not runs.under_way or time.monotonic() > deadline:
                     break
                 for job, line, seconds in runs.ended(deadline - time.monotonic()):
                     busy += seconds
                     if line is None:
                         deaths[job.key] = deaths.get(job.key, 0) + 1
+                        most = 1  # perhaps memory ran out
                         if deaths[job.key] < TRIES:
                             queue.push(job)
                             continue
@@ -264,18 +299,38 @@ class Here:
         """Runs that have begun and not ended."""
         return len(self.jobs)
 
-    def begin(self, job: Job) -> None:
-        """Take a run."""
-        self.jobs.append(job)
+    def begin(self, jobs: list[Job]) -> None:
+        """Take runs."""
+        self.jobs = jobs
 
-    def ended(self, timeout: float) -> list[Ended]:
-        """Do it."""
-        job = self.jobs.pop()
-        return [_do(job, self.origin, 1)]
+    def ended(self, timeout: float) -> Iterator[Ended]:
+        """Do them."""
+        for ended in do(self.jobs, self.origin, 1):
+            self.jobs = [job for job in self.jobs if job is not ended.job]
+            yield ended
+
+
+def do(jobs: list[Job], origin: dict[str, str], sharing: int) -> Iterator[Ended]:
+    """Runs to their end, whatever that is: in one pass if they can share it."""
+    from . import running
+
+    if len(jobs) > 1:
+        began = time.monotonic()
+        try:
+            lines = running.run_together(jobs, sharing=sharing, **origin)
+        except Exception:  # one by one, it is seen whose fault it was
+            lines = []
+        _let_go()
+        if lines:
+            each = (time.monotonic() - began) / len(jobs)
+            yield from (Ended(job, line, each) for job, line in zip(jobs, lines, strict=True))
+            return
+    for job in jobs:
+        yield _do(job, origin, sharing)
 
 
 def _do(job: Job, origin: dict[str, str], sharing: int) -> Ended:
-    """A run to its end, whatever that is."""
+    """One run alone."""
     from . import running
 
     began = time.monotonic()
@@ -284,12 +339,17 @@ def _do(job: Job, origin: dict[str, str], sharing: int) -> Ended:
         line = running.run_job(job, sharing=sharing, **origin)
     except Exception as error:  # whatever a run can raise is its result
         line = running.failed(job, error, **origin)
-    if torch.cuda.is_available():  # what the run held, for those that share the device
+    _let_go()
+    return Ended(job, line, time.monotonic() - began)
+
+
+def _let_go() -> None:
+    """Give back what a run held of a GPU, to those that share it."""
+    if torch.cuda.is_available():
         import gc
 
         gc.collect()
         torch.cuda.empty_cache()
-    return Ended(job, line, time.monotonic() - began)
 
 
 @dataclass
@@ -297,7 +357,7 @@ class _Worker:
     process: Any
     connection: Connection
     gpu: str
-    job: Job | None = None
+    jobs: list[Job] = field(default_factory=list)
     began: float = 0.0
 
 
@@ -327,7 +387,7 @@ class Processes:
     def __exit__(self, *_: Any) -> None:
         for worker in self.staff:
             worker.connection.close()  # an idle one ends by itself
-            if worker.job is not None:
+            if worker.jobs:
                 worker.process.kill()
         for worker in self.staff:
             worker.process.join()
@@ -335,37 +395,38 @@ class Processes:
     @property
     def idle(self) -> bool:
         """Whether a run can begin."""
-        return any(worker.job is None for worker in self.staff)
+        return any(not worker.jobs for worker in self.staff)
 
     @property
     def under_way(self) -> int:
         """Runs that have begun and not ended."""
-        return sum(worker.job is not None for worker in self.staff)
+        return sum(len(worker.jobs) for worker in self.staff)
 
-    def begin(self, job: Job) -> None:
-        """Give a run to a worker that has none."""
-        worker = next(worker for worker in self.staff if worker.job is None)
-        worker.job, worker.began = job, time.monotonic()
+    def begin(self, jobs: list[Job]) -> None:
+        """Give runs to a worker that has none."""
+        worker = next(worker for worker in self.staff if not worker.jobs)
+        worker.jobs, worker.began = list(jobs), time.monotonic()
         with suppress(OSError):  # it has died, which `ended` will see
-            worker.connection.send(job)
+            worker.connection.send(jobs)
 
     def ended(self, timeout: float) -> list[Ended]:
         """The runs that have ended, after some time at most."""
-        busy = {w.connection: w for w in self.staff if w.job is not None}
+        busy = {w.connection: w for w in self.staff if w.jobs}
         found: Sequence[Any] = wait(list(busy), None if timeout == float("inf") else timeout)
         ended = []
         for connection in found:
             worker = busy[connection]
-            job: Any = worker.job
             try:
-                line = connection.recv()
+                line, seconds = connection.recv()
             except (EOFError, OSError):
-                line = None
                 self.staff[self.staff.index(worker)] = self._hire(worker.gpu)
                 worker.process.join()
                 connection.close()
-            worker.job = None
-            ended.append(Ended(job, line, time.monotonic() - worker.began))
+                lost = (time.monotonic() - worker.began) / len(worker.jobs)
+                ended += [Ended(job, None, lost) for job in worker.jobs]
+                continue
+            ended.append(Ended(worker.jobs.pop(0), line, seconds))
+            worker.began = time.monotonic()
         return ended
 
     def _hire(self, gpu: str) -> _Worker:
@@ -386,10 +447,11 @@ def _work(
     prepare_worker(threads, gpu)
     while True:
         try:
-            job = connection.recv()
+            jobs = connection.recv()
         except EOFError:
             return
-        connection.send(_do(job, origin, sharing).line)
+        for ended in do(jobs, origin, sharing):
+            connection.send((ended.line, ended.seconds))
 
 
 def prepare_worker(threads: int, gpu: str) -> None:

@@ -1,6 +1,7 @@
 """One run of a grid: from a job to its line."""
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,10 +9,10 @@ import torch
 
 from ..bases import load_base, load_tokenizer
 from ..core.count import Count, count
-from ..core.errors import PftError
+from ..core.errors import PftError, Refused
 from ..core.method import Method
 from ..tasks import Task
-from ..training import fine_tune
+from ..training import FineTuned, fine_tune, fine_tune_many
 from ..training.evaluation import Evaluator
 from ..training.step import changes_steps
 from .grid import Cell, InContext, Job, settings
@@ -40,7 +41,42 @@ def run_job(job: Job, commit: str = "", sharing: int = 1, command: str = "") -> 
     if isinstance(cell.method, InContext):
         made = _in_context(job, cell.method, task)
     else:
-        made = _fine_tuned(job, cell.method, task)
+        done = fine_tune(cell.base, cell.method, task, seed=job.seed, lr=job.lr, **_arguments(job))
+        made = _trained(job, task, done)
+    return _result(job, task, made, commit, sharing, command)
+
+
+def run_together(
+    jobs: Sequence[Job], commit: str = "", sharing: int = 1, command: str = ""
+) -> list[Result]:
+    """Do runs of one cell that differ in seed and rate alone, in one pass; see `fine_tune_many`.
+
+    Args:
+        jobs: which.
+        commit: see `run_job`.
+        sharing: likewise.
+        command: likewise.
+
+    Raises:
+        Refused: they cannot share a pass.
+        KeyboardInterrupt: they were stopped before their last step.
+    """
+    cell, task = jobs[0].cell, jobs[0].cell.load_task()
+    if isinstance(cell.method, InContext):
+        raise Refused("Nothing is trained in context: there is no pass to share.")
+    runs = [(job.seed, job.lr) for job in jobs]
+    done = fine_tune_many(cell.base, cell.method, task, runs, **_arguments(jobs[0]))
+    return [
+        _result(job, task, _trained(job, task, each), commit, sharing, command, len(jobs))
+        for job, each in zip(jobs, done, strict=True)
+    ]
+
+
+def _result(
+    job: Job, task: Task, made: dict[str, Any], commit: str, sharing: int, command: str,
+    together: int = 1,
+) -> Result:  # fmt: skip
+    cell = job.cell
     return Result(
         key=job.key,
         method=cell.method.name,
@@ -50,6 +86,7 @@ def run_job(job: Job, commit: str = "", sharing: int = 1, command: str = "") -> 
         seed=job.seed,
         device=device_name()
         + (f", {sharing} runs at a time" if sharing > 1 else "")
+        + (f", {together} in one pass" if together > 1 else "")
         + (", captured" if captures(cell) else ""),
         lr_from=job.lr_from,
         search=job.found,
@@ -62,25 +99,26 @@ def run_job(job: Job, commit: str = "", sharing: int = 1, command: str = "") -> 
     )
 
 
-def _fine_tuned(job: Job, method: Method, task: Task) -> dict[str, Any]:
+def _arguments(job: Job) -> dict[str, Any]:
+    """Of `fine_tune`: what runs of a cell and a stage have in common."""
     cell, protocol = job.cell, job.cell.protocol
-    done = fine_tune(
-        cell.base,
-        method,
-        task,
-        seed=job.seed,
-        pretrained=cell.pretrained,
-        test=not job.search,
-        forgetting=not job.search,
-        steps=protocol.steps,
-        batch_size=protocol.batch_size,
-        max_length=protocol.max_length,
-        precision=protocol.precision,
-        capture=captures(cell),
-        lr=job.lr,
-        evaluate_every=-(-protocol.steps // protocol.evaluations),
-        progress=False,
-    )
+    return {
+        "pretrained": cell.pretrained,
+        "test": not job.search,
+        "forgetting": not job.search,
+        "steps": protocol.steps,
+        "batch_size": protocol.batch_size,
+        "max_length": protocol.max_length,
+        "precision": protocol.precision,
+        "capture": captures(cell),
+        "evaluate_every": -(-protocol.steps // protocol.evaluations),
+        "progress": False,
+    }
+
+
+def _trained(job: Job, task: Task, done: FineTuned) -> dict[str, Any]:
+    """What a line holds of a training."""
+    cell, protocol = job.cell, job.cell.protocol
     model: Any = done.model
     run = done.run
     if run.interrupted:

@@ -107,8 +107,9 @@ class Evaluator:
         self.model, self.task, self.split = model, task, split
         self.batch_size = batch_size
         solved = task.shots(shots, seed) if shots else ()
-        #: prediction and reference of each text, from the last call
+        #: prediction and reference of each text, from the last call; of each run of a stack
         self.pairs: list[tuple[Any, Any]] = []
+        self.pairs_of_runs: list[list[tuple[Any, Any]]] = []
         self.choose: Chooser | None = None
         if task.kind == "verbalised":
             self.choose = Chooser(
@@ -176,6 +177,7 @@ class Evaluator:
             found = self._read(progress, stack)
         finally:
             self.model.train(training)
+        self.pairs_of_runs = [list(zip(p, r, strict=True)) for _, p, r in found]
         return [
             {"loss": loss, **self.task.score(predictions, references)}
             for loss, predictions, references in found

@@ -129,8 +129,9 @@ def fine_tune_many(
     if any(run.interrupted for run in training.runs):
         return done
     if tests:
-        for each, scores in zip(done, tests(stack), strict=True):
-            each.test = scores
+        scored = tests(stack)
+        for each, scores, pairs in zip(done, scored, tests.pairs, strict=True):
+            each.test, each.pairs = scores, pairs
     if forgetting:
         for each, lost in zip(done, measure_forgetting_of_runs(stack, **options), strict=True):
             each.forgetting = lost
@@ -337,6 +338,14 @@ class _Scores:
             return first.of_runs(stack)
         stack.give()
         return [score() for score in self.evaluators]
+
+    @property
+    def pairs(self) -> list[list[tuple[Any, Any]]]:
+        """Prediction and reference of each text, run by run, from the last call."""
+        first = self.evaluators[0]
+        if not first.separately:
+            return first.pairs_of_runs
+        return [score.pairs for score in self.evaluators]
 
 
 def _models(

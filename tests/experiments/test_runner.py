@@ -218,6 +218,42 @@ def test_what_completes_a_row_comes_first_and_then_what_is_long(place: dict[str,
     assert queue.pop(seconds=8.0) is None and len(queue) == 1  # it would not be done by then
 
 
+def test_runs_of_a_method_share_a_pass_and_come_out_the_same(
+    place: dict[str, Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    protocol = replace(SHORT, rates=(1e-3,))
+    grid = Grid.of(
+        methods=(pft.LoRA(rank=2), pft.AdapterDrop(bottleneck=4)), protocol=protocol, **place
+    )
+    shared: list[int] = []
+    real = running.run_together
+
+    def counted(jobs: Any, **origin: Any) -> Any:
+        shared.append(len(jobs))
+        return real(jobs, **origin)
+
+    monkeypatch.setattr(running, "run_together", counted)
+    lines = {}
+    for together in (1, 4):
+        out = tmp_path / f"{together}.jsonl"
+        run(grid, out, together=together, progress=False)
+        lines[together] = {r.key: r for s in (True, False) for r in load_results(out, searches=s)}
+        if together == 1:
+            assert not shared
+    assert set(shared) >= {2} and max(shared) <= 4
+    assert lines[1].keys() & lines[4].keys()
+    for key in lines[1].keys() & lines[4].keys():
+        one, four = lines[1][key], lines[4][key]
+        assert one.validation["validation_loss"] == pytest.approx(
+            four.validation["validation_loss"], abs=1e-2
+        )
+        assert (one.test == {}) == (four.test == {}) and one.texts.keys() == four.texts.keys()
+    assert any(", 2 in one pass" in r.device for r in lines[4].values() if r.method == "lora")
+    assert not any(
+        "in one pass" in r.device for r in lines[4].values() if r.method == "adapter_drop"
+    )
+
+
 def test_the_clock_ends_a_call(place: dict[str, Any], tmp_path: Path, fake: Fake) -> None:
     done = fake()
     grid = Grid.of(methods=(pft.LoRA(rank=2),), protocol=SHORT, **place)
