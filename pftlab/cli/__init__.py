@@ -30,6 +30,7 @@ PFT Lab: parameter-efficient fine-tuning, from scratch.
                                                      train one and save it
   pftlab evaluate --base minilm --task reviews --adapter out/
                                                      score it again, or a base as it is
+  pftlab bench                                       what methods cost on this machine
   pftlab export out/ --base minilm --out served/     write it as a plain model of transformers
   pftlab serve --base minilm --adapter reviews=out/  answer questions over HTTP
 
@@ -136,6 +137,27 @@ Examples:
   pftlab compare --task reviews --methods lora:rank=1,lora:rank=8,lora:rank=64 --figure ranks.svg
   pftlab compare --base minilm --task sst2 \\
       --methods linear_probe,bitfit,ia3,prompt_tuning,lora,houlsby,full --seeds 3
+"""
+BENCH = """\
+Measure what methods cost on this machine, and print it beside what the book has measured.
+
+Models of well-known sizes with random weights: nothing is downloaded. Ours, Hugging Face PEFT's
+where it is installed, and the floor take turns: the floor is a frozen model through which the
+gradient passes and of which nothing is trained.
+
+  ms           of a training step: forward, backward, AdamW; median
+  / floor      its ratio to the floor's step
+  / PEFT       the ratio of ours to PEFT's
+  kept         what the forward pass keeps for the backward pass
+  attach       milliseconds, as of merge
+  file         of the trained parameters
+
+On a CPU: bert-base and smollm2-135m, cut down to some layers. On a GPU, in bfloat16: bert-base,
+llama-3.2-1b, llama-3.1-8b, and four_bits, NF4 by itself (--json shows it).
+
+Examples:
+  pftlab bench
+  pftlab bench --shapes llama-3.2-1b --methods lora,qlora,full --out mine.json
 """
 EXPORT = """\
 Fold what was trained into the weights of its base, and write a plain folder of transformers.
@@ -344,6 +366,15 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     action.add_argument("files", nargs="+", type=Path, metavar="FILE", help="or folder of lines")
     action.add_argument("--draw", type=int, default=5, metavar="N", help="how many (default 5)")
     action.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw")
+
+    sub = command("bench", commands.bench, "measure what methods cost here", BENCH)
+    sub.add_argument("--shapes", default="bert-base", help="with commas (default bert-base)")
+    sub.add_argument("--methods", default="lora,dora,lokr,oft,ia3,p_tuning_v2,full",
+                     help="names, or full, with commas between them (default: some)")  # fmt: skip
+    sub.add_argument("--rounds", type=int, default=8, metavar="N",
+                     help="steps that are timed, of each (default 8)")  # fmt: skip
+    sub.add_argument("--out", type=Path, metavar="FILE", help="write all that was measured here")
+    _json_option(sub)
 
     sub = command("export", commands.export, "write what was trained as a plain model", EXPORT)
     sub.add_argument("folder", type=Path, help="that `pftlab train` or pftlab.save wrote")

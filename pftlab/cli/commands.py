@@ -415,6 +415,64 @@ def _compared(row: "Summary") -> list[str]:
     ]
 
 
+def bench(given: argparse.Namespace) -> None:
+    """Measure what methods cost on this machine, and print it beside what the book measured."""
+    if given.rounds < 1:
+        raise BadValue(f"--rounds {given.rounds}: give at least 1 step that is timed.")
+    if given.out is not None:
+        check_writable(given.out.parent)
+    from ..experiments.benchmark import beside, run, write
+    from ..experiments.results import load_side_by_side
+
+    command = shlex.join(["pftlab", *given.words])
+    here = run(given.shapes.split(","), given.methods.split(","), given.rounds, command)
+    if given.out is not None:
+        write([here], given.out)
+    rows = beside(here, load_side_by_side())
+    if given.json:
+        _print_json({**here, "costs": rows})
+        return
+    print(here["device"])
+    places = list(dict.fromkeys(place for row in rows for place in row["elsewhere"]))
+    shape = ""
+    for row in rows:
+        if row["shape"] != shape:
+            shape = row["shape"]
+            print(f"\n{shape}")
+            print_table(
+                ["method", "of", "ms", "/ floor", "/ PEFT", "kept", "attach", "merge", "file",
+                 *(f"/ floor, {place}" for place in places)],
+                [_cost(row, places) for row in rows if row["shape"] == shape],
+                right=tuple(range(2, 9 + len(places))),
+            )  # fmt: skip
+    for row in rows:
+        if row["note"]:
+            print(f"{row['method']} of {row['whose']}: {row['note']}")
+    if not places:
+        print("\nThe book has no costs of this model and batch from elsewhere.")
+
+
+def _cost(row: dict[str, Any], places: list[str]) -> list[str]:
+    def number(value: float | None, form: str = ".2f") -> str:
+        return "" if value is None else format(value, form)
+
+    def size(value: int | None) -> str:
+        return "" if value is None else f"{value / 2**20:,.1f} MiB"
+
+    return [
+        row["method"],
+        row["whose"],
+        number(row["step_ms"], ",.1f"),
+        number(row["to_floor"]),
+        number(row["to_peft"]),
+        size(row["activations"]),
+        number(row["attach_ms"], ",.0f"),
+        number(row["merge_ms"], ",.0f"),
+        size(row["file"]),
+        *(number(row["elsewhere"].get(place, {}).get("to_floor")) for place in places),
+    ]
+
+
 def _name(row: "Summary") -> str:
     return changed(METHODS[row.method], row.hyperparameters)
 

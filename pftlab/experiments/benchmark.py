@@ -482,6 +482,30 @@ def run(
     return found
 
 
+def beside(here: dict[str, Any], stored: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The costs of a run, each with what others have measured of the same model and batch.
+
+    Args:
+        here: of `run`.
+        stored: others, such as the book's.
+
+    Returns:
+        A cost for each way but the floor, with "elsewhere": {device: {"to_floor", "to_peft"}}.
+    """
+    rows = []
+    for cost in here["costs"]:
+        key = cost["shape"], cost["method"], cost["whose"]
+        elsewhere = {
+            run["device"]: {name: other[name] for name in ("to_floor", "to_peft")}
+            for run in stored
+            for other in run["costs"]
+            if (other["shape"], other["method"], other["whose"]) == key
+        }
+        if cost["method"] != "floor":
+            rows.append(cost | {"elsewhere": elsewhere})
+    return rows
+
+
 def shapes_here() -> dict[str, Shape]:
     """What is measured on this machine, by name."""
     return ON_GPU if torch.cuda.is_available() else ON_CPU

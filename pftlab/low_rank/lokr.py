@@ -19,8 +19,9 @@ from ..facts import FACTS
 class Kronecker(Delta):
     """h + (alpha / r) (C ⊗ D) x with D, and C if asked to, a product of rank r where that is less.
 
-    C is zero at first: the base. C ⊗ D1 D0 = (C ⊗ D1)(I ⊗ D0): D0 turns each of the a pieces of x
-    into r numbers, and one product with what is left costs r / b of one with a whole update.
+    C is zero at first: the base. C ⊗ D1 D0 = (C ⊗ D1)(I ⊗ D0), two products of width a r in the
+    place of one of width a b. On a GPU that is faster than taking x for a matrix X, C X Dᵀ, whose
+    many small products need fewer operations and write more.
 
     C (l, a), or C1 (l, r) and C0 (r, a); D (k, b), or D1 (k, r) and D0 (r, b); d_in = a b and
     d_out = l k; x (..., d_in), h (..., d_out)
@@ -30,8 +31,8 @@ class Kronecker(Delta):
         self, d_in: int, d_out: int, rank: int, alpha: float, factor: int, decompose_both: bool
     ):
         super().__init__()
-        self.shape, (l, k) = factors(d_in, factor), factors(d_out, factor)
-        a, b = self.shape
+        (a, b), (l, k) = factors(d_in, factor), factors(d_out, factor)
+        self.pieces = a
         if decompose_both and rank < max(l, a) / 2:
             self.C1, self.C0 = _uniform(l, rank), _uniform(rank, a)
             nn.init.zeros_(self.C1)
@@ -47,8 +48,9 @@ class Kronecker(Delta):
         C = self.C if hasattr(self, "C") else self.C1 @ self.C0
         if hasattr(self, "D"):
             return h + self.scale * linear(x, torch.kron(C, self.D))
-        pieces = (x.unflatten(-1, self.shape) @ self.D0.T).flatten(-2)  # (..., a r)
-        return h + self.scale * linear(pieces, torch.kron(C, self.D1))
+        identity = torch.eye(self.pieces, dtype=x.dtype, device=x.device)
+        inner = linear(x, torch.kron(identity, self.D0))  # (..., a r)
+        return h + self.scale * linear(inner, torch.kron(C, self.D1))
 
 
 def factors(width: int, factor: int) -> tuple[int, int]:

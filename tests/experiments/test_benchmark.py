@@ -1,12 +1,15 @@
 """Costs side by side: what is measured, that failures are results, and that nothing is shared."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pftlab.experiments import benchmark
+import pftlab as pft
+from pftlab.cli import main
+from pftlab.experiments import benchmark, results
 from pftlab.experiments.benchmark import Bench, Shape, run, write
 from pftlab.experiments.results import load_side_by_side
 
@@ -51,3 +54,48 @@ def test_a_run_says_where_it_comes_from_and_is_read_again(tmp_path: Path, monkey
     assert [c["method"] for c in done["costs"]] == ["floor", "full"]
     write([done, done], tmp_path / "costs.json")
     assert load_side_by_side(tmp_path / "costs.json") == [done, done]
+
+
+def test_the_command_prints_costs_beside_the_books(
+    tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    def cost(method: str, whose: str, ratio: float) -> dict[str, Any]:
+        made = benchmark.Cost("a model", method, whose, step_ms=2.0, to_floor=ratio)
+        return asdict(made)
+
+    def machine(name: str, ratio: float) -> dict[str, Any]:
+        return {"device": name, "costs": [cost("floor", "", 1.0), cost("lora", "pftlab", ratio)]}
+
+    asked = []
+
+    def measured(shapes: list[str], methods: list[str], rounds: int, command: str) -> Any:
+        asked.append((shapes, methods, rounds, command))
+        return machine("this laptop", 1.25)
+
+    monkeypatch.setattr(benchmark, "run", measured)
+    monkeypatch.setattr(results, "load_side_by_side", lambda: [machine("a big GPU", 1.5)])
+    words = ["bench", "--shapes", "bert-base", "--methods", "lora", "--rounds", "3"]
+    assert main(words) == 0
+    assert asked == [(["bert-base"], ["lora"], 3, "pftlab " + " ".join(words))]
+    shown = capsys.readouterr().out
+    assert "this laptop" in shown and "/ floor, a big GPU" in shown
+    (row,) = [line for line in shown.splitlines() if line.startswith("lora")]
+    assert "1.25" in row and "1.50" in row
+    assert main(["bench", "--out", str(tmp_path / "mine.json"), "--json"]) == 0
+    assert load_side_by_side(tmp_path / "mine.json")[0]["device"] == "this laptop"
+
+
+def test_what_is_unknown_is_refused_before_anything_is_measured() -> None:
+    with pytest.raises(pft.UnknownName, match="shape"):
+        run(["no-such-model"], ["lora"], 1, "")
+    with pytest.raises(pft.UnknownName, match="method"):
+        run(["bert-base"], ["no_such_method"], 1, "")
+
+
+def test_the_books_costs_can_be_read() -> None:
+    """Each with its device, versions, commit and command, and with the floor beside it."""
+    for stored in load_side_by_side():
+        assert stored["device"] and stored["versions"]["peft"] and stored["command"]
+        assert len(stored["commit"]) == 12
+        for cost in stored["costs"]:
+            assert cost["method"] in pft.METHODS or cost["method"] in ("floor", "full")

@@ -72,9 +72,9 @@ def test_impossible_factors(factor: int) -> None:
 
 
 def test_costs_what_its_two_products_cost() -> None:
-    """X D0ᵀ to a r numbers, then one product of that width; see LoKr's equation."""
+    """To the width a r and back, not a product with the whole update."""
     delta, _, _ = update_at_up(pft.LoKr(rank=2, at=("ffn.up",)))
     (l, a), (k, r), b = delta.C.shape, delta.D1.shape, delta.D0.shape[1]
     with FlopCounterMode(display=False) as counter:
         delta(torch.randn(7, a * b), torch.randn(7, l * k))
-    assert counter.get_total_flops() == 2 * 7 * (a * b * r + a * r * l * k)
+    assert counter.get_total_flops() == 2 * 7 * (a * b * a * r + a * r * l * k)
