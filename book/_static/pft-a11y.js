@@ -31,6 +31,11 @@
     element.setAttribute("aria-label", "Book");
   });
 
+  // What opens the pages under a page in the sidebar is an arrow without a name.
+  every("summary:has(> .toctree-toggle)", (summary) =>
+    summary.setAttribute("aria-label", `Pages under ${summary.closest("li").firstChild.textContent}`),
+  );
+
   // Sliders have a label beside them and no name. They are drawn after the page.
   const named = () =>
     every(".noUi-handle:not([aria-label])", (handle) => {
