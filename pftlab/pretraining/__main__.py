@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import json
+import os
 import platform
 import random
 import sys
@@ -44,7 +45,9 @@ def arguments() -> argparse.ArgumentParser:
         "--corpus", type=Path, help="folder of .jsonl or .jsonl.xz (prepare, ladder)"
     )
     parser.add_argument("--held-out", type=Path, help="file of documents to measure on")
-    parser.add_argument("--teacher", type=Path, help="folder of a BERT-like sentence encoder")
+    parser.add_argument(
+        "--teacher", type=Path, help="folder of a BERT-like encoder; of the ladder mini-encoder"
+    )
     parser.add_argument(
         "--tokenizer", type=Path, help="vocabulary.json to use; else one is learned"
     )
@@ -195,11 +198,13 @@ def _about(corpus: Corpus, prepared: Path, device: torch.device) -> dict[str, An
 def _ladder(options: argparse.Namespace, out: Path) -> None:
     """Prepare the corpus if need be, and train the ladder: a process a model, on all GPUs."""
     load_documents(options.held_out)
+    options.teacher = options.teacher or WEIGHTS / "mini-encoder"
     prepared = options.prepared or out
     if not (prepared / "corpus.npz").is_file():
         if options.corpus is None:
             raise Unavailable("The ladder reads text. Give --corpus FOLDER, or --prepared FOLDER.")
         options.tokenizer = options.tokenizer or WEIGHTS / "tiny-decoder" / "tokenizer.json"
+        options.processes = max(options.processes, os.cpu_count() or 1)  # 150 s of one core
         _prepare(options, prepared)
     cards = torch.cuda.device_count() if options.device.startswith("cuda") else 0
 
@@ -207,6 +212,7 @@ def _ladder(options: argparse.Namespace, out: Path) -> None:
         passed = ["rung", "--out", out, "--prepared", prepared, "--held-out", options.held_out]
         passed += ["--rungs", name, "--steps", options.steps, "--seed", options.seed]
         passed += ["--tokens-per-step", options.tokens_per_step, "--device", options.device]
+        passed += ["--teacher", options.teacher]
         passed += ["--minutes", options.minutes] if options.minutes else []
         passed += [] if compiled and not options.no_compile else ["--no-compile"]
         return [sys.executable, "-m", "pftlab.pretraining", *map(str, passed)]
@@ -227,11 +233,12 @@ def _rung(options: argparse.Namespace, out: Path) -> None:
             load_documents(options.held_out),
             Tokenizer.from_file(str(prepared / "vocabulary.json")),
             out,
-            _about(corpus, prepared, device) | {"teacher": None},
+            _about(corpus, prepared, device),
             device=device,
             steps=options.steps,
             tokens=options.tokens_per_step,
             minutes=options.minutes,
+            teacher=options.teacher,
             compiled=not options.no_compile,
             seed=options.seed,
         )

@@ -12,7 +12,8 @@ pretraining do:
     OUT/logs/                             what each process printed
     OUT/runs/                             states, from which the same command goes on
 
-There is no teacher: encoders learn by masked language modelling alone.
+Encoders learn from a teacher as well, as those that ship do; by masked language modelling alone all
+five of them stayed on their first plateau, at 5.8 nats a masked token, for 3,072 steps.
 """
 
 import hashlib
@@ -36,9 +37,11 @@ from .held_out import HeldOut
 from .objectives import (
     ContinuationObjective,
     DecoderObjective,
+    EncoderObjective,
     MaskedObjective,
-    RowObjective,
+    Objective,
     SpanObjective,
+    Teacher,
 )
 from .preparation import prepare
 from .recipe import pretrain
@@ -75,6 +78,7 @@ def train_rung(
     steps: int = STEPS,
     tokens: int = TOKENS,
     minutes: float | None = None,
+    teacher: Path | None = None,
     compiled: bool = True,
     seed: int = 0,
 ) -> None:
@@ -91,6 +95,8 @@ def train_rung(
         steps: of a model that is not trained longer than others.
         tokens: of a step, about.
         minutes: at most so many; the learning rate then falls by the clock, over fewer steps.
+        teacher: folder of a BERT-like encoder, which `corpus` is spelled for as well; encoders
+            learn from it. None: masked language modelling alone.
         compiled: whether to use torch.compile.
         seed: of weights and batches.
     """
@@ -99,15 +105,30 @@ def train_rung(
     rate = RATE_TIMES_WIDTH[rung.kind] / rung.width
     if rung.kind == "seq2seq":
         tokenizer = with_sentinels(tokenizer)
-    student = _student(rung, tokenizer).to(device)
+    taught_by = Teacher(teacher, device) if teacher and rung.kind == "encoder" else None
+    student = _student(rung, tokenizer, taught_by.width if taught_by else 0).to(device)
     if compiled:
         student.compile_parts()
-    unseen = prepare([d["text"] for d in documents], tokenizer, None)
+        if taught_by is not None:
+            taught_by.compile_parts()
+    unseen = prepare(
+        [d["text"] for d in documents], tokenizer, teacher if taught_by is not None else None
+    )
 
-    def learn(called: str, objective_class: type[RowObjective], steps: int, rate: float,
-              minutes: float | None, earlier: list[dict[str, Any]]) -> None:  # fmt: skip
-        objective = objective_class(corpus, tokenizer, tokens, device)
-        on_unseen = objective_class(unseen, tokenizer, tokens, device)
+    def make(task: str, text: Corpus) -> Objective:
+        if task == "spans":
+            return SpanObjective(text, tokenizer, tokens, device)
+        if task == "continuation":
+            return ContinuationObjective(text, tokenizer, tokens, device)
+        if task == "next token":
+            return DecoderObjective(text, tokenizer, tokens, device)
+        if taught_by is not None:
+            return EncoderObjective(text, tokenizer, taught_by, tokens, device)
+        return MaskedObjective(text, tokenizer, tokens, device)
+
+    def learn(called: str, task: str, steps: int, rate: float, minutes: float | None,
+              earlier: list[dict[str, Any]]) -> None:  # fmt: skip
+        objective, on_unseen = make(task, corpus), make(task, unseen)
         held_out = HeldOut(documents, tokenizer, on_unseen, device)
         marks = {max(1, round(steps * f)): f for f in FRACTIONS}
         warm_up = max(1, round(WARM_UP * steps))
@@ -118,7 +139,8 @@ def train_rung(
         ):  # fmt: skip
             log = own_entries(record.history, called)
             run = about | {
-                "objective": objective_class.__name__,
+                "objective": type(objective).__name__,
+                "teacher": teacher.name if teacher and taught_by is not None else None,
                 "tokens_per_step": tokens,
                 "steps": record.steps,
                 "planned_steps": steps,
@@ -140,22 +162,21 @@ def train_rung(
     steps = steps * rung.longer
     if rung.kind == "seq2seq":
         share = None if minutes is None else minutes / (1 + ADAPTATION)
-        learn(name, SpanObjective, steps, rate, share, [])
+        learn(name, "spans", steps, rate, share, [])
         earlier = read_history(out / name)["runs"]
         share = None if share is None else share * ADAPTATION
         steps = max(1, round(steps * ADAPTATION))
         adapted = f"{name}{ADAPTED}"
-        learn(adapted, ContinuationObjective, steps, rate * ADAPTATION_RATE, share, earlier)
-    elif rung.kind == "encoder":
-        learn(name, MaskedObjective, steps, rate, minutes, [])
+        learn(adapted, "continuation", steps, rate * ADAPTATION_RATE, share, earlier)
     else:
-        learn(name, DecoderObjective, steps, rate, minutes, [])
+        task = "masked" if rung.kind == "encoder" else "next token"
+        learn(name, task, steps, rate, minutes, [])
 
 
-def _student(rung: Rung, tokenizer: Tokenizer) -> Student:
+def _student(rung: Rung, tokenizer: Tokenizer, teacher_width: int) -> Student:
     size = StudentSize(rung.layers, rung.width, rung.heads, encoder_rate=0.0, decoder_rate=0.0)
     if rung.kind == "encoder":
-        return EncoderStudent(size, tokenizer, teacher_width=0)
+        return EncoderStudent(size, tokenizer, teacher_width)
     if rung.kind == "decoder":
         return DecoderStudent(size, tokenizer)
     return Seq2SeqStudent(size, tokenizer)

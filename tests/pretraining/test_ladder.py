@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import save_tiny_base
 from tokenizers import Tokenizer
 
 import pftlab as pft
@@ -122,6 +123,20 @@ def test_a_rung_is_trained_and_kept_on_the_way(
     told = json.loads((tmp_path / "ladder.json").read_text())[name]
     assert told[name]["of"] == run["steps"] and len(told[name]["sha256"]) == 64
     assert f"checkpoints/{name}/at-1-4" in told
+
+
+def test_an_encoder_learns_from_a_teacher(
+    texts: list[str], tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LADDER, "encoder-1m", Rung("encoder", 1, 32, 2))
+    teacher = Path(save_tiny_base(tmp_path / "teacher", positions=256))
+    train_rung(
+        "encoder-1m", prepare(texts, tokenizer, teacher), [{"text": texts[0]}], tokenizer,
+        tmp_path, {}, device=CPU, steps=2, tokens=300, teacher=teacher, compiled=False,
+    )  # fmt: skip
+    run = read_history(tmp_path / "encoder-1m")["runs"][-1]
+    assert run["teacher"] == "teacher" and run["log"][-1]["held_out/sentence"] > 0
+    assert "bert.pooler.dense.weight" in load_file(tmp_path / "encoder-1m" / "model.safetensors")
 
 
 def test_processes_are_tried_once_more_without_compiling(tmp_path: Path) -> None:
