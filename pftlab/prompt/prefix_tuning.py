@@ -32,6 +32,23 @@ from .prefix import Prefix, Recorder, prefixes
 class PrefixTuning(Method):
     """Put trainable keys and values in front of those of every attention layer.
 
+    **With the network, learn slowly: at 5e-5 as the authors do.** (The default rate is for the
+    book's small bases and hidden=64.) AdamW moves every weight of the network by the rate, and each entry of the prefix is a
+    sum over `hidden` of them, which all move at once: at 512 an entry moves by some 35 rates a
+    step, where one that is trained directly moves by less than one. Too large a step sends the
+    attention of whole layers to the prefix for good. The texts then have one and the same last
+    state, and the loss stays that of guessing. On `smollm2` (SST-2, 24 steps of 8 texts in 32
+    bits; the cosine between the last states of different texts, 0.51 before, and the largest share
+    of a layer's attention on the prefix):
+
+        network, 1e-3     0.037 a step    cosine 0.99    share 1.00    loss 0.87
+        direct,  7e-2     0.021 a step    cosine 0.90    share 0.84    loss 0.86
+        direct,  1e-2     0.003 a step    cosine 0.52    share 0.63    loss 0.46
+        network, 3e-5     0.001 a step    cosine 0.61    share 0.47    loss 0.63
+
+    So it is the step and not the network, nor how large the first prefix is: with std=0.27, the
+    deviation that the network's has, a direct one learns as well (loss 0.46).
+
     Args:
         length: n, the number of prefix positions (paper: 5 for table-to-text, 10 in its code).
         hidden: width of the network that produces the prefix (Section 4.3; the paper's code has

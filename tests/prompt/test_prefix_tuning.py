@@ -10,7 +10,7 @@ from tiny import batch, letters_tokenizer, perturb, tiny
 import pftlab as pft
 from pftlab.core import planted
 from pftlab.experiments.sizes import blank
-from pftlab.prompt.prefix import Prefix
+from pftlab.prompt.prefix import Prefix, prefixes_of
 from pftlab.prompt.prefix_tuning import start_from_text
 
 
@@ -122,3 +122,25 @@ def test_a_prefix_that_leaves_no_room() -> None:
     model = pft.PrefixTuning(length=35).attach(tiny("bert"))
     with pytest.raises(pft.BadValue, match="do not fit"):
         model(**batch("bert"))
+
+
+@pytest.mark.parametrize(("hidden", "least", "most"), [(None, 0.5, 1.01), (512, 20, 200)])
+def test_one_step_moves_a_prefix_by_many_rates_where_a_network_makes_it(
+    hidden: int | None, least: float, most: float
+) -> None:
+    """Why the network needs a small rate: all of its weights move, and an entry is their sum."""
+    model = pft.PrefixTuning(length=4, hidden=hidden).attach(tiny("llama"), seed=0)
+    rate = 1e-5
+    optimiser = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0
+    )
+
+    def entries() -> torch.Tensor:
+        parts = [part.detach().flatten() for d in prefixes_of(model) for part in d.prefix()]
+        return torch.cat(parts).clone()
+
+    before, inputs = entries(), batch("llama")
+    model(**inputs, labels=inputs["input_ids"]).loss.backward()
+    optimiser.step()
+    moved = (entries() - before).abs().mean().item() / rate
+    assert least < moved < most
