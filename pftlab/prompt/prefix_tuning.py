@@ -33,13 +33,13 @@ class PrefixTuning(Method):
     """Put trainable keys and values in front of those of every attention layer.
 
     **With the network, learn slowly: at 5e-5 as the authors do.** (The default rate is for the
-    book's small bases and hidden=64.) AdamW moves every weight of the network by the rate, and each entry of the prefix is a
-    sum over `hidden` of them, which all move at once: at 512 an entry moves by some 35 rates a
-    step, where one that is trained directly moves by less than one. Too large a step sends the
-    attention of whole layers to the prefix for good. The texts then have one and the same last
-    state, and the loss stays that of guessing. On `smollm2` (SST-2, 24 steps of 8 texts in 32
-    bits; the cosine between the last states of different texts, 0.51 before, and the largest share
-    of a layer's attention on the prefix):
+    book's small bases and hidden=64.) AdamW moves every weight of the network by the rate, and
+    each entry of the prefix is a sum over `hidden` of them, which all move at once: at 512 an entry
+    moves by some 35 rates a step, where one that is trained directly moves by less than one. Too
+    large a step sends the attention of whole layers to the prefix for good. The texts then have
+    one and the same last state, and the loss stays that of guessing. On `smollm2` (SST-2, 24 steps
+    of 8 texts in 32 bits; the cosine between the last states of different texts, 0.51 before, and
+    the largest share of a layer's attention on the prefix):
 
         network, 1e-3     0.037 a step    cosine 0.99    share 1.00    loss 0.87
         direct,  7e-2     0.021 a step    cosine 0.90    share 0.84    loss 0.86
