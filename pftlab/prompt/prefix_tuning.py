@@ -2,7 +2,7 @@
 
 Li and Liang (2021), https://arxiv.org/abs/2101.00190
 
-**With the network, learn slowly: at 5e-5 as the authors do.** (The default rate is for the book's
+**With the network, learn slowly: at 5e-5 to 8e-5 as the authors do.** (The default rate is for the book's
 small bases and hidden=64.) AdamW moves every weight of the network by the rate, and each entry of
 the prefix is a sum over `hidden` of them, which all move at once: at 512 an entry moves by some 35
 rates a step, where one that is trained directly moves by less than one. Too large a step sends the
@@ -54,7 +54,8 @@ class PrefixTuning(Method):
     Args:
         length: n, the number of prefix positions (paper: 5 for table-to-text, 10 in its code).
         hidden: width of the network that produces the prefix (Section 4.3; the paper's code has
-            512, and needs a rate of about 5e-5). None: train keys and values directly, which the paper found less stable.
+            512, and its rates are 5e-5 and 8e-5). None: train keys and values directly, which the
+            paper found less stable.
         std: deviation of the first keys and values, without the network.
         shift_positions: let the positions of the text begin behind the prefix, as the authors'
             code and Hugging Face PEFT do. Rotary positions see the difference.
