@@ -12,6 +12,7 @@ CHAPTERS = {  # in the order of the book
     "adapter.index": "Adapters",
     "prompt.index": "Prompts",
     "low_rank.lora": "LoRA",
+    "low_rank.lora_fa": "LoRA-FA",
     "low_rank.index": "Low rank",
     "sparse.index": "Sparse",
     "others.index": "Others",
