@@ -13,6 +13,7 @@ CHAPTERS = {  # in the order of the book
     "prompt.index": "Prompts",
     "low_rank.lora": "LoRA",
     "low_rank.lora_fa": "LoRA-FA",
+    "low_rank.delta_lora": "Delta-LoRA",
     "low_rank.index": "Low rank",
     "sparse.index": "Sparse",
     "others.index": "Others",
