@@ -14,6 +14,7 @@ CHAPTERS = {  # in the order of the book
     "low_rank.lora": "LoRA",
     "low_rank.lora_fa": "LoRA-FA",
     "low_rank.delta_lora": "Delta-LoRA",
+    "low_rank.qlora": "QLoRA",
     "low_rank.index": "Low rank",
     "sparse.index": "Sparse",
     "others.index": "Others",
