@@ -82,7 +82,8 @@ def lighten(page: str) -> str:
     def keep(match: re.Match[str]) -> str:
         address = match["script"] or match["style"]
         needed = NEEDED_FOR.get(address.partition("?")[0].rpartition("/")[2])
-        return match[0] if needed is None or re.search(needed, content) else ""
+        where = page if needed == MANAGED else content  # the state of widgets stands in the head
+        return match[0] if needed is None or re.search(needed, where) else ""
 
     return ASSET.sub(keep, page)
 

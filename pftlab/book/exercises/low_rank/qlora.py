@@ -228,4 +228,12 @@ QUIZ = (
             Option("takes as long, since the adapter decides", "Most of a step is the base's."),
         ),
     ),
+    Question(
+        "Look at the figure of levels: in blocks of more weights, the error of NF4",
+        (
+            Option("falls, since there are fewer constants", "The curve says otherwise."),
+            Option("rises", "One large weight sets the scale of more others.", right=True),
+            Option("stays where it is", "Follow the curve from left to right."),
+        ),
+    ),
 )  # fmt: skip
