@@ -79,7 +79,9 @@ def test_the_command_prints_costs_beside_the_books(
     assert asked == [(["bert-base"], ["lora"], 3, "pftlab " + " ".join(words))]
     shown = capsys.readouterr().out
     assert "this laptop" in shown
-    assert all(word in shown for word in ("/ floor", "big", "GPU"))  # a narrow table breaks the name
+    assert all(
+        word in shown for word in ("/ floor", "big", "GPU")
+    )  # a narrow table breaks the name
     (row,) = [line for line in shown.splitlines() if line.startswith("lora")]
     assert "1.25" in row and "1.50" in row
     assert main(["bench", "--out", str(tmp_path / "mine.json"), "--json"]) == 0
