@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..registry import METHODS
 from .hyperparameters import changed
 from .table import print_table
 
@@ -74,10 +73,12 @@ def _grid_of(given: argparse.Namespace) -> "tuple[Grid, Path]":
 
 def named(cell: "Cell") -> str:
     """A cell's method as one would write it on the command line."""
-    if cell.method.name not in METHODS:
-        return f"{cell.method.name}:shots={cell.method.shots}"  # type: ignore[union-attr]
-    random = "" if cell.pretrained else ", random weights"
-    return changed(type(cell.method), vars(cell.method)) + random  # type: ignore[arg-type]
+    from ..experiments.grid import RANDOM, InContext
+
+    if isinstance(cell.method, InContext):
+        return f"{cell.method.name}:shots={cell.method.shots}"
+    random = "" if cell.pretrained else f", {RANDOM}"
+    return changed(type(cell.method), vars(cell.method)) + random
 
 
 def show(given: argparse.Namespace) -> None:

@@ -102,6 +102,11 @@ class Cell:
         """Whether a learning rate is looked for."""
         return self.protocol.search and isinstance(self.method, Method)
 
+    @property
+    def window(self) -> tuple[float, ...]:
+        """The rates with which the search begins; none where nothing is trained."""
+        return self.protocol.window(self.method) if isinstance(self.method, Method) else ()
+
     def load_task(self) -> Task:
         """The task in the form of this cell; one for all runs of a process."""
         data = os.environ.get("PFTLAB_DATA")

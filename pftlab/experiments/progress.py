@@ -66,7 +66,7 @@ class Row:
         tried: dict[float, tuple[float, float]] = {}
         if not cell.searches:
             return None, []
-        while rates := further_rates(cell.protocol.window(cell.method), tried):  # type: ignore[arg-type]
+        while rates := further_rates(cell.window, tried):
             jobs = {rate: self._searched(rate) for rate in rates}
             if missing := [job for some in jobs.values() for job in some if job not in self.done]:
                 return search_of(tried) if tried else None, missing
@@ -127,8 +127,7 @@ class Row:
         """The runs with which the cell begins."""
         if not self.cell.searches:
             return self.finals(None)
-        window = self.cell.protocol.window(self.cell.method)  # type: ignore[arg-type]
-        return [job for rate in window for job in self._searched(rate)]
+        return [job for rate in self.cell.window for job in self._searched(rate)]
 
     def _searched(self, rate: float) -> list[Job]:
         seeds = self.cell.protocol.search_seeds

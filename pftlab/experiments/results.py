@@ -35,7 +35,20 @@ SHARED = ("base", "task", "device", "versions", "commit", "command", "lr_from")
 
 
 @dataclass(frozen=True)
-class Result:
+class Asked:
+    """A run as it was asked for; `Result` says what its attributes are."""
+
+    key: str
+    method: str
+    hyperparameters: dict[str, Any]
+    base: dict[str, Any]
+    task: dict[str, Any]
+    training: dict[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Result(Asked):
     """One finished run.
 
     Attributes:
@@ -74,13 +87,6 @@ class Result:
         texts: what was answered to each text of the test split; see `outcomes.unpack`.
     """
 
-    key: str
-    method: str
-    hyperparameters: dict[str, Any]
-    base: dict[str, Any]
-    task: dict[str, Any]
-    training: dict[str, Any]
-    seed: int
     validation: dict[str, float]
     test: dict[str, float]
     parameters: dict[str, int]
@@ -107,7 +113,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(Asked):
     """A run that ended without a result, which is a result too.
 
     Attributes:
@@ -116,13 +122,6 @@ class Failure:
         refused: the run cannot be as it was asked for, so that no other of its method could.
     """
 
-    key: str
-    method: str
-    hyperparameters: dict[str, Any]
-    base: dict[str, Any]
-    task: dict[str, Any]
-    training: dict[str, Any]
-    seed: int
     stage: str
     error: str
     refused: bool = False
@@ -342,11 +341,7 @@ def load_costs(path: str | Path = COSTS) -> dict[str, Any]:
     Raises:
         Unavailable: there is no such file.
     """
-    if not Path(path).is_file():
-        raise Unavailable(
-            f"There is no {str(path)!r}. `python -m pftlab.experiments.costs` makes it."
-        )
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    return _made_by("costs", path)
 
 
 def load_side_by_side(path: str | Path = SIDE_BY_SIDE) -> list[dict[str, Any]]:
@@ -355,9 +350,14 @@ def load_side_by_side(path: str | Path = SIDE_BY_SIDE) -> list[dict[str, Any]]:
     Raises:
         Unavailable: there is no such file.
     """
+    runs: list[dict[str, Any]] = _made_by("benchmark", path)["runs"]
+    return runs
+
+
+def _made_by(module: str, path: str | Path) -> Any:
+    """What a module of this package has stored."""
     if not Path(path).is_file():
         raise Unavailable(
-            f"There is no {str(path)!r}. `python -m pftlab.experiments.benchmark` makes it."
+            f"There is no {str(path)!r}. `python -m pftlab.experiments.{module}` makes it."
         )
-    runs: list[dict[str, Any]] = parse_json(Path(path).read_bytes(), str(path))["runs"]
-    return runs
+    return parse_json(Path(path).read_bytes(), str(path))

@@ -90,7 +90,7 @@ class Queue:
     def push(self, job: Job) -> None:
         """Take in a run."""
         stage = 1 if job.search else 0  # what completes a row, before a new row is begun
-        if job.search and job.lr not in job.cell.protocol.window(job.cell.method):  # type: ignore[arg-type]
+        if job.search and job.lr not in job.cell.window:
             stage = 0
         urgency = (job.cell.table, stage, -self.seconds(job))
         heapq.heappush(self.heap, (urgency, next(self.number), job))
@@ -170,7 +170,6 @@ def run(
     until: float | None = None,
     retry: bool = False,
     progress: bool = True,
-    pool: Any = None,
 ) -> Report:
     """Do what is not yet done, and append its lines.
 
@@ -189,8 +188,6 @@ def run(
             begun, and what is under way at that moment is given up.
         retry: run again what failed.
         progress: show a progress bar over the runs.
-        pool: where the runs are done; None: in processes of this machine, or for one worker in
-            this one. See `pftlab.experiments.on_ray`.
 
     Raises:
         BadValue: `workers` or `until` cannot be.
@@ -215,8 +212,7 @@ def run(
         queue = Queue(grid, done)
         sharing = -(-workers // max(1, len(visible_gpus())))
         origin = {"commit": commit(), "command": grid.command}
-        if pool is None:
-            pool = Here() if workers == 1 else Processes(workers)
+        pool: Any = Here() if workers == 1 else Processes(workers)
         deaths: dict[str, int] = {}
         most = together or (TOGETHER if visible_gpus() else 1)
         bar = tqdm(desc=grid.name, unit="run", disable=not progress, file=sys.stderr)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import launched, opened, served
+from browser import opened
 from test_site import OPENED, SITE
 
 AXE = (Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js").read_text("utf-8")
@@ -37,18 +37,6 @@ def show(page: Any, theme: str) -> None:
     page.evaluate(
         "theme => Object.assign(document.documentElement.dataset, {theme, mode: theme})", theme
     )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served(SITE) as address:
-        yield address
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import made_up
 import nbformat
 import numpy as np
 import pytest
-from browser import launched, opened, served
+from browser import opened, served
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from notebooks.form import normalise
@@ -100,12 +100,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = build(book)
     assert done.returncode == 0, done.stdout + done.stderr
     return book / "_build" / "html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,12 @@
 import gzip
 import html
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import launched, opened, served
+from browser import opened, served
 from test_site import PAGES, SITE
 
 import pftlab as pft
@@ -22,12 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 FIRST = SITE / "book" / "index.html"
 HEAVIEST = 350_000  # bytes of all that the first page loads, compressed
 pytestmark = pytest.mark.site
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as browser:
-        yield browser
 
 
 def test_the_first_screen_shows_map_plot_and_number_without_scripts_and_network(

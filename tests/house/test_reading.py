@@ -14,7 +14,7 @@ from urllib.parse import urldefrag, urljoin
 
 import pytest
 import yaml
-from browser import launched, opened, served
+from browser import opened
 from test_site import PAGES, SITE
 
 from pftlab.facts import FACTS, FAMILIES
@@ -22,18 +22,6 @@ from pftlab.registry import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.site
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served(SITE) as address:
-        yield address
 
 
 # The map

@@ -1,13 +1,12 @@
 """The built book: it loads nothing from outside, and it works in a real browser."""
 
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import launched, opened, served
+from browser import opened
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
@@ -93,18 +92,6 @@ def test_no_page_loads_anything_from_outside() -> None:
         assert not outside(Loaded(text).addresses), path.relative_to(SITE)
     for path in SITE.rglob("*.css"):
         assert not outside(styles(path.read_text(encoding="utf-8"))), path.relative_to(SITE)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served(SITE) as address:
-        yield address
 
 
 @pytest.mark.parametrize("name", OPENED)

@@ -6,7 +6,6 @@ And as the reader of a built page: the quiz, by keyboard, with the choices kept 
 import csv
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +100,6 @@ def test_a_student_solves_an_exercise(tmp_path: Path) -> None:
 
 
 # Quizzes in the built book
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as browser:
-        yield browser
 
 
 def pages() -> dict[str, str]:

@@ -5,19 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import launched, opened
+from browser import opened
 from test_accessibility import show, violations
 from test_site import SITE
 
 ADDRESS = f"{SITE.as_uri()}/book/live/train.html"
 LOADED = 6_600_000  # bytes, when the reader asks for it
 pytestmark = pytest.mark.site
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

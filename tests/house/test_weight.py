@@ -3,12 +3,10 @@
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import launched, served
 from test_site import OPENED, PAGES, SITE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,18 +25,6 @@ def loaded(name: str, path: str) -> Any:
 
 benchmark = loaded("page_weight", "benchmarks/page_weight.py")
 weight = loaded("weight", "tools/pages/weight.py")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served(SITE) as address:
-        yield address
 
 
 @pytest.mark.parametrize("name", OPENED)
