@@ -224,7 +224,8 @@ QUIZ = (
         "Compared with LoRA on weights in 16 bits, a training step of QLoRA",
         (
             Option("is four times as fast: a quarter is read", "It also makes them anew."),
-            Option("takes longer", "Each weight is made anew, forward and backward.", right=True),
+            Option("takes longer, for weights are made anew each time", "Forward and backward.",
+                   right=True),
             Option("takes as long, since the adapter decides", "Most of a step is the base's."),
         ),
     ),
@@ -232,7 +233,8 @@ QUIZ = (
         "Look at the figure of levels: in blocks of more weights, the error of NF4",
         (
             Option("falls, since there are fewer constants", "The curve says otherwise."),
-            Option("rises", "One large weight sets the scale of more others.", right=True),
+            Option("rises, for one large weight sets the scale of all", "The curve goes up.",
+                   right=True),
             Option("stays where it is", "Follow the curve from left to right."),
         ),
     ),
