@@ -5,7 +5,8 @@ var Scorer = {
   score: ([document, title, anchor, , score]) => {
     if (document.endsWith("/glossary") && anchor) return Math.min(score, 15);
     const asked = (new URLSearchParams(location.search).get("q") ?? "").trim().toLowerCase();
-    const named = title.toLowerCase() === asked ? 20 : 0; // it is what the page is called
+    const name = title.replace(/^<span.*?<\/span>/, "").toLowerCase(); // without its number
+    const named = name === asked ? 20 : 0; // it is what the page is called
     return score + named - document.startsWith("book/methods/");
   },
   objNameMatch: 11,
