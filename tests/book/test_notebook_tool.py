@@ -86,6 +86,21 @@ def test_each_fault_in_a_code_cell_is_found(path, cell, fault):
     assert any(fault in problem for problem in problems), problems
 
 
+def test_a_guess_is_kept_and_must_fit_the_output(path):
+    guess = {"ask": "Which?", "choices": ["a", "b"], "answer": "a", "find": "lower"}
+    cell = printed("the first is lower")
+    cell.metadata.update(guess=guess, tags=["predict"])
+    stored(path, [cell])
+    assert checks.check(path) == [] and form.read(path).cells[0].metadata["guess"] == guess
+    # asked otherwise: the run stays as good as it was
+    edit(path, lambda n: n.cells[0].metadata["guess"].update(ask="Which of the two?"))
+    assert checks.check(path) == []
+    edit(path, lambda n: n.cells[0].metadata["guess"].update(find="higher"))
+    assert "may be another now" in "".join(checks.check(path))
+    cell.metadata.update(tags=[])
+    assert "no tag predict" in "".join(checks.check(stored(path, [cell])))
+
+
 @pytest.mark.parametrize(
     ("source", "fault"),
     [

@@ -69,6 +69,7 @@ def test_formulas_are_mathml_and_the_list_of_files_says_so(book: dict[str, bytes
 def test_what_is_to_be_predicted_can_be_opened(book: dict[str, bytes]) -> None:
     text = pages(book)["book/low_rank/lora.xhtml"]
     assert text.count('<details class="pft-predict">') > 3
+    assert "(1, 2 and 3 / 2 and 3 / 3 alone)" in text and "<form" not in text
     assert not any("… Not written yet." in page for page in pages(book).values())
 
 

@@ -219,6 +219,62 @@ def test_what_is_to_be_predicted_is_folded_until_the_reader_opens_it(
             assert answer.is_visible() and "rank 2: distance 0.00" in answer.inner_text()
 
 
+def test_a_guess_stands_beside_the_truth(browser: Any, address: str) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}}
+    with opened(browser, f"{address}/book/low_rank/lora_fa.html", **phone) as (page, seen):
+        box = page.locator(".pft-guess").first
+        output = box.locator("+ details")
+        slider = page.get_by_label("What goes with all maps")
+        slider.focus()
+        before = int(slider.input_value())
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowLeft")
+        assert slider.get_attribute("aria-valuetext") == f"{before - 2} MiB"
+        assert box.locator(".pft-guess-value").inner_text() == f"{before - 2} MiB"
+        assert output.get_attribute("open") is None
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert box.get_by_role("status").inner_text() == (
+            f"You guessed: {before - 2} MiB. It came out: 42 MiB."
+        )
+        assert output.locator("pre").first.is_visible()
+        centres = [
+            (b["x"] + b["width"] / 2)
+            for b in (box.locator(f".pft-guess-{k}").bounding_box() for k in ("guess", "truth"))
+        ]
+        line = box.locator(".pft-guess-line").bounding_box()
+        assert abs((centres[0] - centres[1]) / line["width"] - (before - 2 - 42) / 100) < 0.01
+        # a choice
+        box = page.locator(".pft-guess", has=page.get_by_text("Which rank does LoRA-FA need?"))
+        box.get_by_role("button").click()
+        assert box.locator("+ details").get_attribute("open") is None, "nothing was chosen"
+        box.get_by_label("4", exact=True).focus()
+        page.keyboard.press("Space")
+        page.keyboard.press("Enter")
+        assert box.get_by_role("status").inner_text() == "You guessed: 4. It came out: 8."
+        box.get_by_label("8", exact=True).check()
+        box.get_by_role("button").click()
+        assert box.get_by_role("status").inner_text().endswith("It came out: 8. Right.")
+        wide = "boxes => boxes.filter(b => b.scrollWidth > b.clientWidth).length"
+        assert page.eval_on_selector_all(".pft-guess", wide) == 0
+        assert seen.none(), seen
+
+
+def test_a_guess_is_asked_for_in_words_without_scripts_and_on_paper(
+    browser: Any, address: str
+) -> None:
+    start = f"{address}/book/low_rank/lora_fa.html"
+    words = "Your guess: What goes with all maps (0 to 100 MiB)"
+    for scripts in (True, False):
+        with opened(browser, start, java_script_enabled=scripts) as (page, _):
+            box = page.locator(".pft-guess").first
+            assert box.locator("form").is_visible() == scripts
+            assert page.get_by_text(words).is_visible() != scripts
+            page.emulate_media(media="print")
+            assert not box.locator("form").is_visible()
+            assert page.get_by_text(words).is_visible()
+
+
 def test_a_figure_that_needs_scripts_has_a_picture_where_there_are_none(
     browser: Any, address: str
 ) -> None:

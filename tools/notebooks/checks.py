@@ -12,6 +12,9 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from pftlab.book.guess import guess_of
+from pftlab.core.errors import BadValue
+
 from .form import WIDGET_STATE, WIDGET_VIEW, code_cells, normalise, references, tags, text_of
 from .package import library_source, with_exercises
 from .record import NOTEBOOK_SECONDS, code_digest, outputs_digest
@@ -38,7 +41,7 @@ def check(path: Path) -> list[str]:
     for index, cell in enumerate(notebook.cells):
         rules: tuple[Callable[..., Iterator[str]], ...] = (in_markdown,)
         if cell.cell_type == "code":
-            rules = (in_code, in_outputs, in_figures)
+            rules = (in_code, in_outputs, in_figures, in_guess)
         for rule in rules:
             problems += [f"{path}: cell {index} ({cell.id}): {p}" for p in rule(cell, path)]
     if text_of(normalise(nbformat.reads(stored, as_version=4))) != stored:
@@ -132,6 +135,18 @@ def in_figures(cell: NotebookNode, path: Path) -> Iterator[str]:
         yield "has a figure without alternative text: state its finding in mystnb.image.alt"
     if len(images) > 1:
         yield f"shows {len(images)} figures; one a cell, each with its own alternative text"
+
+
+def in_guess(cell: NotebookNode, path: Path) -> Iterator[str]:
+    """A guess fits what the cell showed, and only a folded output can be guessed."""
+    if guess := cell.metadata.get("guess"):
+        alt = str(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
+        try:
+            guess_of(guess, "\n".join([*map(output_text, cell.outputs), alt]))
+        except BadValue as error:
+            yield str(error)
+        if "predict" not in tags(cell):
+            yield "has a guess and no tag predict: the answer would stand below the question"
 
 
 def in_markdown(cell: NotebookNode, path: Path) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+CELL_KEYS = ("guess", "mystnb", "tags")  # of a cell's metadata, what is kept
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -89,7 +90,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         seen.add(cell.id)
         cell.source = "\n".join(line.rstrip() for line in cell.source.strip("\n").split("\n"))
         cell.metadata = nbformat.from_dict(
-            {key: cell.metadata[key] for key in ("mystnb", "tags") if cell.metadata.get(key)}
+            {key: cell.metadata[key] for key in CELL_KEYS if cell.metadata.get(key)}
         )
         cell.pop("attachments", None)
         if cell.cell_type == "code":

@@ -4,15 +4,20 @@
   drawn, and for good where no scripts run.
 * The output of a cell with the tag `predict`, and the paragraph behind it that tells what came out,
   are folded, so that a reader can guess before looking. They open by keyboard and without scripts,
-  also in the EPUB.
+  also in the EPUB. A cell with a `guess` (pftlab/book/guess.py) asks for it in a form before them.
 * A check of an answer that nobody has written yet says nothing.
 """
 
+from html import escape
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
+
+from pftlab.book.guess import Guess, guess_of
+from pftlab.core.errors import BadValue
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PREDICT = "tag_predict"
@@ -21,7 +26,7 @@ UNANSWERED = "… Not written yet."
 
 
 class Reveal(nodes.General, nodes.Element):
-    """What opens when the reader has guessed."""
+    """What opens when the reader has guessed; `guess`, where one is asked for, and its `number`."""
 
 
 def setup(app: Sphinx) -> None:
@@ -63,14 +68,27 @@ class FoldOutputs(SphinxPostTransform):
                         cell.remove(output)
                 elif PREDICT in classes:
                     reveal = Reveal("", output.deepcopy())
+                    if given := (cell.get("cell_metadata") or {}).get("guess"):
+                        reveal["guess"] = self.read(given, output)
+                        reveal["number"] = cell["cell_index"]
                     behind = cell.next_node(descend=False, siblings=True)
                     if isinstance(behind, nodes.paragraph) and "Predict" not in behind.astext():
                         cell.parent.remove(behind)
                         reveal.append(behind)
                     output.replace_self(reveal)
 
+    def read(self, given: dict[str, Any], output: nodes.Element) -> Guess:
+        alts = [image.get("alt", "") for image in output.findall(nodes.image)]
+        try:
+            return guess_of(given, "\n".join([output.astext(), *alts]))
+        except BadValue as error:
+            raise ExtensionError(f"{self.env.docname}: {error}") from error
+
 
 def open_reveal(self: Any, node: Reveal) -> None:
+    if "guess" in node:
+        form = guess_form if self.builder.name == "html" else guess_words
+        self.body.append(form(node["guess"], f"pft-guess-{node['number']}"))
     self.body.append(
         '<details class="pft-predict">\n<summary>Predict first, then see what came out</summary>\n'
     )
@@ -78,3 +96,38 @@ def open_reveal(self: Any, node: Reveal) -> None:
 
 def close_reveal(self: Any, node: Reveal) -> None:
     self.body.append("</details>\n")
+
+
+def guess_words(guess: Guess, name: str) -> str:
+    """For paper and for a page without scripts, where the reader guesses by heart."""
+    return (
+        f'<p class="pft-guess-words"><strong>Your guess:</strong> {escape(guess.ask)} '
+        f"({escape(guess.options)})</p>\n"
+    )
+
+
+def guess_form(guess: Guess, name: str) -> str:
+    """A slider or choices, which pft-guess.js puts beside the truth; shown where scripts run."""
+    if guess.choices:
+        buttons = "".join(
+            f'<label><input type="radio" name="{name}" value="{escape(choice)}" required> '
+            f"<span>{escape(choice)}</span></label>\n"
+            for choice in guess.choices
+        )
+        control = f"<fieldset><legend>{escape(guess.ask)}</legend>\n{buttons}</fieldset>\n"
+    else:
+        lowest, highest, step = guess.lowest, guess.highest, guess.step
+        middle = lowest + step * round((highest - lowest) / step / 2)
+        value = f"{middle:g}{escape(guess.unit)}"
+        control = (
+            f'<label for="{name}">{escape(guess.ask)}</label>\n'
+            f'<input type="range" id="{name}" min="{lowest:g}" max="{highest:g}" step="{step:g}" '
+            f'value="{middle:g}" aria-valuetext="{value}">\n'
+            f'<span class="pft-guess-value" aria-hidden="true">{value}</span>\n'
+        )
+    return (
+        f'<div class="pft-guess" data-truth="{escape(guess.truth)}" '
+        f'data-unit="{escape(guess.unit)}">\n{guess_words(guess, name)}'
+        f'<form aria-label="Your guess">\n{control}<button type="submit">Guess and look</button>\n'
+        '</form>\n<p class="pft-guess-verdict" role="status"></p>\n</div>\n'
+    )

@@ -36,6 +36,7 @@ NEEDED_FOR = {
     "searchindex.js": r'id="search-results"',
     "pft-search.js": r'id="search-results"',
     "tex-mml-chtml.js": r'class="math ',  # the first page got it for the pages below it
+    "pft-guess.js": r'class="pft-guess"',
     "pft-methods.js": r"tag_pft-methods",
     "fontawesome.js": r"(?!)",  # never: the icons are a font
 }
