@@ -2,9 +2,9 @@
 
 It adds to every page the ways to run and to cite it and what other sites show of it, explains terms
 of the glossary where a page first uses them, folds what is to be predicted, keeps a picture for
-each figure that needs scripts, draws the map of the first page, writes the 404 page, the sitemap,
-the data of the figures and what the page that trains loads, and takes from the finished pages what
-they load and do not use.
+each figure that needs scripts, draws the map of the first page, gathers the claims of all chapters,
+writes the 404 page, the sitemap, the data of the figures and what the page that trains loads, and
+takes from the finished pages what they load and do not use.
 
 What needs to know where the book's repository is (Colab, Binder, the sitemap, the social card)
 is left out while the setting `pft_repository` is empty. The environment variable PFTLAB_REPOSITORY
@@ -22,6 +22,7 @@ from . import (
     extras,
     foot,
     head,
+    ledger,
     live,
     mathml,
     outputs,
@@ -40,6 +41,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     for part in (
         address,
         cards,
+        ledger,
         outputs,
         terms,
         taxonomy,

@@ -247,7 +247,7 @@ EXERCISES = (
         _name(3), "Write a bottleneck", "code", 15, 1,
         "Write the module: $h \\leftarrow h + U \\varphi(D h + a) + b$, with a middle of the "
         "given width and a non-linearity of your choice. At the start the output is $h$, exactly, "
-        "and something can be learnt.",
+        "and something can be learned.",
         "class Bottleneck(torch.nn.Module):\n"
         "    def __init__(self, width, bottleneck):\n"
         "        super().__init__()\n"
