@@ -33,8 +33,9 @@ class Block:
     kind: str  # "paragraph", "item", "heading", "cell", "alt"
     text: str  # words; formulas, code and citations have a word in their place
     formulas: tuple[str, ...] = ()
-    cites: bool = False
     code: tuple[str, ...] = ()
+    cites: bool = False
+    level: int = 0  # of a heading
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class CodeCell:
     figure: bool  # a picture or a widget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Page:
     """A page of the book.
 
@@ -148,9 +149,12 @@ def blocks(text: str, place: str, tables: list[list[list[str]]], above: int = 0)
     """The blocks of a text; `place` is the id of its cell, or "line" to count lines."""
     tokens = PARSER.parse(text)
     open_kinds: list[str] = []
+    level = 0
     for token in tokens:
         line = above + (token.map[0] + 1 if token.map else 1)
         where = f"line {line}" if place == "line" else place
+        if token.type == "heading_open":
+            level = int(token.tag.removeprefix("h"))
         if token.type in OPENED:
             open_kinds.append(OPENED[token.type])
         elif token.type in CLOSED:
@@ -163,7 +167,7 @@ def blocks(text: str, place: str, tables: list[list[list[str]]], above: int = 0)
             kind = open_kinds[-1] if open_kinds else "paragraph"
             if kind == "cell":
                 tables[-1][-1].append(token.content)
-            yield from in_line(token.children or [], kind, where)
+            yield from in_line(token.children or [], kind, where, level if kind == "heading" else 0)
         elif token.type in ("math_block", "math_block_label", "amsmath"):
             yield Block(where, "formula", "", (token.content,))
         elif token.type in ("fence", "colon_fence"):
@@ -184,7 +188,7 @@ OPENED = {
 CLOSED = {name.replace("_open", "_close") for name in OPENED}
 
 
-def in_line(children: Iterable[Token], kind: str, where: str) -> Iterator[Block]:
+def in_line(children: Iterable[Token], kind: str, where: str, level: int) -> Iterator[Block]:
     """One block of running text, and one for each picture in it."""
     words: list[str] = []
     formulas: list[str] = []
@@ -214,7 +218,7 @@ def in_line(children: Iterable[Token], kind: str, where: str) -> Iterator[Block]
             yield from in_html(child.content, where)
     text = re.sub(r"\s+", " ", "".join(words)).strip()
     if text or formulas:
-        yield Block(where, kind, text, tuple(formulas), cites, tuple(code))
+        yield Block(where, kind, text, tuple(formulas), tuple(code), cites, level)
 
 
 def in_html(text: str, where: str) -> Iterator[Block]:
