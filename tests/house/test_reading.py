@@ -457,3 +457,58 @@ def test_the_page_that_is_not_there_leads_back(browser: Any, prefix: str, missin
         page.wait_for_url(f"{address}{prefix}book/methods.html")
         assert page.locator("article h1").count() == 1
         page.close()
+
+
+# How far the reader is
+
+
+def test_what_was_read_and_solved_is_marked_and_can_be_forgotten(
+    browser: Any, address: str
+) -> None:
+    context = browser.new_context()
+    start, lora = f"{address}/book/index.html", f"{address}/book/low_rank/lora.html"
+    page = context.new_page()
+    page.goto(start)
+    assert not page.locator(".pft-progress").is_visible(), "nothing was read yet"
+    page.goto(lora)
+    assert (
+        page.get_by_label(re.compile("I have solved")).count()
+        == page.locator("[class*='tag_check:']").count()
+        > 5
+    )
+    page.get_by_label("I have solved exercise 2").check()
+    page.get_by_label("I have read this chapter").focus()
+    page.keyboard.press("Space")
+    mark = page.locator(".bd-links .pft-read")
+    assert mark.text_content().split() == ["✓", "read"]
+    page.reload()
+    assert page.get_by_label("I have solved exercise 2").is_checked()
+    assert not page.get_by_label("I have solved exercise 1").is_checked()
+    assert mark.count() == 1 and "LoRA" in page.locator(".bd-links a:has(.pft-read)").text_content()
+    page.goto(start)
+    total = len(numbered())
+    said = page.locator(".pft-progress").inner_text()
+    assert said.startswith(f"You have read 1 of {total} chapters and solved 1 exercise. Go on with")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Forget this").click()
+    assert not page.locator(".pft-progress").is_visible()
+    page.goto(lora)
+    assert mark.count() == 0 and not page.get_by_label("I have solved exercise 2").is_checked()
+    context.close()
+
+
+def numbered() -> list[str]:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    return [c["file"] for part in toc["parts"] if part.get("numbered") for c in part["chapters"]]
+
+
+def test_a_browser_that_keeps_nothing_is_offered_nothing(browser: Any, address: str) -> None:
+    closed = "Object.defineProperty(window, 'localStorage', {get() { throw new Error('no'); }})"
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.add_init_script(closed)
+    page.goto(f"{address}/book/sparse/index.html")
+    assert page.locator(".pft-progress").count() == 0
+    assert not [error for error in errors if "pft-progress" in error]
+    page.close()
