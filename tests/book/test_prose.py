@@ -6,7 +6,7 @@ import re
 import prose
 import pytest
 from pages import ledger
-from prose import language, page, symbols, template
+from prose import evidence, language, page, symbols, template
 
 METHOD_PAGE = "low_rank/made_up.ipynb"
 TABLE = """## Claim ledger
@@ -184,3 +184,57 @@ def test_the_claims_of_all_chapters_are_on_one_page(tmp_path):
     assert "[scores](../low_rank/lora.ipynb#scores)" in made
     assert re.search(r"holds here \| 1 \|\n.*in part \| 0 \|\n.*not hold here \| 1", made)
     assert "other" not in made
+
+
+PRINTED = (
+    "print()",
+    [],
+    {"text/plain": "LoRA 83.47 ± 1.20\nfull 87.21 ± 0.40, 6968064 of 7000123"},
+)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "It reaches 83.47, or 83.5, or 83 %.",
+        "It is ahead by 3.7 points.",
+        "It lies between 82.3 and 84.7.",
+        "It trains 7.0 million.",
+        "It trains 99.5 %.",
+        "In 2024, Equation 31 and layer 17 had 16 bits, a 95 % interval and 768 × 768 numbers.",
+        "Others found 63.7 {cite:p}`some2023paper`.",
+        "It is set to `0.37`, and so to 0.37.",
+        "It reaches 4,127 at $k = 4127$.",
+    ],
+)
+def test_a_number_with_evidence_is_left_alone(said):
+    assert list(evidence.unbacked(notebook("## One", PRINTED, said))) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        ("It reaches 84.3.", "84.3"),
+        ("It reaches 83.4.", "83.4"),
+        ("It is ahead by 4.7 points.", "4.7"),
+        ("It trains 5.1 million.", "5.1"),
+        ("It trains 63 %.", "63"),
+        ("| it |\n|---|\n| reaches 84.3 |", "84.3"),
+        ("## Two\n\nIt reaches 83.5.", "83.5"),
+    ],
+)
+def test_a_number_without_evidence_is_found(said, number):
+    other = ("print()", [], {"text/plain": "12.3"})
+    (fault,) = evidence.unbacked(notebook("## One", PRINTED, said, other))
+    assert f"nothing backs {number}:" in fault
+
+
+def test_every_line_of_the_list_is_needed():
+    needed = set()
+    for path in prose.pages():
+        read = page.read(path, prose.BOOK)
+        numbers = {match["number"] for _, match in evidence.unfound(read)}
+        needed |= {
+            (name, number) for number in numbers for name in (read.name, evidence.EVERY_PAGE)
+        }
+    assert evidence.listed() <= needed, sorted(evidence.listed() - needed)

@@ -1,12 +1,12 @@
 """What the book's prose keeps, on every page; see `__main__.py` for the command.
 
-`page.py` takes a page apart; `language.py`, `symbols.py` and `template.py` hold the rules,
-each a function from a page to what is wrong with it, one line each.
+`page.py` takes a page apart; `language.py`, `symbols.py`, `template.py` and `evidence.py`
+hold the rules, each a function from a page to what is wrong with it, one line each.
 """
 
 from pathlib import Path
 
-from . import language, symbols, template
+from . import evidence, language, symbols, template
 from .page import Page, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +25,7 @@ RULES = (
     template.ledger,
     template.code_width,
     template.unread_figures,
+    evidence.unbacked,
 )
 
 

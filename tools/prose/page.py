@@ -19,6 +19,8 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.myst_blocks import myst_block_plugin
 from mdit_py_plugins.myst_role import myst_role_plugin
 
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FORMULA, CODE, AUTHORS = "x", "code", "Authors"  # what stands for them in a sentence
 OPTION = re.compile(r"^:(?P<name>[\w-]+):\s*(?P<value>.*)$", re.MULTILINE)
 ALT = re.compile(r'\balt="([^"]*)"')
@@ -36,6 +38,7 @@ class Block:
     code: tuple[str, ...] = ()
     cites: bool = False
     level: int = 0  # of a heading
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class CodeCell:
     tags: tuple[str, ...]
     outputs: str
     figure: bool  # a picture or a widget
+    shown: str  # the data of a widget, as JSON
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +97,15 @@ def of_notebook(name: str, notebook: dict) -> Page:
     """The page that a notebook is, as JSON holds it."""
     tables: list[list[list[str]]] = []
     parts: list[Block | CodeCell] = []
+    stored = notebook.get("metadata", {}).get("widgets", {}).get(WIDGET_STATE, {})
+    models = stored.get("state", {})
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             parts += blocks(source, cell["id"], tables)
             continue
         data = [output.get("data", {}) for output in cell["outputs"]]
+        views = [one[WIDGET_VIEW]["model_id"] for one in data if WIDGET_VIEW in one]
         kinds = {kind for one in data for kind in one}
         alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
         if alt:
@@ -109,12 +116,22 @@ def of_notebook(name: str, notebook: dict) -> Page:
                 source,
                 tuple(cell["metadata"].get("tags", ())),
                 "\n".join(texts(cell["outputs"])),
-                any(kind.startswith("image/") or "widget-view" in kind for kind in kinds),
+                bool(views) or any(kind.startswith("image/") for kind in kinds),
+                json.dumps([data_of(models.get(view, {})) for view in views]),
             )
         )
     written = [c for c in notebook["cells"] if c["cell_type"] == "markdown"]
     markdown = "\n\n".join("".join(cell["source"]) for cell in written)
     return Page(name, tuple(parts), markdown, tuple(tables))
+
+
+def data_of(model: dict) -> dict:
+    """What a widget shows, without its script and its layout."""
+    return {
+        name: value
+        for name, value in model.get("state", {}).items()
+        if not name.startswith("_") and name != "layout"
+    }
 
 
 def texts(outputs: list[dict]) -> Iterator[str]:
@@ -193,6 +210,7 @@ def in_line(children: Iterable[Token], kind: str, where: str, level: int) -> Ite
     words: list[str] = []
     formulas: list[str] = []
     code: list[str] = []
+    links: list[str] = []
     cites = False
     for child in children:
         if child.type == "text":
@@ -212,13 +230,15 @@ def in_line(children: Iterable[Token], kind: str, where: str, level: int) -> Ite
                 words.append(AUTHORS)
             elif not role.startswith("cite"):
                 words.append(re.sub(r"\s*<.*>$", "", child.content) or FORMULA)
+        elif child.type == "link_open":
+            links.append(str(child.attrs["href"]))
         elif child.type == "image":
             yield Block(where, "alt", child.content)
         elif child.type == "html_inline":
             yield from in_html(child.content, where)
     text = re.sub(r"\s+", " ", "".join(words)).strip()
     if text or formulas:
-        yield Block(where, kind, text, tuple(formulas), tuple(code), cites, level)
+        yield Block(where, kind, text, tuple(formulas), tuple(code), cites, level, tuple(links))
 
 
 def in_html(text: str, where: str) -> Iterator[Block]:
