@@ -40,7 +40,7 @@ NAMES = re.compile(
 BITS = re.compile(r"^[ -]bits?\b")
 SHAPE = re.compile(r"\d × $|^ × \d")
 LEVELS = re.compile(r"^ % (?:confidence )?intervals?\b")
-NO_SENTENCE = ("heading", "formula")
+NO_SENTENCE = ("heading", "formula", "code")
 BOOK = Path(__file__).resolve().parents[2] / "book"
 SMALL = 12  # a number of things that a reader counts
 YEARS = range(1900, 2031)
@@ -206,7 +206,7 @@ def sections(page: Page) -> dict[int, tuple[tuple[float, ...], ...]]:
         for place, part in enumerate(page.parts)
         if isinstance(part, Block) and part.kind == "heading" and part.level == 2
     ]
-    found = {}
+    found: dict[int, tuple[tuple[float, ...], ...]] = {}
     for start, end in pairwise([0, *starts, len(page.parts)]):
         cells = [part for part in page.parts[start:end] if isinstance(part, CodeCell)]
         inside = tuple(values_in(cell.outputs) for cell in cells)

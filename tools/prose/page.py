@@ -32,7 +32,7 @@ class Block:
     """A paragraph, an item, a heading, a table's cell, or an alternative text."""
 
     where: str  # the id of the cell, or the line
-    kind: str  # "paragraph", "item", "heading", "cell", "alt"
+    kind: str  # "paragraph", "item", "heading", "cell", "alt", "formula", "code"
     text: str  # words; formulas, code and citations have a word in their place
     formulas: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
@@ -107,6 +107,10 @@ def of_notebook(name: str, notebook: dict) -> Page:
         data = [output.get("data", {}) for output in cell["outputs"]]
         views = [one[WIDGET_VIEW]["model_id"] for one in data if WIDGET_VIEW in one]
         kinds = {kind for one in data for kind in one}
+        guess = cell["metadata"].get("guess", {})
+        for asked in (guess.get("ask"), *guess.get("choices", ())):
+            if asked:
+                parts.append(Block(cell["id"], "item", asked))
         alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
         if alt:
             parts.append(Block(cell["id"], "alt", alt))
@@ -252,11 +256,12 @@ def in_html(text: str, where: str) -> Iterator[Block]:
 def in_directive(
     token: Token, place: str, tables: list[list[list[str]]], line: int
 ) -> Iterator[Block]:
-    """The prose in a directive; a fence of code has none."""
+    """The prose in a directive; a fence of code has none, and is a block of its own."""
     match = re.match(r"\{(?P<name>[\w:-]+)\}\s*(?P<title>.*)", token.info.strip())
-    if not match:
-        return
     where = f"line {line}" if place == "line" else place
+    if not match:
+        yield Block(where, "code", "", code=(token.content,))
+        return
     options = dict(OPTION.findall(token.content))
     if options.get("alt"):
         yield Block(where, "alt", options["alt"])
