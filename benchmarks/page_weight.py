@@ -117,9 +117,22 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def main() -> None:
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser without a network."""
     from playwright.sync_api import sync_playwright
 
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        raise SystemExit("Chromium is missing (Debian, Ubuntu: apt install chromium).")
+    flags = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -128,15 +141,10 @@ def main() -> None:
     options = parser.parse_args()
     if not (SITE / "book").is_dir():
         raise SystemExit("There is no built book. First: make book")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        raise SystemExit("Chromium is missing (Debian, Ubuntu: apt install chromium).")
     names = [f"{page.removesuffix('.html')}.html" for page in options.pages]
     names = names or sorted(p.relative_to(SITE).as_posix() for p in SITE.glob("book/**/*.html"))
     print(f"{'page':34} {'kB':>6} {'files':>6} {'paint':>7} {'ready':>7} {'blocked':>8}")
-    flags = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-    with sync_playwright() as playwright, served(SITE) as address:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+    with chromium() as browser, served(SITE) as address:
         for name in names:
             page = measure(browser, address, name, options.slow)
             print(
@@ -146,7 +154,6 @@ def main() -> None:
             if options.pages:
                 for size, file in page.files[:15]:
                     print(f"  {size / 1000:8.1f}  {file}")
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -114,6 +114,23 @@ def test_reset_makes_room_for_another_method(trained: Any) -> None:
     assert seen.none(), seen
 
 
+@pytest.mark.full
+def test_a_stranger_comes_from_the_first_screen_to_a_trained_model(
+    browser: Any, address: str
+) -> None:
+    """With three presses and nothing chosen; `benchmarks/train_in_page.py` tells the times."""
+    with opened(browser, f"{address}/book/index.html") as (page, seen):
+        page.get_by_role("link", name="Train a model in this page").click()
+        page.get_by_role("button", name="Train").click()
+        until(page, "Done")
+        words = page.locator("#pft-live [role=status]").text_content()
+        assert float(re.search(r"LoRA ([\d.]+) %", words)[1]) > 70
+        page.get_by_role("button", name="Ask both").click()
+        page.locator(".pft-live-answer").nth(1).wait_for()
+        assert page.locator(".pft-live-answer").count() == 2
+        assert seen.none(), seen
+
+
 def test_the_page_says_what_it_loads(browser: Any) -> None:
     parts = SITE / "_static" / "live" / "parts"
     size = sum(path.stat().st_size for path in parts.iterdir() if path.name != "choices.js")

@@ -3,38 +3,38 @@
 // `weights` answers for each name of the PyTorch model with {value, turned, trained}; `deltas` holds
 // functions (x, h) → h by the module that they are planted at, as in pftlab/core.
 
-const PADDING = 0, EPSILON = 1e-12;
+const EPSILON = 1e-12;
 
-/** What TensorFlow.js needs of a batch. */
-function batchOf(rows) {
-  const length = Math.max(...rows.map(row => row.length));
-  const ids = new Int32Array(rows.length * length).fill(PADDING);
-  const mask = new Float32Array(rows.length * length).fill(-1e9);
-  rows.forEach((row, text) => row.forEach((id, place) => {
-    ids[text * length + place] = id;
-    mask[text * length + place] = 0;
-  }));
-  return { texts: rows.length, length, ids, mask };
+/** Where the texts of a batch lie, one below the other, and what attention may not see. */
+function layoutOf(lengths) {
+  const length = Math.max(...lengths), texts = lengths.length, starts = [];
+  const mask = new Float32Array(texts * length).fill(-1e9);
+  let rows = 0;
+  lengths.forEach((own, text) => {
+    starts.push(rows);
+    rows += own;
+    mask.fill(0, text * length, text * length + own);
+  });
+  return { texts, lengths, length, starts, rows, mask: tf.tensor(mask, [texts, 1, 1, length]) };
 }
 
-/** The logits (texts, classes) of a batch. */
-function logitsOf(batch, weights, deltas, shape) {
+/** The logits (texts, classes) of texts, each a list of the numbers of its tokens. */
+function logitsOf(texts, weights, deltas, shape) {
   const W = name => weights(`${name}.weight`), b = name => weights(`${name}.bias`);
   const at = (site, x, h) => deltas.has(site) ? deltas.get(site)(x, h) : h;
   const dense = (x, name) => at(name, x, linear(x, W(name), b(name)));
   const normed = (x, name) => norm(x, W(name), b(name), EPSILON);
-  const { texts } = batch;
 
-  let words = lookUp(batch.ids, W("bert.embeddings.word_embeddings"));
-  let mask = tf.tensor(batch.mask, [texts, 1, 1, batch.length]);
-  if (deltas.has("bert")) [words, mask] = deltas.get("bert")(words, mask);
-  let h = placed(words, texts, W("bert.embeddings.position_embeddings"), W("bert.embeddings.token_type_embeddings"));
+  let words = lookUp(texts.flat(), W("bert.embeddings.word_embeddings"));
+  let layout = layoutOf(texts.map(ids => ids.length));
+  if (deltas.has("bert")) [words, layout] = deltas.get("bert")(words, layout);
+  let h = placed(words, layout, W("bert.embeddings.position_embeddings"), W("bert.embeddings.token_type_embeddings"));
   h = normed(h, "bert.embeddings.LayerNorm");
 
   for (let number = 0; number < shape.layers; number++) {
     const layer = `bert.encoder.layer.${number}`, self = `${layer}.attention.self`;
     const [q, k, v] = ["query", "key", "value"].map(name => dense(h, `${self}.${name}`));
-    const read = attention(q, k, v, mask, shape.heads);
+    const read = attention(q, k, v, layout, shape.heads);
     const said = at(`${layer}.attention.output.dropout`, read, dense(read, `${layer}.attention.output.dense`));
     h = normed(sum(said, h), `${layer}.attention.output.LayerNorm`);
 
@@ -44,6 +44,6 @@ function logitsOf(batch, weights, deltas, shape) {
     h = normed(sum(out, h), `${layer}.output.LayerNorm`);
   }
 
-  const pooled = tanh(dense(firstOfEach(h, texts), "bert.pooler.dense"));
+  const pooled = tanh(dense(firstOfEach(h, layout), "bert.pooler.dense"));
   return dense(pooled, "classifier");
 }

@@ -117,9 +117,9 @@ const METHODS = {
       draw.order(POPULATION).slice(0, length).forEach((word, place) =>
         prompt.values.set(words.subarray(word * width, (word + 1) * width), place * width));
       const name = "bert.pft_prompt_tuning.P";
-      const deltas = weights => new Map([["bert", (words, mask) => {
-        const texts = mask.shape[0], seen = tf.zeros([texts, 1, 1, length]);
-        return [insert(words, texts, weights(name)), tf.concat([seen, mask], 3)];
+      const deltas = weights => new Map([["bert", (words, layout) => {
+        const longer = layoutOf(layout.lengths.map(own => own + length));
+        return [insert(words, longer, weights(name)), longer];
       }]]);
       return { parameters: new Map([[name, prompt]]), deltas };
     },

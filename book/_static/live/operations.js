@@ -1,21 +1,63 @@
 // What the network is made of: each operation with its gradient, on the kernels of TensorFlow.js.
 //
-// The gradients are written here, and not taken from the library, for two reasons. A frozen weight
-// asks for none, and a step is twice as fast without them. And WebAssembly has a fast matrix
-// product for two plain matrices only: where one must be turned, turning it first is faster.
-// Hidden states of a batch are one matrix, (texts · positions, width).
+// The tape and the gradients are written here, and not taken from the library, for three reasons. A
+// frozen weight asks for none, and a step is twice as fast without them. The library's tape copies
+// whatever it keeps. And WebAssembly has a fast matrix product for two plain matrices only: where
+// one must be turned, turning it first is faster. What is no matrix product goes over each number
+// once, in JavaScript: the library would go over it once for every sign in the formula.
+//
+// Hidden states of a batch are one matrix, (rows, width), the texts one below the other and without
+// padding. Where its rows lie, a layout says (encoder.js).
 
-/** Call `compute(save)` → [value, gradient of the value → gradients of `inputs`], on the tape. */
+let tape = null; // {operations, needed: ids of the tensors whose gradient is asked for}
+
+/**
+ * Call `compute(save)` → [value, (gradient of the value, what was saved) → gradients of `inputs`],
+ * and write it on the tape where one of the inputs needs its gradient.
+ */
 function operation(inputs, compute) {
-  return tf.customGrad((...given) => {
-    const [value, gradFunc] = compute(given.at(-1));
-    return { value, gradFunc };
-  })(...inputs);
+  const isNeeded = tape !== null && inputs.some(({ id }) => tape.needed.has(id));
+  let saved = [], back;
+  const [value] = tf.tidy(() => {
+    const [value, gradients] = compute(tensors => { if (isNeeded) saved = tensors; });
+    back = gradients;
+    return [value, ...saved];
+  });
+  if (isNeeded) {
+    tape.needed.add(value.id);
+    tape.operations.push({ inputs, value, saved, back });
+  }
+  return value;
+}
+
+/** The number that `compute` gives, and its gradients by `variables`, as arrays. */
+function withGradients(compute, variables) {
+  let loss, arrays; // not given back by `tidy`, which would look for tensors in every number
+  tf.tidy(() => {
+    const { operations, needed } = tape = { operations: [], needed: new Set(variables.map(({ id }) => id)) };
+    let result;
+    try { result = compute(); } finally { tape = null; }
+    const gradients = new Map([[result.id, tf.scalar(1)]]);
+    for (const { inputs, value, saved, back } of operations.reverse()) {
+      const found = tf.tidy(() => back(gradients.get(value.id), saved));
+      inputs.forEach(({ id }, i) => {
+        if (needed.has(id)) gradients.set(id, gradients.has(id) ? tf.add(gradients.get(id), found[i]) : found[i]);
+      });
+    }
+    [loss] = result.dataSync();
+    arrays = variables.map(({ id }) => gradients.get(id).dataSync());
+  });
+  return [loss, arrays];
 }
 
 const turned = matrix => tf.transpose(matrix, [1, 0]);
-/** The sum over the rows, as a product with ones: that is the fast kernel. */
-const rowSum = x => tf.reshape(tf.matMul(tf.ones([1, x.shape[0]]), x), [x.shape[1]]);
+
+/** The sum over the rows. */
+function rowSum(x) {
+  const [rows, width] = x.shape, from = x.dataSync(), sums = new Float32Array(width);
+  for (let row = 0, at = 0; row < rows; row++) for (let i = 0; i < width; i++, at++) sums[i] += from[at];
+  return tf.tensor(sums, [width]);
+}
 
 /**
  * x Wᵀ + b.
@@ -27,8 +69,7 @@ function linear(x, W, b) {
   const inputs = [x, ...(W.trained ? [W.value] : []), ...(b?.trained ? [b.value] : [])];
   return operation(inputs, save => {
     save([x, W.value]);
-    const product = tf.matMul(x, W.trained ? turned(W.value) : W.turned);
-    const value = b ? tf.add(product, b.value) : product;
+    const value = tf.fused.matMul({ a: x, b: W.trained ? turned(W.value) : W.turned, bias: b?.value });
     return [value, (dy, [x, weight]) => [
       tf.matMul(dy, weight),
       ...(W.trained ? [tf.matMul(turned(dy), x)] : []),
@@ -39,8 +80,7 @@ function linear(x, W, b) {
 
 /** x + y, of the same shape. */
 function sum(x, y) {
-  // two tensors, as the tape disposes of each when it has added it to others
-  return operation([x, y], () => [tf.add(x, y), dy => [tf.clone(dy), tf.clone(dy)]]);
+  return operation([x, y], () => [tf.add(x, y), dy => [dy, dy]]);
 }
 
 /** l ⊙ x: a factor for each column. */
@@ -59,33 +99,66 @@ function scaled(x, s) {
 /** Layer norm of each row (Ba et al., 2016): γ (x − mean) / √(variance + ε) + β. */
 function norm(x, gamma, beta, epsilon) {
   const trained = [gamma, beta].filter(each => each.trained).map(each => each.value);
-  return operation([x, ...trained], save => {
-    const centred = tf.sub(x, tf.mean(x, 1, true));
-    const spread = tf.rsqrt(tf.add(tf.mean(tf.square(centred), 1, true), epsilon));
-    const z = tf.mul(centred, spread);
-    save([z, spread, gamma.value]);
-    return [tf.add(tf.mul(z, gamma.value), beta.value), (dy, [z, spread, g]) => {
-      const dz = tf.mul(dy, g);
-      const along = tf.mul(z, tf.mean(tf.mul(dz, z), 1, true));
-      const dx = tf.mul(tf.sub(tf.sub(dz, tf.mean(dz, 1, true)), along), spread);
+  const [rows, width] = x.shape;
+  return operation([x, ...trained], () => {
+    const g = gamma.value.dataSync(), b = beta.value.dataSync(), from = x.dataSync();
+    const z = new Float32Array(from.length), y = new Float32Array(from.length), spread = new Float32Array(rows);
+    for (let row = 0; row < rows; row++) {
+      const start = row * width, end = start + width;
+      let mean = 0, variance = 0;
+      for (let i = start; i < end; i++) mean += from[i];
+      mean /= width;
+      for (let i = start; i < end; i++) variance += (from[i] - mean) ** 2;
+      spread[row] = 1 / Math.sqrt(variance / width + epsilon);
+      for (let i = start; i < end; i++) {
+        z[i] = (from[i] - mean) * spread[row];
+        y[i] = z[i] * g[i - start] + b[i - start];
+      }
+    }
+    return [tf.tensor(y, x.shape), dy => {
+      const up = dy.dataSync(), dx = new Float32Array(up.length);
+      const dgamma = new Float32Array(width), dbeta = new Float32Array(width);
+      for (let row = 0; row < rows; row++) {
+        const start = row * width, end = start + width;
+        let mean = 0, along = 0;
+        for (let i = start; i < end; i++) {
+          const dz = up[i] * g[i - start];
+          mean += dz;
+          along += dz * z[i];
+          dgamma[i - start] += up[i] * z[i];
+          dbeta[i - start] += up[i];
+        }
+        mean /= width;
+        along /= width;
+        for (let i = start; i < end; i++) dx[i] = (up[i] * g[i - start] - mean - z[i] * along) * spread[row];
+      }
       return [
-        dx,
-        ...(gamma.trained ? [rowSum(tf.mul(dy, z))] : []),
-        ...(beta.trained ? [rowSum(dy)] : []),
+        tf.tensor(dx, x.shape),
+        ...(gamma.trained ? [tf.tensor(dgamma, [width])] : []),
+        ...(beta.trained ? [tf.tensor(dbeta, [width])] : []),
       ];
     }];
   });
 }
 
-/** x Φ(x), with the distribution function Φ of the normal (Hendrycks and Gimpel, 2016). */
+/**
+ * x Φ(x), with the distribution function Φ of the normal (Hendrycks and Gimpel, 2016). Φ is found
+ * to 1e-7 by Abramowitz and Stegun, 7.1.26, out of the same power of e as its density.
+ */
 function gelu(x) {
   return operation([x], save => {
-    const phi = tf.mul(tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1), 0.5);
-    save([x, phi]);
-    return [tf.mul(x, phi), (dy, [x, phi]) => {
-      const density = tf.mul(tf.exp(tf.mul(tf.square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
-      return [tf.mul(dy, tf.add(phi, tf.mul(x, density)))];
-    }];
+    const from = x.dataSync(), y = new Float32Array(from.length), slope = new Float32Array(from.length);
+    for (let i = 0; i < from.length; i++) {
+      const here = from[i], power = Math.exp(-0.5 * here * here);
+      const t = 1 / (1 + 0.3275911 * Math.SQRT1_2 * Math.abs(here));
+      const series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+      const tail = 0.5 * series * power, phi = here < 0 ? tail : 1 - tail;
+      y[i] = here * phi;
+      slope[i] = phi + here * power * 0.3989422804014327; // 1 / √2π
+    }
+    const gradient = tf.tensor(slope, x.shape);
+    save([gradient]);
+    return [tf.tensor(y, x.shape), (dy, [gradient]) => [tf.mul(dy, gradient)]];
   });
 }
 
@@ -97,86 +170,106 @@ function tanh(x) {
   });
 }
 
-/**
- * softmax(Q Kᵀ / √d) V of each head (Vaswani et al., 2017, Eq. 1).
- * @param q, k, v (texts · positions, width)
- * @param mask (texts, 1, 1, positions): 0, or −10⁹ where there is padding
- */
-function attention(q, k, v, mask, heads) {
-  const [texts, , , length] = mask.shape, width = q.shape[1] / heads;
-  const split = x => tf.transpose(tf.reshape(x, [texts, length, heads, width]), [0, 2, 1, 3]);
-  const joined = x => tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [texts * length, heads * width]);
-  const scale = 1 / Math.sqrt(width);
+/** (rows, width) → (texts, heads, positions, width / heads), with zeros where a text has ended. */
+function padded(x, { texts, lengths, length }, heads) {
+  const width = x.shape[1] / heads, from = x.dataSync(), to = new Float32Array(texts * heads * length * width);
+  let at = 0;
+  for (let text = 0; text < texts; text++) {
+    for (let place = 0; place < lengths[text]; place++) {
+      for (let head = 0; head < heads; head++) {
+        const start = ((text * heads + head) * length + place) * width;
+        for (let i = 0; i < width; i++) to[start + i] = from[at++];
+      }
+    }
+  }
+  return tf.tensor(to, [texts, heads, length, width]);
+}
+
+/** The way back, without what stands where a text has ended. */
+function packed(x, { texts, lengths, length, rows }) {
+  const [, heads, , width] = x.shape, from = x.dataSync(), to = new Float32Array(rows * heads * width);
+  let at = 0;
+  for (let text = 0; text < texts; text++) {
+    for (let place = 0; place < lengths[text]; place++) {
+      for (let head = 0; head < heads; head++) {
+        const start = ((text * heads + head) * length + place) * width;
+        for (let i = 0; i < width; i++) to[at++] = from[start + i];
+      }
+    }
+  }
+  return tf.tensor(to, [rows, heads * width]);
+}
+
+/** softmax(Q Kᵀ / √d) V of each head (Vaswani et al., 2017, Eq. 1). q, k, v: (rows, width). */
+function attention(q, k, v, layout, heads) {
+  const scale = 1 / Math.sqrt(q.shape[1] / heads);
   return operation([q, k, v], save => {
-    const [Q, K, V] = [split(q), split(k), split(v)];
-    const scores = tf.add(tf.mul(tf.matMul(Q, K, false, true), scale), mask);
+    const [Q, K, V] = [q, k, v].map(x => padded(x, layout, heads));
+    const scores = tf.add(tf.mul(tf.matMul(Q, K, false, true), scale), layout.mask);
     const P = tf.softmax(scores);
     save([Q, K, V, P]);
-    return [joined(tf.matMul(P, V)), (dy, [Q, K, V, P]) => {
-      const dO = split(dy), dP = tf.matMul(dO, V, false, true);
+    return [packed(tf.matMul(P, V), layout), (dy, [Q, K, V, P]) => {
+      const dO = padded(dy, layout, heads), dP = tf.matMul(dO, V, false, true);
       const dS = tf.mul(tf.mul(P, tf.sub(dP, tf.sum(tf.mul(dP, P), -1, true))), scale);
-      return [
-        joined(tf.matMul(dS, K)), joined(tf.matMul(dS, Q, true)), joined(tf.matMul(P, dO, true)),
-      ];
+      return [tf.matMul(dS, K), tf.matMul(dS, Q, true), tf.matMul(P, dO, true)].map(x => packed(x, layout));
     }];
   });
 }
 
-/** The vectors of tokens: (tokens) → (tokens, d). That of padding is never trained. */
+/** Rows of a matrix by their numbers. */
+function rowsOf(x, numbers) {
+  const width = x.shape[1], from = x.dataSync(), to = new Float32Array(numbers.length * width);
+  numbers.forEach((number, row) => to.set(from.subarray(number * width, (number + 1) * width), row * width));
+  return tf.tensor(to, [numbers.length, width]);
+}
+
+/** The way back: a matrix of `shape` with the rows of `x` added at their numbers. */
+function addedAt(x, numbers, shape) {
+  const width = shape[1], from = x.dataSync(), to = new Float32Array(shape[0] * width);
+  numbers.forEach((number, row) => {
+    for (let i = 0; i < width; i++) to[number * width + i] += from[row * width + i];
+  });
+  return tf.tensor(to, shape);
+}
+
+/** The vectors of tokens: (tokens) → (tokens, d). */
 function lookUp(ids, table) {
-  const value = () => tf.gather(table.value, tf.tensor1d(ids, "int32"));
-  if (!table.trained) return value();
-  return operation([table.value], () => [value(), dy => {
-    const width = dy.shape[1], gradient = dy.dataSync(), sums = new Float32Array(table.value.size);
-    ids.forEach((id, row) => {
-      if (id === PADDING) return;
-      for (let i = 0; i < width; i++) sums[id * width + i] += gradient[row * width + i];
-    });
-    return [tf.tensor(sums, table.value.shape)];
-  }]);
-}
-
-/** x + the vectors of the positions of each text + that of the first type. */
-function placed(x, texts, position, type) {
-  const length = x.shape[0] / texts, width = x.shape[1];
-  const inputs = position.trained ? [x, position.value, type.value] : [x];
-  return operation(inputs, () => {
-    const places = tf.slice(position.value, [0, 0], [length, -1]);
-    const both = tf.add(places, tf.slice(type.value, [0, 0], [1, -1]));
-    const value = tf.reshape(tf.add(tf.reshape(x, [texts, length, width]), both), [-1, width]);
-    return [value, dy => {
-      if (!position.trained) return [tf.clone(dy)];
-      const sums = tf.reshape(rowSum(tf.reshape(dy, [texts, length * width])), [length, width]);
-      const filled = (some, table) => tf.pad(some, [[0, table.value.shape[0] - some.shape[0]], [0, 0]]);
-      const all = tf.reshape(rowSum(sums), [1, width]);
-      return [tf.clone(dy), filled(sums, position), filled(all, type)];
-    }];
-  });
-}
-
-/** The vectors of a prompt behind the first of each text's words: (texts · (positions + n), d). */
-function insert(words, texts, prompt) {
-  const width = words.shape[1], n = prompt.value.shape[0];
-  const apart = tf.reshape(words, [texts, -1, width]);
-  return operation([prompt.value], () => {
-    const many = tf.tile(tf.expandDims(prompt.value, 0), [texts, 1, 1]);
-    const first = tf.slice(apart, [0, 0, 0], [-1, 1, -1]);
-    const rest = tf.slice(apart, [0, 1, 0], [-1, -1, -1]);
-    return [tf.reshape(tf.concat([first, many, rest], 1), [-1, width]), dy => {
-      const here = tf.slice(tf.reshape(dy, [texts, -1, width]), [0, 1, 0], [-1, n, -1]);
-      return [tf.reshape(rowSum(tf.reshape(here, [texts, n * width])), [n, width])];
-    }];
-  });
-}
-
-/** The first row of each text: (texts · positions, d) → (texts, d). */
-function firstOfEach(x, texts) {
-  const length = x.shape[0] / texts, width = x.shape[1];
-  return operation([x], () => [
-    tf.reshape(tf.slice(tf.reshape(x, [texts, length, width]), [0, 0, 0], [-1, 1, -1]), [texts, width]),
-    dy => [tf.reshape(
-      tf.pad(tf.reshape(dy, [texts, 1, width]), [[0, 0], [0, length - 1], [0, 0]]), [-1, width])],
+  return operation([table.value], () => [
+    rowsOf(table.value, ids), dy => [addedAt(dy, ids, table.value.shape)],
   ]);
+}
+
+/** x + the vectors of the positions in each text + that of the first type. */
+function placed(x, layout, position, type) {
+  const places = layout.lengths.flatMap(length => Array.from({ length }, (_, place) => place));
+  const first = places.map(() => 0);
+  return operation([x, position.value, type.value], () => [
+    tf.add(tf.add(x, rowsOf(position.value, places)), rowsOf(type.value, first)),
+    dy => [dy, ...(position.trained
+      ? [addedAt(dy, places, position.value.shape), addedAt(dy, first, type.value.shape)] : [])],
+  ]);
+}
+
+/** The vectors of a prompt behind the first of each text's words; `layout` is that with the prompt. */
+function insert(words, layout, prompt) {
+  const n = prompt.value.shape[0], width = words.shape[1], from = [], at = [];
+  layout.lengths.forEach((length, text) => {
+    for (let place = 0; place < length; place++) {
+      if (place > 0 && place <= n) at.push(layout.starts[text] + place);
+      else from.push(layout.starts[text] + place);
+    }
+  });
+  const each = at.map((_, i) => i % n); // which of the prompt's vectors
+  return operation([words, prompt.value], () => {
+    const shape = [layout.rows, width];
+    const both = tf.add(addedAt(words, from, shape), addedAt(rowsOf(prompt.value, each), at, shape));
+    return [both, dy => [rowsOf(dy, from), addedAt(rowsOf(dy, at), each, prompt.value.shape)]];
+  });
+}
+
+/** The first row of each text: (rows, d) → (texts, d). */
+function firstOfEach(x, { starts }) {
+  return operation([x], () => [rowsOf(x, starts), dy => [addedAt(dy, starts, x.shape)]]);
 }
 
 /** Mean over the texts of −log softmax(logits)[label]. */

@@ -57,19 +57,16 @@ class Model {
 
   /** One step on a batch of token numbers and their labels; the loss before it. */
   step(rows, labels, rate) {
-    const names = [...this.live.keys()], batch = batchOf(rows);
-    const mean = () => crossEntropy(this.logits(batch), labels);
-    const { value, grads } = tf.valueAndGrads(mean)(names.map(name => this.live.get(name).value));
-    const loss = value.dataSync()[0];
-    const gradients = new Map(names.map((name, i) => [name, grads[i].dataSync()]));
-    tf.dispose([value, grads]);
+    const names = [...this.live.keys()], variables = names.map(name => this.live.get(name).value);
+    const [loss, found] = withGradients(() => crossEntropy(this.logits(rows), labels), variables);
+    const gradients = new Map(names.map((name, i) => [name, found[i]]));
     this.optimiser.step(gradients, rate);
     this.upload();
     return loss;
   }
 
-  logits(batch) {
-    return logitsOf(batch, name => this.weight(name), this.deltas, this.base.shape);
+  logits(rows) {
+    return logitsOf(rows, name => this.weight(name), this.deltas, this.base.shape);
   }
 
   /** What `compute` gives with the parameters as they were at the start. */
@@ -91,6 +88,6 @@ class Model {
 
   /** The probabilities of the classes for each text, [[…], …]. */
   probabilities(rows) {
-    return tf.tidy(() => tf.softmax(this.logits(batchOf(rows))).arraySync());
+    return tf.tidy(() => tf.softmax(this.logits(rows)).arraySync());
   }
 }
