@@ -348,6 +348,11 @@ def _parser(method: "type[Method] | None") -> argparse.ArgumentParser:
     _grid_options(action)
     action.add_argument("--workers", type=int, default=1, metavar="N",
                         help="processes, over all GPUs (default 1)")  # fmt: skip
+    action.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="deal them out to a Ray cluster: auto, local or HOST:PORT",
+    )
     action.add_argument("--together", type=int, metavar="N",
                         help="runs of a method in one pass, where it can (default 14 on a GPU, "
                              "else 1)")  # fmt: skip

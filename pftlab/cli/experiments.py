@@ -22,6 +22,7 @@ def run(given: argparse.Namespace) -> None:
         grid,
         out,
         workers=given.workers,
+        cluster=given.cluster,
         together=given.together,
         until=given.until,
         retry=given.retry,

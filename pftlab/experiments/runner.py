@@ -5,21 +5,15 @@ and import everything once. The runs that complete a row come first, then the lo
 """
 
 import heapq
-import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import count, cycle
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection, wait
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
@@ -29,9 +23,10 @@ from ..core.method import Method
 from ..core.ports.steps import own_callbacks
 from ..training.stack import ACTING
 from .grid import Cell, Grid, Job, results_place
-from .origin import commit, visible_gpus
+from .origin import commit
 from .progress import Done, Row
-from .results import Failure, Result, append
+from .results import Failure, append
+from .workers import Here, Processes
 
 TOGETHER = 14  # runs of one cell that a GPU does in one pass
 TRIES = 2  # of a run during which its worker dies: the next may have more memory to itself
@@ -153,19 +148,12 @@ def _like(job: Job) -> tuple[str, str, str]:
     return (job.cell.base, job.cell.task_name, f"{job.cell.method.name} {job.stage}")
 
 
-class Ended(NamedTuple):
-    """A run that a worker is done with."""
-
-    job: Job
-    line: Result | Failure | None  # None: the worker died
-    seconds: float
-
-
 def run(
     grid: Grid,
     out: str | Path,
     *,
     workers: int = 1,
+    cluster: str | None = None,
     together: int | None = None,
     until: float | None = None,
     retry: bool = False,
@@ -182,6 +170,10 @@ def run(
         out: a folder, in which there is a file for each base and task; or one .jsonl file.
         workers: processes, dealt out to the GPUs that are visible; several small runs share one
             well. Where they do, the measured times are those of a shared device.
+        cluster: a Ray cluster over whose machines the workers are dealt out: "auto" for the one
+            that this machine belongs to, the address of its head ("10.0.0.5:6379"), or "local" for
+            one that begins and ends here. Each machine needs this package, and loads bases and
+            tasks by itself. Needs `pip install "pftlab[cluster]"`.
         together: runs of a method that may share a pass, where it can (see `fine_tune_many`); None:
             14 on a GPU, one elsewhere.
         until: minutes after which the call ends; runs that would not be done by then are not
@@ -192,7 +184,8 @@ def run(
     Raises:
         BadValue: `workers` or `until` cannot be.
         Refused: another call is running on `out`.
-        Unavailable: `out` cannot be written, or base or task cannot be loaded.
+        Unavailable: `out` cannot be written, base or task cannot be loaded, Ray is not installed,
+            or there is no such cluster.
     """
     out = Path(out)
     if workers < 1:
@@ -210,13 +203,11 @@ def run(
     with _alone(out):
         done = Done.read(grid, out, retry)
         queue = Queue(grid, done)
-        sharing = -(-workers // max(1, len(visible_gpus())))
         origin = {"commit": commit(), "command": grid.command}
-        pool: Any = Here() if workers == 1 else Processes(workers)
         deaths: dict[str, int] = {}
-        most = together or (TOGETHER if visible_gpus() else 1)
         bar = tqdm(desc=grid.name, unit="run", disable=not progress, file=sys.stderr)
-        with bar, pool(origin, sharing) as runs:
+        with bar, _hired(workers, cluster, origin) as runs:
+            most = together or (TOGETHER if runs.gpus else 1)
             while True:
                 while runs.idle and (jobs := queue.pop_group(most, deadline - time.monotonic())):
                     bar.set_postfix_str(str(jobs[0]), refresh=False)
@@ -245,6 +236,14 @@ def run(
     return report
 
 
+def _hired(workers: int, cluster: str | None, origin: dict[str, str]) -> Any:
+    if cluster is not None:
+        from .cluster import Cluster
+
+        return Cluster(workers, cluster, origin)
+    return Here(origin) if workers == 1 else Processes(workers, origin)
+
+
 def died(job: Job, **origin: str) -> Failure:
     """The line of a run whose worker died as often as it was tried."""
     from .running import failed
@@ -268,200 +267,3 @@ def _alone(out: Path) -> Iterator[None]:
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)  # while it is ours
         lock.release()
-
-
-class Here:
-    """Does runs one after the other in this process."""
-
-    def __call__(self, origin: dict[str, str], sharing: int) -> "Here":
-        """What is written into each line."""
-        self.origin = origin
-        self.jobs: list[Job] = []
-        return self
-
-    def __enter__(self) -> "Here":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        pass
-
-    @property
-    def idle(self) -> bool:
-        """Whether a run can begin."""
-        return not self.jobs
-
-    @property
-    def under_way(self) -> int:
-        """Runs that have begun and not ended."""
-        return len(self.jobs)
-
-    def begin(self, jobs: list[Job]) -> None:
-        """Take runs."""
-        self.jobs = jobs
-
-    def ended(self, timeout: float) -> Iterator[Ended]:
-        """Do them."""
-        for ended in do(self.jobs, self.origin, 1):
-            self.jobs = [job for job in self.jobs if job is not ended.job]
-            yield ended
-
-
-def do(jobs: list[Job], origin: dict[str, str], sharing: int) -> Iterator[Ended]:
-    """Runs to their end, whatever that is: in one pass if they can share it."""
-    from . import running
-
-    if len(jobs) > 1:
-        began = time.monotonic()
-        try:
-            lines = running.run_together(jobs, sharing=sharing, **origin)
-        except Exception:  # one by one, it is seen whose fault it was
-            lines = []
-        _let_go()
-        if lines:
-            each = (time.monotonic() - began) / len(jobs)
-            yield from (Ended(job, line, each) for job, line in zip(jobs, lines, strict=True))
-            return
-    for job in jobs:
-        yield _do(job, origin, sharing)
-
-
-def _do(job: Job, origin: dict[str, str], sharing: int) -> Ended:
-    """One run alone."""
-    from . import running
-
-    began = time.monotonic()
-    line: Result | Failure
-    try:
-        line = running.run_job(job, sharing=sharing, **origin)
-    except Exception as error:  # whatever a run can raise is its result
-        line = running.failed(job, error, **origin)
-    _let_go()
-    return Ended(job, line, time.monotonic() - began)
-
-
-def _let_go() -> None:
-    """Give back what a run held of a GPU, to those that share it."""
-    if torch.cuda.is_available():
-        import gc
-
-        gc.collect()
-        torch.cuda.empty_cache()
-
-
-@dataclass
-class _Worker:
-    process: Any
-    connection: Connection
-    gpu: str
-    jobs: list[Job] = field(default_factory=list)
-    began: float = 0.0
-
-
-@dataclass
-class Processes:
-    """Does runs in processes of this machine, each on one GPU.
-
-    Args:
-        workers: how many.
-    """
-
-    workers: int
-    staff: list[_Worker] = field(default_factory=list)
-
-    def __call__(self, origin: dict[str, str], sharing: int) -> "Processes":
-        """What is written into each line."""
-        self.origin, self.sharing = origin, sharing
-        return self
-
-    def __enter__(self) -> "Processes":
-        self.context: Any = get_context("forkserver")  # what is imported there, is there for all
-        self.context.set_forkserver_preload(["pftlab.experiments.running", "transformers"])
-        gpus = cycle(visible_gpus() or [""])
-        self.staff = [self._hire(next(gpus)) for _ in range(self.workers)]
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for worker in self.staff:
-            worker.connection.close()  # an idle one ends by itself
-            if worker.jobs:
-                worker.process.kill()
-        for worker in self.staff:
-            worker.process.join()
-
-    @property
-    def idle(self) -> bool:
-        """Whether a run can begin."""
-        return any(not worker.jobs for worker in self.staff)
-
-    @property
-    def under_way(self) -> int:
-        """Runs that have begun and not ended."""
-        return sum(len(worker.jobs) for worker in self.staff)
-
-    def begin(self, jobs: list[Job]) -> None:
-        """Give runs to a worker that has none."""
-        worker = next(worker for worker in self.staff if not worker.jobs)
-        worker.jobs, worker.began = list(jobs), time.monotonic()
-        with suppress(OSError):  # it has died, which `ended` will see
-            worker.connection.send(jobs)
-
-    def ended(self, timeout: float) -> list[Ended]:
-        """The runs that have ended, after some time at most."""
-        busy = {w.connection: w for w in self.staff if w.jobs}
-        found: Sequence[Any] = wait(list(busy), None if timeout == float("inf") else timeout)
-        ended = []
-        for connection in found:
-            worker = busy[connection]
-            try:
-                line, seconds = connection.recv()
-            except (EOFError, OSError):
-                self.staff[self.staff.index(worker)] = self._hire(worker.gpu)
-                worker.process.join()
-                connection.close()
-                lost = (time.monotonic() - worker.began) / len(worker.jobs)
-                ended += [Ended(job, None, lost) for job in worker.jobs]
-                continue
-            ended.append(Ended(worker.jobs.pop(0), line, seconds))
-            worker.began = time.monotonic()
-        return ended
-
-    def _hire(self, gpu: str) -> _Worker:
-        ours, theirs = self.context.Pipe()
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
-        process = self.context.Process(
-            target=_work, args=(theirs, gpu, threads, self.origin, self.sharing), daemon=True
-        )
-        process.start()
-        theirs.close()
-        return _Worker(process, ours, gpu)
-
-
-def _work(
-    connection: Connection, gpu: str, threads: int, origin: dict[str, str], sharing: int
-) -> None:
-    """A worker: does one run after the other until the parent closes its end."""
-    prepare_worker(threads, gpu)
-    while True:
-        try:
-            jobs = connection.recv()
-        except EOFError:
-            return
-        for ended in do(jobs, origin, sharing):
-            connection.send((ended.line, ended.seconds))
-
-
-def prepare_worker(threads: int, gpu: str) -> None:
-    """Share the processor and the GPUs, leave Ctrl-C to the parent, and do not outlive it.
-
-    The GPU is chosen before CUDA begins in this process, which then sees no other.
-    """
-    if gpu:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
-    torch.set_num_threads(threads)
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)

@@ -35,7 +35,8 @@ from pftlab.experiments.grid import APART, Cell, Job, job_of, results_place
 from pftlab.experiments.origin import visible_gpus
 from pftlab.experiments.progress import Done, Row
 from pftlab.experiments.results import append
-from pftlab.experiments.runner import Queue, prepare_worker
+from pftlab.experiments.runner import Queue
+from pftlab.experiments.workers import prepare_worker
 from pftlab.training import fine_tuning
 
 SHORT = Protocol(
