@@ -1,5 +1,6 @@
 from .budget_player import BudgetPlayer as BudgetPlayer
 from .budget_player import WatchedAdaLoRA as WatchedAdaLoRA
+from .forgetting_plane import ForgettingPlane as ForgettingPlane
 from .low_rank_explorer import LowRankExplorer as LowRankExplorer
 from .nf4_explorer import NF4Explorer as NF4Explorer
 from .parameter_counter import ParameterCounter as ParameterCounter
