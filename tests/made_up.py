@@ -109,6 +109,17 @@ def ranks() -> RankHistory:
     return RankHistory(places, [0, 10, 20, 30, 40, 50, 60], rows, 100)
 
 
+def forgotten() -> list[dict[str, Any]]:
+    """Two methods at three rates, two seeds each; the second forgets and learns more."""
+    return [
+        {"method": method, "lr": lr, "seed": seed, "accuracy": 0.5 + 0.1 * i + 0.05 * k + 0.01 * seed,
+         "before": 3.0, "after": 3.0 + (1 + k) * (0.3 * i + 0.02 * seed)}
+        for k, method in enumerate(("lora", "full"))
+        for i, lr in enumerate((1e-4, 1e-3, 1e-2))
+        for seed in range(2)
+    ]  # fmt: skip
+
+
 def recording() -> dict[str, Any]:
     """Two runs of two matrices of rank 2, and three sentences, in three frames."""
     draw = random.Random(0)

@@ -26,6 +26,7 @@ from test_site import nameless_controls
 import pftlab as pft
 from pftlab.book.widgets import (
     BudgetPlayer,
+    ForgettingPlane,
     LowRankExplorer,
     NF4Explorer,
     ParameterCounter,
@@ -59,6 +60,7 @@ FIGURES = {
     "low-rank": "LowRankExplorer({'query': normal(size=(40, 36)), 'value': normal(size=(8, 9))})",
     "nf4": "NF4Explorer(normal(size=(64, 64)))",
     "budget": "BudgetPlayer(made_up.ranks())",
+    "forgetting": "ForgettingPlane(made_up.forgotten(), 1)",
     "prefix": "made_up.prefixed()",
     "scale": "ScaleCurve(made_up.grid(), task='reviews')",
     "scrubber": "TrainingScrubber(made_up.recording())",
@@ -76,6 +78,7 @@ def figures() -> dict[str, Any]:
         "LowRankExplorer": LowRankExplorer,
         "NF4Explorer": NF4Explorer,
         "BudgetPlayer": BudgetPlayer,
+        "ForgettingPlane": ForgettingPlane,
         "ScaleCurve": ScaleCurve,
         "TrainingScrubber": TrainingScrubber,
         "made_up": made_up,
@@ -762,6 +765,30 @@ def test_two_methods_are_compared_over_sizes(page: Any, figures: Any) -> None:
     row = curve.table()[1]
     assert told.startswith(f"{row['method']} on mini (4 M parameters): accuracy ")
     assert f"{100 * row['mean']:.1f} % ± {100 * row['interval']:.1f}, 5 seeds" in told
+
+
+# ForgettingPlane
+
+
+def compare_forgetting(page: Any, plane: ForgettingPlane) -> None:
+    shown, here = data(page, "forgetting"), plane.now()
+    assert (shown["least"], shown["most"]) == (here[0]["method"], here[-1]["method"])
+    said = page.locator(".pft-forgetting > [role=status]").first.inner_text()
+    assert f"{here[0]['name']} forgets least ({round(here[0]['forgotten'][0], 2):g} nats)" in said
+    marks = page.locator(".pft-forgetting svg.pft-drawing g[data-key]")
+    assert marks.count() == int(shown["marks"]) == len(plane.table())
+
+
+def test_the_rate_moves_the_methods_through_the_plane(page: Any, figures: Any) -> None:
+    plane, box = figures["forgetting"], page.locator(".pft-forgetting")
+    compare_forgetting(page, plane)
+    for key, plane.chosen in (("Home", 0), ("End", 2), ("ArrowLeft", 1), ("ArrowRight", 2)):
+        press(page, "forgetting", "Learning rate", key)
+        compare_forgetting(page, plane)
+    box.locator("svg.pft-drawing g[data-key]").first.focus()
+    page.keyboard.press("ArrowRight")
+    told = box.locator("> [role=status]").last.inner_text()
+    assert told.startswith("Full fine-tuning at 1e-2: accuracy 75.5 %")
 
 
 # TrainingScrubber

@@ -9,6 +9,7 @@ from .model import Exercise, Question
 CHAPTERS = {  # in the order of the book
     "foundations.base_models": "Base models",
     "foundations.finetuning": "Fine-tuning",
+    "foundations.forgetting": "Forgetting",
     "adapter.index": "Adapters",
     "prompt.index": "Prompts",
     "low_rank.lora": "LoRA",

@@ -14,7 +14,7 @@ function render({ model, el }) {
 
   const here = () => points.filter((point) => point.rate === model.get("chosen"));
   const tell = (p) => `${p.name} at ${power(rates[p.rate])}: accuracy ${(100 * p.learned[0]).toFixed(1)} % ± ${(100 * p.learned[1]).toFixed(1)}, `
-    + `forgets ${p.forgotten[0].toFixed(2)} ± ${p.forgotten[1].toFixed(2)} nats.`;
+    + `forgets ${nats(p.forgotten[0])} ± ${nats(p.forgotten[1])} nats.`;
 
   function paint(picture, width) {
     const at = { left: 46, right: width - 16, top: 12, bottom: 292 };
@@ -43,10 +43,15 @@ function render({ model, el }) {
         svg(g, "path", { d: `M${x},${up(point.learned[0] - tall)}V${up(point.learned[0] + tall)}M${across(point.forgotten[0] - wide)},${y}H${across(point.forgotten[0] + wide)}`,
           stroke: colour, "stroke-width": 1.5, fill: "none" });
         svg(g, "path", { d: outline(point.marker, x, y), fill: colour });
-        const flip = x > at.right - 90;
-        svg(g, "text", { x: x + (flip ? -9 : 9), y: y - 8, "text-anchor": flip ? "end" : "start" }, point.name);
         marks.push(g);
       }
+    }
+    // names, each above the one below it, so that none hides another
+    let free = Infinity;
+    for (const point of [...here()].sort((a, b) => a.learned[0] - b.learned[0])) {
+      const x = across(point.forgotten[0]), flip = x > at.right - 110, y = Math.min(up(point.learned[0]) - 8, free);
+      svg(picture, "text", { x: x + (flip ? -9 : 9), y, "text-anchor": flip ? "end" : "start" }, point.name);
+      free = y - 15;
     }
     reachable(marks, (key) => (told.textContent = tell(here().find((p) => p.method === key))));
   }
@@ -54,7 +59,7 @@ function render({ model, el }) {
   function draw() {
     rate.show(model.get("chosen"));
     const order = [...here()].sort((a, b) => a.forgotten[0] - b.forgotten[0]);
-    note.textContent = `At ${power(rates[model.get("chosen")])}, ${order[0].name} forgets least (${order[0].forgotten[0].toFixed(2)} nats) and ${order.at(-1).name} most (${order.at(-1).forgotten[0].toFixed(2)}).`;
+    note.textContent = `At ${power(rates[model.get("chosen")])}, ${order[0].name} forgets least (${nats(order[0].forgotten[0])} nats) and ${order.at(-1).name} most (${nats(order.at(-1).forgotten[0])}).`;
     fill(["Method", "Learning rate", "Accuracy (%)", "± 95 %", "Forgets (nats)", "± 95 %"],
       order.map((p) => [p.name, power(rates[p.rate]), (100 * p.learned[0]).toFixed(1), (100 * p.learned[1]).toFixed(1), p.forgotten[0].toFixed(3), p.forgotten[1].toFixed(3)]));
     Object.assign(box.dataset, { marks: here().length, least: order[0].method, most: order.at(-1).method });
@@ -63,6 +68,7 @@ function render({ model, el }) {
   return follow(model, ["chosen"], draw, plane);
 }
 
+const nats = (value) => String(Number(value.toFixed(2)));
 /** 0.003 → "3e-3" */
 const power = (value) => value.toExponential(0).replace("+", "");
 

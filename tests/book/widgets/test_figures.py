@@ -31,6 +31,7 @@ from transformers import (
 import pftlab as pft
 from pftlab.book.widgets import (
     BudgetPlayer,
+    ForgettingPlane,
     LowRankExplorer,
     NF4Explorer,
     ParameterCounter,
@@ -75,6 +76,7 @@ MAKE: dict[str, Any] = {
     "LowRankExplorer": lambda: LowRankExplorer({"query": weights(40, 36)}),
     "NF4Explorer": lambda: NF4Explorer(weights(64, 64)),
     "BudgetPlayer": lambda: BudgetPlayer(made_up.ranks()),
+    "ForgettingPlane": lambda: ForgettingPlane(made_up.forgotten(), 1),
     "PrefixAttention": lambda: made_up.prefixed(),
     "ScaleCurve": lambda: ScaleCurve(made_up.grid()),
     "TrainingScrubber": lambda: TrainingScrubber(made_up.recording(), frame=1),
@@ -848,3 +850,25 @@ def test_the_task_with_most_bases_comes_first() -> None:
 def test_without_scores_there_is_no_curve(given: dict[str, Any]) -> None:
     with pytest.raises(pft.BadValue, match="test scores"):
         ScaleCurve(made_up.grid(1), **given)
+
+
+# ForgettingPlane
+
+
+def test_the_plane_has_means_and_intervals_of_each_rate() -> None:
+    plane = ForgettingPlane(made_up.forgotten(), chosen=2)
+    assert [row["method"] for row in plane.table()] == ["LoRA", "Full fine-tuning"]
+    assert [row["forgotten"] for row in plane.table()] == pytest.approx([0.61, 1.22])
+    assert [row["accuracy"] for row in plane.table()] == pytest.approx([0.705, 0.755])
+    half = summary.quantile(1) * statistics.stdev([0.60, 0.62]) / 2**0.5
+    assert plane.now()[0]["forgotten"][1] == pytest.approx(half)
+    assert [len({p["rate"] for p in plane.points}), len(plane.points)] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("rows", "chosen"),
+    [(made_up.forgotten()[:-2], 0), (made_up.forgotten(), 3), (made_up.forgotten(), -1), ([], 0)],
+)
+def test_a_plane_without_a_rate_of_a_method_is_refused(rows: Any, chosen: int) -> None:
+    with pytest.raises(pft.BadValue, match="every method at every rate"):
+        ForgettingPlane(rows, chosen)
