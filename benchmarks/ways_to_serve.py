@@ -138,7 +138,7 @@ def main() -> None:
     )
     parser.add_argument("--base", default="mini-decoder", help="(%(default)s)")
     parser.add_argument("--tasks", type=numbers, default=[1, 2, 4, 8, 16], help="how many")
-    parser.add_argument("--batches", type=numbers, default=[4, 16], help="questions together")
+    parser.add_argument("--batches", type=numbers, default=[1, 4, 16], help="questions together")
     parser.add_argument("--rank", type=int, default=8, help="(%(default)s)")
     parser.add_argument("--length", type=int, default=16, help="in tokens (%(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="timed passes (%(default)s)")

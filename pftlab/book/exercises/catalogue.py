@@ -20,6 +20,7 @@ CHAPTERS = {  # in the order of the book
     "sparse.index": "Sparse",
     "others.index": "Others",
     "comparison.workflow": "From data to deployment",
+    "language_models.serving": "Serving",
     "appendix.peft_library": "The PEFT library",
 }
 

@@ -76,7 +76,7 @@ def _passes_mixed(answer: Any, g: Any) -> None:
 
 
 def _cache(answer: Any, g: Any) -> None:
-    layers, width, length, p = (whole(g, 2, 9), 64 * whole(g, 1, 9), 10 * whole(g, 5, 9),
+    layers, width, length, p = (whole(g, 3, 9), 64 * whole(g, 1, 9), 10 * whole(g, 5, 9),
                                 whole(g, 1, 9))  # fmt: skip
     found = answer(layers, width, length, p)
     measure(found, 4 * layers * width * (length + p), [
