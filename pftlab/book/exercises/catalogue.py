@@ -19,8 +19,8 @@ CHAPTERS = {  # in the order of the book
     "low_rank.index": "Low rank",
     "sparse.index": "Sparse",
     "others.index": "Others",
-    "comparison.workflow": "From data to deployment",
     "language_models.serving": "Serving",
+    "comparison.workflow": "From data to deployment",
     "appendix.peft_library": "The PEFT library",
 }
 
