@@ -5,12 +5,14 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from tiny import tiny
 
 import pftlab as pft
 from pftlab.book.widgets.budget_player import RankHistory
 from pftlab.book.widgets.prefix_attention import PrefixAttention
+from pftlab.experiments.outcomes import pack
 from pftlab.experiments.results import Result
 from pftlab.registry import METHODS
 
@@ -96,6 +98,19 @@ def sizes(seeds: int = 5) -> list[Result]:
                                     "after": 3.1 + trainable / 1e6 + draw.random() / 10},
                     )
                 )  # fmt: skip
+    return lines
+
+
+def answered(seeds: int = 8, texts: int = 60) -> list[Result]:
+    """Three methods on the base "tiny" with what they answered to each text."""
+    draw, lines = random.Random(2), []
+    for method, share in (("lora", 0.8), ("bitfit", 0.75), ("ia3", 0.6)):
+        for seed in range(seeds):
+            right = [[float(draw.random() < share + 0.02 * (seed % 3))] for _ in range(texts)]
+            score = sum(row[0] for row in right) / texts
+            line = _line("tiny", "reviews", method, METHODS_SHOWN[method][0], score, seed, draw)
+            packed = pack(("right",), np.array(right))
+            lines.append(replace(line, test={"accuracy": score}, texts=packed))
     return lines
 
 

@@ -107,15 +107,8 @@ class Paired:
     def corrected(self, pairs: Sequence[tuple[str, str]]) -> list[Difference]:
         """Differences of pairs of methods, corrected for the number of pairs."""
         found = {pair: self._raw(*pair) for pair in pairs}
-        order = sorted(found, key=lambda pair: found[pair][3])
-        divisors, holds = {}, True
-        divisor = len(order)
-        for place, pair in enumerate(order):
-            if holds:  # Holm: the next is judged more leniently, until one cannot be told
-                divisor = len(order) - place
-                holds = found[pair][3] < LEVEL / divisor
-            divisors[pair] = divisor
-        return [self._judged(pair, *found[pair], divisors[pair]) for pair in pairs]
+        divisors = holm({pair: raw[3] for pair, raw in found.items()})
+        return [judged(self.metric, pair, *found[pair], divisors[pair]) for pair in pairs]
 
     def _raw(self, name: str, other: str) -> tuple[float, float, float, float, int]:
         """Mean difference, its standard error, degrees of freedom, p, and the number of pairs."""
@@ -138,15 +131,56 @@ class Paired:
         p = 2 * float(student().sf(abs(mean) / error, freedom))
         return mean, error, freedom, p, len(seeds)
 
-    def _judged(
-        self, pair: tuple[str, str], mean: float, error: float, freedom: float, p: float,
-        seeds: int, divisor: int,
-    ) -> Difference:  # fmt: skip
-        half = error * float(student().isf(LEVEL / divisor / 2, freedom))
-        verdict = "cannot tell"
-        if p < LEVEL / divisor:
-            verdict = "better" if score_of(self.metric).worth(mean) > 0 else "worse"
-        return Difference(*pair, mean, mean - half, mean + half, p, seeds, verdict)
+
+def holm(p: Mapping[Any, float]) -> dict[Any, int]:
+    """By how much the level of each comparison is divided: Holm's (1979) steps."""
+    order, holds = sorted(p, key=lambda name: p[name]), True
+    divisors, divisor = {}, len(order)
+    for place, name in enumerate(order):
+        if holds:  # the next is judged more leniently, until one cannot be told
+            divisor = len(order) - place
+            holds = p[name] < LEVEL / divisor
+        divisors[name] = divisor
+    return divisors
+
+
+def judged(
+    metric: str, pair: tuple[str, str], mean: float, error: float, freedom: float, p: float,
+    seeds: int, divisor: int,
+) -> Difference:  # fmt: skip
+    """A difference with its interval and its verdict, at the level that `divisor` leaves."""
+    half = error * float(student().isf(LEVEL / divisor / 2, freedom))
+    verdict = "cannot tell"
+    if p < LEVEL / divisor:
+        verdict = "better" if score_of(metric).worth(mean) > 0 else "worse"
+    return Difference(*pair, mean, mean - half, mean + half, p, seeds, verdict)
+
+
+def over_seeds(runs: Mapping[str, Sequence[Result]], other: str) -> list[Difference]:
+    """Every method against one, from lines without answers: the texts are not in the intervals.
+
+    They are too short by that part; see `Paired`, which has it.
+
+    Args:
+        runs: name → the runs that count, of one base and one task.
+        other: the method that the others are compared with.
+
+    Raises:
+        BadValue: a method has fewer than two seeds in common with it.
+    """
+    theirs, found = {run.seed: run.score for run in runs[other]}, {}
+    for name in (name for name in runs if name != other):
+        apart = [run.score - theirs[run.seed] for run in runs[name] if run.seed in theirs]
+        if len(apart) < 2:
+            raise BadValue(
+                f"{name} and {other} have {len(apart)} seeds in common; a difference needs two."
+            )
+        mean, error = statistics.fmean(apart), statistics.stdev(apart) / math.sqrt(len(apart))
+        p = 2 * float(student().sf(abs(mean) / error, len(apart) - 1)) if error else float(not mean)
+        found[name] = mean, error, float(len(apart) - 1), p, len(apart)
+    divisors = holm({name: raw[3] for name, raw in found.items()})
+    metric = runs[other][0].task["metric"]
+    return [judged(metric, (name, other), *raw, divisors[name]) for name, raw in found.items()]
 
 
 def student() -> Any:

@@ -10,11 +10,18 @@ from made_up import grid as made_up_grid
 
 import pftlab as pft
 from pftlab.experiments import Result
-from pftlab.experiments.comparison import Paired, rank_correlations, surviving
+from pftlab.experiments.comparison import (
+    Paired,
+    over_seeds,
+    rank_correlations,
+    student,
+    surviving,
+)
 from pftlab.experiments.origin import VERSIONS
 from pftlab.experiments.outcomes import outcomes, pack, score_of_counts, unpack
 from pftlab.experiments.provenance import check
 from pftlab.experiments.results import append
+from pftlab.experiments.summary import interval
 from pftlab.tasks.metrics import METRICS
 
 LINE: Result = made_up_grid(1)[0]
@@ -163,3 +170,20 @@ def test_a_rate_that_is_not_the_best_of_its_search_is_found(tmp_path: Path) -> N
 def test_the_lines_of_the_book_can_be_trusted() -> None:
     found = check()
     assert found.faults == [] and found.runs > 700
+
+
+def test_over_seeds_alone_is_students_interval_at_the_level_of_holm() -> None:
+    def scored(method: str, *scores: float) -> list[Result]:
+        return [replace(LINE, method=method, seed=seed, test={"accuracy": score})
+                for seed, score in enumerate(scores)]  # fmt: skip
+
+    runs = {"lora": scored("lora", 0.80, 0.82, 0.84), "ia3": scored("ia3", 0.75, 0.78, 0.79),
+            "full": scored("full", 0.81, 0.80, 0.86)}  # fmt: skip
+    found = {d.method: d for d in over_seeds(runs, "lora")}
+    ia3, apart = found["ia3"], [-0.05, -0.04, -0.05]
+    first_of_two = student().isf(0.05 / 2 / 2, 2) / student().isf(0.05 / 2, 2)
+    assert (ia3.high - ia3.low) / 2 == pytest.approx(interval(apart) * first_of_two, rel=1e-3)
+    assert (ia3.verdict, ia3.seeds) == ("worse", 3) and ia3.high < 0
+    assert found["full"].verdict == "cannot tell" and found["full"].low < 0 < found["full"].high
+    with pytest.raises(pft.BadValue, match="1 seeds in common"):
+        over_seeds({"lora": runs["lora"], "ia3": runs["ia3"][:1]}, "lora")

@@ -28,7 +28,9 @@ from pftlab.book.widgets import (
     BudgetPlayer,
     ForgettingPlane,
     LowRankExplorer,
+    MethodChooser,
     NF4Explorer,
+    PairedSeeds,
     ParameterCounter,
     PlacementExplorer,
     PrefixAttention,
@@ -37,6 +39,7 @@ from pftlab.book.widgets import (
     TrainingScrubber,
 )
 from pftlab.book.widgets.figure import unpacked
+from pftlab.book.widgets.method_chooser import CANDIDATES
 from pftlab.book.widgets.nf4_explorer import BLOCKS, LEVELS
 from pftlab.book.widgets.parameter_counter import memory
 from pftlab.book.widgets.placement_explorer import CHOICES
@@ -55,6 +58,8 @@ normal = np.random.default_rng(0).normal
 """
 FIGURES = {
     "counter": f"ParameterCounter('bert-base', models={BASES!r})",
+    "chooser": "MethodChooser('bert-base')",
+    "seeds": "PairedSeeds(made_up.answered())",
     "tradeoff": "TradeoffExplorer(made_up.grid() + made_up.sizes(), base='tiny', task='reviews')",
     "placement": "PlacementExplorer()",
     "low-rank": "LowRankExplorer({'query': normal(size=(40, 36)), 'value': normal(size=(8, 9))})",
@@ -72,6 +77,8 @@ def figures() -> dict[str, Any]:
     """The same figures in this process."""
     normal = np.random.default_rng(0).normal
     names = {
+        "MethodChooser": MethodChooser,
+        "PairedSeeds": PairedSeeds,
         "ParameterCounter": ParameterCounter,
         "TradeoffExplorer": TradeoffExplorer,
         "PlacementExplorer": PlacementExplorer,
@@ -120,7 +127,8 @@ def wait(page: Any) -> None:
     page.set_default_timeout(10_000)
     for name in FIGURES:
         page.locator(f".pft-{name}").scroll_into_view_if_needed()  # some wait until they are near
-        page.wait_for_selector(f".pft-{name} svg.pft-drawing *", state="attached")
+        drawn = f".pft-{name} :is(svg.pft-drawing *, ol > li)"  # the chooser draws a list
+        page.wait_for_selector(drawn, state="attached")
 
 
 def data(page: Any, name: str) -> dict[str, str]:
@@ -561,6 +569,65 @@ def compare_low_rank(page: Any, explorer: LowRankExplorer) -> None:
     terms = left * right * explorer.values() * explorer.unit**2
     corner = float(terms[: explorer.rank].sum())
     assert float(shown["corner"]) == pytest.approx(corner, abs=1e-9)
+
+
+# MethodChooser
+
+
+def compare_chooser(page: Any, chooser: MethodChooser) -> None:
+    shown = data(page, "chooser")
+    assert shown["left"].split() == chooser.candidates()
+    reasons = [chooser.reason(name) for name in CANDIDATES]
+    assert shown["reasons"].split("|") == ([each for each in reasons if each] or [""])
+    assert page.locator(".pft-chooser ol > li").count() == len(chooser.candidates())
+
+
+def test_the_chooser_follows_keyboard_and_mouse(page: Any, figures: Any) -> None:
+    chooser, box = figures["chooser"], page.locator(".pft-chooser")
+    compare_chooser(page, chooser)
+    assert "smollm2, sst2: worse" in box.locator("ol").inner_text()
+    choose(page, "chooser", "Model", "llama-3.1-8b")
+    press(page, "chooser", "Memory", "ArrowRight", "ArrowRight")
+    chooser.model_name, chooser.budget = "llama-3.1-8b", 48
+    compare_chooser(page, chooser)
+    choose(page, "chooser", "Texts in a step", "8")
+    chooser.batch = 8
+    compare_chooser(page, chooser)
+    press(page, "chooser", "no extra time at inference", "Space")
+    choose(page, "chooser", "The task asks for", "causal_lm")
+    chooser.merged, chooser.kind = True, "causal_lm"
+    compare_chooser(page, chooser)
+    assert "we cannot tell" in box.locator("ol").inner_text()
+    press(page, "chooser", "Tasks", "End")
+    assert "1,000 tasks" in box.locator("ol").inner_text()
+
+
+# PairedSeeds
+
+
+def compare_seeds(page: Any, figure: PairedSeeds) -> None:
+    shown, found = data(page, "seeds"), figure.intervals()
+    assert [int(place) for place in shown["places"].split()] == figure.chosen()
+    halves = [float(half) for half in shown["halves"].split()]
+    assert halves == pytest.approx([half for _, half in found.values()])
+    assert float(shown["middle"]) == pytest.approx(found["paired"][0])
+    assert [float(share) for share in shown["told"].split()] == list(figure.told().values())
+
+
+def test_the_same_seeds_are_drawn_as_in_python(page: Any, figures: Any) -> None:
+    figure, box = figures["seeds"], page.locator(".pft-seeds")
+    compare_seeds(page, figure)
+    for figure.draw in (2, 3):
+        box.get_by_role("button", name="Draw other seeds").focus()
+        page.keyboard.press("Enter")
+        compare_seeds(page, figure)
+    press(page, "seeds", "Seeds", "ArrowRight", "ArrowRight")
+    figure.count = 5
+    choose(page, "seeds", "against", "ia3")
+    figure.other = "ia3"
+    compare_seeds(page, figure)
+    box.locator("svg g[data-key=paired]").focus()
+    assert "points; zero is" in box.locator("[role=status]").nth(1).inner_text()
 
 
 # NF4Explorer

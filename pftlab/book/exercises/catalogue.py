@@ -9,6 +9,7 @@ from .model import Exercise, Question
 CHAPTERS = {  # in the order of the book
     "foundations.base_models": "Base models",
     "foundations.finetuning": "Fine-tuning",
+    "foundations.fair_comparison": "Fair comparison",
     "foundations.forgetting": "Forgetting",
     "adapter.index": "Adapters",
     "prompt.index": "Prompts",
@@ -20,6 +21,7 @@ CHAPTERS = {  # in the order of the book
     "sparse.index": "Sparse",
     "others.index": "Others",
     "language_models.serving": "Serving",
+    "comparison.choose": "Choosing a method",
     "comparison.workflow": "From data to deployment",
     "appendix.peft_library": "The PEFT library",
 }

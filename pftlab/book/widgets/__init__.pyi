@@ -2,7 +2,9 @@ from .budget_player import BudgetPlayer as BudgetPlayer
 from .budget_player import WatchedAdaLoRA as WatchedAdaLoRA
 from .forgetting_plane import ForgettingPlane as ForgettingPlane
 from .low_rank_explorer import LowRankExplorer as LowRankExplorer
+from .method_chooser import MethodChooser as MethodChooser
 from .nf4_explorer import NF4Explorer as NF4Explorer
+from .paired_seeds import PairedSeeds as PairedSeeds
 from .parameter_counter import ParameterCounter as ParameterCounter
 from .placement_explorer import PlacementExplorer as PlacementExplorer
 from .prefix_attention import PrefixAttention as PrefixAttention

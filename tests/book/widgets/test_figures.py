@@ -33,7 +33,9 @@ from pftlab.book.widgets import (
     BudgetPlayer,
     ForgettingPlane,
     LowRankExplorer,
+    MethodChooser,
     NF4Explorer,
+    PairedSeeds,
     ParameterCounter,
     PlacementExplorer,
     PrefixAttention,
@@ -44,6 +46,7 @@ from pftlab.book.widgets import (
 )
 from pftlab.book.widgets.data import load_recording, stored_data, tradeoff_data
 from pftlab.book.widgets.figure import unpacked
+from pftlab.book.widgets.method_chooser import AMOUNTS, CANDIDATES, KINDS, SAID
 from pftlab.book.widgets.nf4_explorer import BLOCKS, LEVELS
 from pftlab.book.widgets.parameter_counter import memory
 from pftlab.book.widgets.placement_explorer import CHOICES, DESIGNS
@@ -53,6 +56,7 @@ from pftlab.cli import main
 from pftlab.core import planted
 from pftlab.core.trained import trainable_state
 from pftlab.experiments import Grid, costs, load_results, summarise, summary
+from pftlab.experiments.comparison import Paired
 from pftlab.experiments.grid import Job
 from pftlab.experiments.memory import step_memory
 from pftlab.experiments.results import load_costs
@@ -70,6 +74,8 @@ def weights(rows: int, columns: int) -> np.ndarray:
 
 
 MAKE: dict[str, Any] = {
+    "MethodChooser": MethodChooser,
+    "PairedSeeds": lambda: PairedSeeds(made_up.answered()),
     "ParameterCounter": lambda: ParameterCounter(base="bert-base", models=FEW),
     "TradeoffExplorer": lambda: TradeoffExplorer(made_up.grid()),
     "PlacementExplorer": PlacementExplorer,
@@ -105,6 +111,99 @@ def test_the_script_is_one_file_that_loads_nothing(name: str) -> None:
 def test_the_table_has_rows(name: str) -> None:
     rows = MAKE[name]().table()
     assert rows and all(row.keys() == rows[0].keys() for row in rows)
+
+
+# MethodChooser
+
+
+def test_a_budget_rules_out_what_does_not_fit() -> None:
+    chooser = MethodChooser("llama-3.1-8b", budget=24)
+    assert "full" not in chooser.candidates() and "lora" in chooser.candidates()
+    assert "needs about" in chooser.reason("full") and "biases" not in chooser.reason("lora")
+    assert "nothing to train" in chooser.reason("bitfit")
+    chooser.merged = True
+    assert "houlsby" not in chooser.candidates() and "lora" in chooser.candidates()
+    chooser.kind = "causal_lm"
+    assert "linear_probe" not in chooser.candidates()
+    chooser.batch = 8
+    assert chooser.candidates() == [], "16 GB of weights, and what 4,096 tokens keep"
+
+
+def test_the_order_is_memory_and_behind_it_what_our_runs_found_worse() -> None:
+    chooser = MethodChooser("bert-base", budget=1280)
+    left, worse = chooser.candidates(), [bool(chooser.worse(n)) for n in chooser.candidates()]
+    assert worse == sorted(worse) and True in worse and False in worse
+    for group in (True, False):
+        sizes = [chooser.bytes(n) for n, is_worse in zip(left, worse, strict=True)
+                 if is_worse == group]  # fmt: skip
+        assert sizes == sorted(sizes)
+    chooser.kind = "token_classification"
+    assert not any(map(chooser.worse, chooser.candidates())), "no runs of that kind"
+
+
+def test_memory_is_that_of_the_counter() -> None:
+    chooser, counter = MethodChooser("gpt2", batch=8), ParameterCounter(base="gpt2", batch=8)
+    sums = [sum(parts.values()) for parts in counter.memory().values()]
+    assert [chooser.bytes(n) for n in ("lora", "full")] == pytest.approx(sums)
+
+
+def test_what_papers_say_is_cited_and_of_methods_that_are_offered() -> None:
+    bibliography = (ROOT / "book" / "references.bib").read_text("utf-8")
+    for said in SAID:
+        assert f"{{{said.reference},".encode() in bibliography.encode() and said.method in METHODS
+        assert set(said.kinds) <= set(KINDS) and set(said.amounts) <= set(AMOUNTS)
+        assert set(said.kinds) <= set(METHODS[said.method].model_tasks)
+    assert {said.method for said in SAID} == set(CANDIDATES)
+    for name, value in (("model", "bert"), ("kind", "tags"), ("amount", "lots")):
+        with pytest.raises(pft.UnknownName):
+            MethodChooser(**{name: value})
+
+
+# PairedSeeds
+
+
+def test_all_seeds_give_the_intervals_of_the_comparison() -> None:
+    """Paired with texts, over all seeds, is the protocol's interval but for rounded freedom."""
+    runs = made_up.answered(8)
+    figure = PairedSeeds(runs, "lora", "ia3", count=8)
+    by_name = {n: [r for r in runs if r.method == n] for n in ("lora", "bitfit", "ia3")}
+    (whole,) = Paired(by_name).against("ia3", ["lora"])
+    mean, half = figure.intervals()["with texts"]
+    assert mean == pytest.approx(100 * whole.value, abs=1e-2)
+    assert half == pytest.approx(100 * (whole.high - whole.low) / 2, rel=0.05)
+    apart = [
+        100 * (a.score - b.score) for a, b in zip(by_name["lora"], by_name["ia3"], strict=True)
+    ]
+    assert figure.intervals()["paired"][1] == pytest.approx(summary.interval(apart), rel=1e-3)
+
+
+def test_pairing_helps_where_seeds_move_both_and_hurts_where_they_do_not() -> None:
+    figure = PairedSeeds(made_up.answered(8), count=8)
+    figure.scores = {"lora": "1 2 3 4 5 6 7 8", "bitfit": "0 1 2 3 4 5 6 7.5", "ia3": "1"}
+    assert figure.intervals()["paired"][1] < figure.intervals()["unpaired"][1] / 3
+    figure.scores = figure.scores | {"bitfit": "8 7 6 5 4 3 2 1"}
+    assert figure.intervals()["paired"][1] > figure.intervals()["unpaired"][1]
+
+
+def test_a_draw_has_each_seed_at_most_once_and_all_seeds_their_turn() -> None:
+    figure = PairedSeeds(made_up.answered(8), count=3)
+    draws = [figure.chosen(draw) for draw in range(1, 60)]
+    assert all(len(set(places)) == 3 for places in draws)
+    assert {place for places in draws for place in places} == set(range(8))
+    assert figure.chosen(1) == figure.chosen(1)
+
+
+def test_seeds_that_cannot_be_compared_are_refused() -> None:
+    runs = made_up.answered(8)
+    with pytest.raises(pft.BadValue, match="fewer"):
+        PairedSeeds(run for run in runs if run.method == "lora")
+    with pytest.raises(pft.BadValue, match="2 seeds"):
+        PairedSeeds(made_up.answered(2))
+    with pytest.raises(pft.BadValue, match="older than the protocol"):
+        PairedSeeds(run for run in made_up.grid() if (run.base["name"], run.task["name"]) ==
+                    ("tiny", "reviews"))  # fmt: skip
+    with pytest.raises(pft.UnknownName):
+        PairedSeeds(runs, "lorra")
 
 
 # ParameterCounter
