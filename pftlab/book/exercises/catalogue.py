@@ -7,6 +7,7 @@ from ...core.errors import UnknownName
 from .model import Exercise, Question
 
 CHAPTERS = {  # in the order of the book
+    "foundations.bill": "The bill",
     "foundations.base_models": "Base models",
     "foundations.finetuning": "Fine-tuning",
     "foundations.fair_comparison": "Fair comparison",
