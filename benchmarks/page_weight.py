@@ -10,13 +10,15 @@ as they are. A page is interactive when it has been parsed and the last task of 
 that held the processor for more than 50 ms is over; `--slow` divides the processor's speed, and 4
 is a middling phone. The times of the connection come on top: at 10 Mbit/s a megabyte takes 0.8 s.
 
-Found on one core of a busy server, Chromium 150, slowed 4 times; in parentheses, the weight with
-the theme's files as they come (tools/pages/weight.py):
+Found with Chromium 156, in parentheses with the theme's files as they come (tools/pages/weight.py);
+times are those of a quiet core slowed 4 times, of Chromium 150:
 
+    the first page (index)                 129 kB
+    the trade-off (comparison/explore)     222 kB          its data come when they are asked for
+    the page that trains (live/train)      132 kB          and 6.5 MB when its reader presses Train
     plain text (references)                120 kB  (863)    paint 0.6 s   ready 0.7 s
-    formulas (index)                       445 kB  (1187)   paint 1.2 s   ready 1.3 s
-    a chapter (low_rank/lora)              566 kB  (1307)   paint 0.8 s   ready 3.0 s
-    interactive figures (explore)         1278 kB  (1976)   paint 1.4 s   ready 3.4 s
+    a page with formulas (glossary)        446 kB
+    a chapter (low_rank/lora)              719 kB (1307)    paint 0.8 s   ready 3.0 s
 """
 
 import argparse
@@ -49,7 +51,6 @@ class Page:
 
     name: str
     files: tuple[tuple[int, str], ...]  # bytes as sent, address; the heaviest first
-    has_widgets: bool
     first_paint: float  # seconds, as the next two
     interactive: float
     blocked: float  # of the long tasks, what is over 50 ms each
@@ -81,8 +82,6 @@ def measure(browser: Any, address: str, name: str, slow: float, quiet: int = QUI
           parsed: performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd,
           paint: performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0,
           tasks: window.longTasks,
-          widgets: Boolean(document.querySelector(
-            'script[type="application/vnd.jupyter.widget-view+json"]')),
         })"""
     )
     files = [
@@ -95,7 +94,6 @@ def measure(browser: Any, address: str, name: str, slow: float, quiet: int = QUI
     return Page(
         name,
         tuple(sorted(files, reverse=True)),
-        times["widgets"],
         times["paint"] / 1000,
         max([times["parsed"], *ends]) / 1000,
         sum(length - 50 for _, length in times["tasks"]) / 1000,

@@ -149,6 +149,7 @@ def test_a_score_on_the_page_of_a_method_is_a_stored_one() -> None:
     score = score_of(row.metric)
     assert f"{row.trainable:,}" in text
     assert f"{score.number(row.mean)} ± {score.number(row.interval)}" in text
+    assert "at attention.query, attention.value; rank 8)" in text and "[&#39;" not in text
 
 
 def test_a_drawing_knows_every_place_that_a_method_names() -> None:

@@ -305,6 +305,16 @@ def test_outputs_wrap_and_figures_stand_on_the_ground_of_the_page(
         assert picture.evaluate(look) == ["none", "rgba(0, 0, 0, 0)"]
 
 
+@pytest.mark.parametrize("name", ["adapter/index", "low_rank/index", "methods"])
+def test_heads_of_tables_are_no_towers_on_a_phone(browser: Any, address: str, name: str) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}}
+    with opened(browser, f"{address}/book/{name}.html", **phone) as (page, _):
+        heights = page.eval_on_selector_all(
+            ".bd-content thead", "heads => heads.map(h => h.offsetHeight)"
+        )
+        assert heights and max(heights) < 110, heights
+
+
 def test_on_paper_no_line_is_cut_and_nothing_is_folded(browser: Any, address: str) -> None:
     with opened(browser, f"{address}/book/low_rank/lora.html") as (page, _):
         page.emulate_media(media="print")

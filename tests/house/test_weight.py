@@ -10,7 +10,8 @@ import pytest
 from test_site import OPENED, PAGES, SITE
 
 ROOT = Path(__file__).resolve().parents[2]
-WITH_WIDGETS, WITHOUT_WIDGETS = 2_000_000, 700_000  # bytes as sent
+HEAVIEST = 900_000  # bytes as sent
+LIGHT = {"book/index": 350_000, "book/comparison/explore": 350_000, "book/live/train": 350_000}
 pytestmark = pytest.mark.site
 
 
@@ -30,7 +31,7 @@ weight = loaded("weight", "tools/pages/weight.py")
 @pytest.mark.parametrize("name", OPENED)
 def test_page_is_light(browser: Any, address: str, name: str) -> None:
     page = benchmark.measure(browser, address, name, slow=1, quiet=300)
-    limit = WITH_WIDGETS if page.has_widgets else WITHOUT_WIDGETS
+    limit = LIGHT.get(name.removesuffix(".html"), HEAVIEST)
     assert page.weight < limit, page.files[:5]
 
 

@@ -12,7 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 from pftlab.book.exercises.catalogue import CHAPTERS
-from pftlab.book.plots import label
+from pftlab.book.plots import varied
 from pftlab.experiments.results import load_results
 from pftlab.experiments.summary import Summary, summarise
 from pftlab.facts import FACTS, FAMILIES, Facts
@@ -138,7 +138,7 @@ def _reached(facts: Facts, rows: list[Summary]) -> str:
         others = [row for row in there if row.method in BESIDE and row.method != facts.name]
         for row in (*mine, *others):
             score = score_of(row.metric)
-            name = label(row, mine) if row in mine else FACTS[row.method].title
+            name = _setting(row, mine) if row in mine else FACTS[row.method].title
             mark = "**" if row in mine else ""
             lines.append(
                 f"| `{base}` | {task} | {mark}{name}{mark} | {row.trainable:,} "
@@ -156,6 +156,15 @@ def _reached(facts: Facts, rows: list[Summary]) -> str:
             *lines,
         ]
     )
+
+
+def _setting(row: Summary, rows: list[Summary]) -> str:
+    """The method's title, with what sets the row apart from its others, in words."""
+    differs = [
+        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in varied(row, rows).items()
+    ]
+    return FACTS[row.method].title + (f" ({'; '.join(differs)})" if differs else "")
 
 
 def _percent(row: Summary) -> str:
