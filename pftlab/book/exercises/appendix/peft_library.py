@@ -261,14 +261,16 @@ QUIZ = (
         (
             Option("trains the pooler with the classifier", "It knows the classifier by name."),
             Option("raises, because a module of the model is missing", "transformers draws one."),
-            Option("leaves it random and does not save it", "The next session draws another.",
+            Option("leaves it as it was drawn, and leaves it out of the file",
+                   "The next session draws another.",
                    right=True),
         ),
     ),
     Question(
         "An AdaLoRA whose update_and_allocate was never called has",
         (
-            Option("all of its first rank", "The schedule is in that call.", right=True),
+            Option("all of the rank that it began with, on each of its matrices",
+                   "The schedule is in that call.", right=True),
             Option("its target rank, because total_step was given",
                    "The number of steps alone prunes nothing."),
             Option("no rank at all: every singular value stays at zero",
