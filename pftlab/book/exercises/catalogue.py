@@ -25,6 +25,7 @@ CHAPTERS = {  # in the order of the book
     "comparison.choose": "Choosing a method",
     "comparison.workflow": "From data to deployment",
     "appendix.peft_library": "The PEFT library",
+    "appendix.often_said": "Often said",
 }
 
 
