@@ -217,14 +217,15 @@ QUIZ = (
             Option("Yes, for the text is the same", "Its hidden states are not."),
             Option("Yes, if neither adapter touches the keys of any layer directly",
                    "From the second layer on the inputs differ."),
-            Option("No, it belongs to text and adapter", "The page shows it layer by layer.",
-                   right=True),
+            Option("No, a cache belongs to the text and to the adapter that it was read under",
+                   "The page shows it layer by layer.", right=True),
         ),
     ),
     Question(
         "Look at the figure of times: as tasks become more, the mixed batch",
         (
-            Option("rises far less than the others", "One pass serves all tasks.", right=True),
+            Option("rises far less than the other three do", "One pass serves all tasks.",
+                   right=True),
             Option("stays below the others everywhere", "Look at the left end."),
             Option("rises as merged does", "Compare the right ends of the two curves."),
         ),
