@@ -15,6 +15,7 @@ CHAPTERS = {  # in the order of the book
     "adapter.index": "Adapters",
     "prompt.index": "Prompts",
     "low_rank.lora": "LoRA",
+    "low_rank.adalora": "AdaLoRA",
     "low_rank.qlora": "QLoRA",
     "low_rank.lora_fa": "LoRA-FA",
     "low_rank.delta_lora": "Delta-LoRA",

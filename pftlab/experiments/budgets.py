@@ -1,0 +1,141 @@
+"""Where AdaLoRA leaves its rank, over seeds and tasks, and what the choice is worth.
+
+    python -m pftlab.experiments.budgets           makes the stored file anew, in some minutes
+
+Two ways to choose the triplets that stay, all else alike: by the importance of the paper, and at
+random.
+"""
+
+import datetime
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bases import load_base
+from ..core import Method, planted
+from ..core.files import atomic_write
+from ..low_rank.adalora import AdaLoRA, SVDUpdate
+from ..tasks import Task, load_task
+from ..training import fine_tune
+from .origin import commit, device_name, versions
+from .results import STORED
+
+COMMAND = "python -m pftlab.experiments.budgets"
+STORED_BUDGETS = STORED / "budgets.json"
+BASE, TASKS = "tiny-encoder", ("reviews", "tagging")
+SIX = ("attention.query", "attention.key", "attention.value", "attention.output", "ffn.up",
+       "ffn.down")  # fmt: skip
+RANK, START = 4, 12
+SEEDS = (0, 1, 2, 3, 4)
+TRAINING: dict[str, Any] = {
+    "lr": 1e-2, "steps": 60, "batch_size": 16, "max_length": 32, "evaluate_every": 60,
+}  # fmt: skip
+TEXTS = {"validation": 20, "test": 300}
+WAYS = ("importance", "random")
+
+
+@dataclass(frozen=True)
+class ChosenBy(AdaLoRA):
+    """AdaLoRA whose triplets are chosen in the way that is named.
+
+    Args:
+        way: one of `WAYS`.
+        draw: seed of the random order in which triplets go, the same at every pruning.
+    """
+
+    facts = AdaLoRA.facts
+
+    way: str = "importance"
+    draw: int = 0
+
+    def allocate(self, deltas: list[SVDUpdate], budget: int, forever: bool) -> None:
+        if self.way == "importance":
+            return super().allocate(deltas, budget, forever)
+        count = len(deltas) * self.start_rank
+        scores = torch.rand(count, generator=torch.Generator().manual_seed(self.draw))
+        chosen = torch.zeros(count, dtype=torch.bool)
+        chosen[scores.topk(budget).indices] = True
+        for delta, part in zip(deltas, chosen.split(self.start_rank), strict=True):
+            delta.keep(part.clone(), forever)
+        return None
+
+
+def ranks_of(model: Any) -> list[int]:
+    """The rank of each matrix that is left, in the order of `places_of`."""
+    deltas = (delta for *_, delta in planted(model) if isinstance(delta, SVDUpdate))
+    kept = [delta.kept for delta in deltas if delta.kept is not None]
+    return [int(each.sum()) for each in kept]
+
+
+def places_of(model: Any, method: Method) -> list[list[Any]]:
+    """Layer and site of each matrix that the method adapts."""
+    layers = {(site.path, site.name): site.layer for site in method.sites(model)}
+    return [
+        [layers[path, delta.site_name], delta.site_name] for path, _, _, delta in planted(model)
+    ]
+
+
+def _tasks() -> dict[str, Task]:
+    found = {}
+    for name in TASKS:
+        task = load_task(name)
+        for split, count in TEXTS.items():
+            task = task.subset(count, split=split)
+        found[name] = task
+    return found
+
+
+def _method(way: str, seed: int) -> ChosenBy:
+    return ChosenBy(
+        rank=RANK, start_rank=START, interval=3, final=0.3, at=SIX, way=way, draw=seed
+    )  # fmt: skip
+
+
+def measured() -> dict[str, Any]:
+    """The places of the matrices, and a row a run: task, way, seed, score and ranks."""
+    rows = []
+    for name, task in _tasks().items():
+        for seed in SEEDS:
+            for way in WAYS:
+                done = fine_tune(
+                    BASE, _method(way, seed), task, seed=seed, progress=False, **TRAINING
+                )
+                rows.append(
+                    {"task": name, "way": way, "seed": seed, "score": done.test[task.metric],
+                     "ranks": ranks_of(done.model)}
+                )  # fmt: skip
+    method = _method("importance", 0)
+    places = places_of(method.attach(load_base(BASE)), method)
+    return {"places": places, "rows": rows}
+
+
+def main(arguments: list[str]) -> None:
+    """Make the stored file anew, or another file that is named."""
+    path = Path(arguments[0]) if arguments else STORED_BUDGETS
+    record = {
+        "base": BASE,
+        "tasks": {
+            name: {"fingerprint": task.fingerprint, "metric": task.metric}
+            for name, task in _tasks().items()
+        },
+        "texts": TEXTS,
+        "rank": RANK,
+        "start_rank": START,
+        "training": TRAINING,
+        **measured(),
+        "device": device_name(),
+        "versions": versions(),
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": COMMAND,
+    }
+    with atomic_write(path) as temporary:
+        Path(temporary).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
