@@ -14,6 +14,7 @@ CHAPTERS = {  # in the order of the book
     "foundations.forgetting": "Forgetting",
     "adapter.index": "Adapters",
     "prompt.index": "Prompts",
+    "prompt.prompt_tuning": "Prompt tuning",
     "low_rank.lora": "LoRA",
     "low_rank.adalora": "AdaLoRA",
     "low_rank.qlora": "QLoRA",
