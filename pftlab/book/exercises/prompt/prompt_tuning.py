@@ -201,7 +201,8 @@ QUIZ = (
         "What does prompt tuning train?",
         (
             Option("the embeddings of the words in the prompt", "The table is frozen."),
-            Option("vectors that no word has to have", "They may lie anywhere.", right=True),
+            Option("vectors at the input, which need not be those of words",
+                   "They may lie anywhere.", right=True),
             Option("a text that is searched for word by word", "That is a discrete prompt."),
         ),
     ),
@@ -241,7 +242,8 @@ QUIZ = (
             Option("the method reaches about 88 %, for one run is an outlier",
                    "You chose after you looked."),
             Option("nothing: five seeds are too few", "They show that it can fail."),
-            Option("one of these five failed", "So the next one may.", right=True),
+            Option("one of these five runs failed, and the mean describes neither group",
+                   "So the next may.", right=True),
         ),
     ),
 )  # fmt: skip
