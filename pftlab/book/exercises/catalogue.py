@@ -23,6 +23,7 @@ CHAPTERS = {  # in the order of the book
     "low_rank.index": "Low rank",
     "sparse.index": "Sparse",
     "others.index": "Others",
+    "language_models.instruction_tuning": "Instruction tuning",
     "language_models.serving": "Serving",
     "comparison.choose": "Choosing a method",
     "comparison.workflow": "From data to deployment",
