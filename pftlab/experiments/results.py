@@ -30,6 +30,9 @@ COSTS = STORED / "costs.json"
 #: What methods cost beside Hugging Face PEFT's; see `pftlab.experiments.benchmark`.
 SIDE_BY_SIDE = STORED / "side_by_side.json"
 
+#: In which order layers are opened; see `pftlab.experiments.unfreezing`.
+UNFREEZING = STORED / "unfreezing.json"
+
 #: The fields that the runs of one file have in common for the most part.
 SHARED = ("base", "task", "device", "versions", "commit", "command", "lr_from")
 
@@ -352,6 +355,16 @@ def load_side_by_side(path: str | Path = SIDE_BY_SIDE) -> list[dict[str, Any]]:
     """
     runs: list[dict[str, Any]] = _made_by("benchmark", path)["runs"]
     return runs
+
+
+def load_unfreezing(path: str | Path = UNFREEZING) -> dict[str, Any]:
+    """The stored runs of `pftlab.experiments.unfreezing`: "searches", "runs" and their protocol.
+
+    Raises:
+        Unavailable: there is no such file.
+    """
+    found: dict[str, Any] = _made_by("unfreezing", path)
+    return found
 
 
 def _made_by(module: str, path: str | Path) -> Any:

@@ -1,0 +1,112 @@
+"""Does the order in which layers are opened matter? Five ways to train the same weights.
+
+    python -m pftlab.experiments.unfreezing
+
+trains each of `ORDERS` on the task `reviews`, and writes into book/results/unfreezing.json. All
+have the same grid of rates, searched with a seed of its own on the validation split, and the same
+steps, texts and seeds; the test split is scored once, at the chosen rate.
+"""
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from tqdm.auto import tqdm
+
+from ..core import Method
+from ..core.files import atomic_write
+from ..finetune.discriminative import DiscriminativeLearningRates
+from ..finetune.full import FullFineTuning
+from ..finetune.gradual_unfreezing import GradualUnfreezing, ask, open_groups
+from ..finetune.layers import from_the_top
+from ..tasks import load_task
+from ..training import fine_tune
+from .origin import commit, device_name, versions
+from .results import UNFREEZING
+
+BASE, TASK = "tiny-encoder", "reviews"
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+SEARCH_SEED = 1000
+SEEDS = (0, 1, 2, 3, 4)
+LOOKED_AT = 250  # validation texts, by which a rate and the best state of a run are chosen
+TRAINING: dict[str, Any] = {
+    "steps": 200, "batch_size": 16, "max_length": 32, "evaluate_every": 100,
+}  # fmt: skip
+
+
+class FromTheBottom(GradualUnfreezing):
+    """Gradual unfreezing in the other direction: the embeddings first, the top layer last.
+
+    The head starts at random, so it is open from the first step, as it is from the top.
+    """
+
+    facts = GradualUnfreezing.facts
+
+    def before_step(self, model: nn.Module, step: int, total_steps: int) -> None:
+        top, *rest = from_the_top(model)
+        base: Any = model.base_model
+        inside = {id(p) for p in base.parameters()}
+        top = [name for name in top if id(model.get_parameter(name)) in inside]  # without the head
+        groups = [*reversed(rest), top]
+        ask(model, groups[open_groups(self, len(groups), step, total_steps) :], False)
+
+
+#: name → the methods that are attached, one beside the other
+ORDERS: dict[str, tuple[Method, ...]] = {
+    "all at once": (FullFineTuning(),),
+    "from the top": (GradualUnfreezing(),),
+    "from the bottom": (FromTheBottom(),),
+    "rates by layer": (DiscriminativeLearningRates(),),
+    "top and rates": (GradualUnfreezing(), DiscriminativeLearningRates()),
+}
+
+
+def trained(order: str, seed: int, lr: float, *, test: bool) -> dict[str, Any]:
+    """One run; its line for the file."""
+
+    def begin(model: nn.Module) -> None:
+        for further in ORDERS[order][1:]:
+            further.attach(model)
+
+    done = fine_tune(
+        BASE, ORDERS[order][0], load_task(TASK).subset(LOOKED_AT, split="validation"),
+        seed=seed, begin=begin, test=test, lr=lr, progress=False, **TRAINING,
+    )  # fmt: skip
+    scores = {"validation": done.run.best["accuracy"], "test": done.test.get("accuracy")}
+    return {"order": order, "seed": seed, "lr": lr, **scores}
+
+
+def main() -> None:
+    """Search, then train; what is done so far is in the file after every run."""
+    parser = argparse.ArgumentParser(prog="python -m pftlab.experiments.unfreezing")
+    parser.add_argument("--out", type=Path, default=UNFREEZING, help="(%(default)s)")
+    out = parser.parse_args().out
+    found: dict[str, Any] = {
+        "command": "python -m pftlab.experiments.unfreezing",
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": device_name(),
+        "versions": versions(),
+        "base": BASE,
+        "task": TASK,
+        "fingerprint": load_task(TASK).fingerprint,
+        "training": TRAINING,
+        "validation": LOOKED_AT,
+        "searches": [],
+        "runs": [],
+    }
+    for order in tqdm(ORDERS):
+        tries = [trained(order, SEARCH_SEED, lr, test=False) for lr in RATES]
+        found["searches"] += tries
+        best = max(tries, key=lambda run: run["validation"])["lr"]
+        for seed in SEEDS:
+            found["runs"].append(trained(order, seed, best, test=True))
+            with atomic_write(out) as temporary:
+                temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
