@@ -10,6 +10,7 @@ CHAPTERS = {  # in the order of the book
     "foundations.bill": "The bill",
     "foundations.base_models": "Base models",
     "foundations.finetuning": "Fine-tuning",
+    "foundations.layer_by_layer": "Layer by layer",
     "foundations.fair_comparison": "Fair comparison",
     "foundations.forgetting": "Forgetting",
     "adapter.index": "Adapters",
