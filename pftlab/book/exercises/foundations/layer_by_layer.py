@@ -206,10 +206,11 @@ EXERCISES = (
     ),
     Exercise(
         _name(6), "Diagnose", "open", 20, 2,
-        "Four runs from the top: (a) the two lowest layers are bit for bit as pretrained; (b) the "
-        "embeddings moved by a millionth, with rates by layer on 24 layers; (c) the loss jumps at "
-        "the start of each phase and the moments are zero there; (d) a run from the bottom stays "
-        "at chance until its last phase. What do you look at, and what do you change?",
+        "Four runs went wrong. (a) From the top, the two lowest layers are bit for bit as "
+        "pretrained. (b) The embeddings moved by a millionth, with rates by layer on 24 layers. "
+        "(c) From the top, the loss jumps at the start of each phase and the moments are zero "
+        "there. (d) From the bottom, the run stays at chance until its last phase. What do you "
+        "look at, and what do you change?",
         "", ("The table of what goes wrong has all four.",), (),
     ),
     Exercise(
