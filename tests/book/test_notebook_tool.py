@@ -367,6 +367,19 @@ def test_a_change_touches_the_notebooks_made_from_it(path, tmp_path, monkeypatch
     assert touched([path]) == [path]
 
 
+def test_a_list_of_chapters_or_names_touches_no_notebook(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    (tmp_path / "requirements.txt").write_text("torch")
+    lists = [tmp_path / "pftlab/book/exercises/catalogue.py", tmp_path / "names.pyi"]
+    lists[0].parent.mkdir(parents=True)
+    for file in lists:
+        file.write_text("one")
+    record.store(path, new_notebook(cells=[printed("1\n")]), 15, lists)
+    for file in lists:
+        file.write_text("one, two")
+    assert touched([path]) == []
+
+
 @pytest.mark.parametrize(
     ("one", "two", "same"),
     [

@@ -146,6 +146,32 @@ def test_rows_compute_what_each_adapter_computes_alone(name: str) -> None:
             assert close(logits(model, name), alone[one])
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("given", [False, True])
+def test_rows_behind_padding_stand_where_they_stand_alone(name: str, given: bool) -> None:
+    inputs = batch(name, size=4)
+    mask = torch.ones_like(inputs["input_ids"])
+    for row in range(4):
+        mask[row, :row] = 0
+    inputs = {"input_ids": inputs["input_ids"], "attention_mask": mask}
+    if given:
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+    model = tiny(name)
+    for number, key in enumerate(("a", "prefix", "prompt")):
+        if number:
+            use(model, None)
+        MANY[key].attach(model, key, seed=number)
+        perturb(model, number)
+    with torch.no_grad():
+        alone = {key: use(model, key)(**inputs).logits for key in ("a", "prefix", "prompt", None)}
+        for names in (["a", "prefix", None, "prefix"], ["prompt", "a", "prefix", None]):
+            with rows(model, names):
+                found = model(**inputs).logits
+            for row, key in enumerate(names):
+                words = slice(row, None)
+                assert close(found[row, words], alone[key][row, words]), (names, row)
+
+
 def test_adapters_of_one_shape_are_one_product(monkeypatch: Any) -> None:
     model, alone = several(**dict.fromkeys("abcd", LORA))
     calls, forward = [], LowRank.forward

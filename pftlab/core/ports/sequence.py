@@ -283,7 +283,7 @@ def _shift(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tupl
     if not here:
         return None
     if (positions := kwargs.get("position_ids")) is None:
-        positions = _positions(kwargs) + shift.offset
+        positions = _counted(stack, kwargs, shift.offset)
     kwargs["position_ids"] = positions
     _check_room(shift, stack, kwargs, positions.shape[1])
     move = shift.length if members is None else shift.length * members
@@ -350,6 +350,26 @@ def _positions(kwargs: dict) -> Tensor:
     return torch.arange(seen, seen + words.shape[1], device=words.device)[None]
 
 
+def _counted(stack: nn.Module, kwargs: dict, offset: int) -> Tensor:
+    """The positions (B or 1, T) that no caller has given, for each row as it has them alone.
+
+    Behind a prefix, and in models whose positions begin at an offset, the first word has the first;
+    elsewhere the stack counts padding in front of it as well.
+    """
+    words, of_words = _words(kwargs), _positions(kwargs)
+    if offset:
+        return of_words + offset
+    mask = kwargs.get("attention_mask")
+    seen = _seen(kwargs) if mask is None else mask.shape[1] - words.shape[1]
+    positions = torch.arange(seen, seen + words.shape[1], device=words.device)[None]
+    for name, each in stack.named_children():
+        if isinstance(each, PositionShift) and acts(each):
+            here, _, members = _part(name, each, words)
+            if here:
+                positions = of_words if members is None else of_words.where(members, positions)
+    return positions
+
+
 def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
     prompt = delta_in(stack, name)
     assert isinstance(prompt, Prompt)
@@ -372,7 +392,7 @@ def _insert(name: str, stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tup
             mask = torch.ones(len(words), length, device=words.device).long()
             kwargs["attention_mask"] = mask
         if positions is None and "position_ids" in prompt.names:
-            positions = _positions(kwargs) + prompt.offset
+            positions = _counted(stack, kwargs, prompt.offset)
     if getattr(cache, "is_compileable", False):
         raise Refused(
             "A static cache has room for the words alone, and a soft prompt stands among them. Use "
