@@ -1,7 +1,7 @@
 // What the reader has read and solved, kept in their browser alone: nothing is sent. Chapters are
 // the pages with a number in the sidebar. Where a browser keeps nothing, nothing is offered.
 (() => {
-  const KEY = "pft-lab-progress", empty = () => ({ read: [], solved: [] });
+  const KEY = "pftlab-progress", empty = () => ({ read: [], solved: [] });
 
   function kept() {
     try {
