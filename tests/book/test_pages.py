@@ -33,7 +33,7 @@ def test_notebook_is_in_order(page):
 def test_citations_exist(page):
     bibliography = (BOOK / "references.bib").read_text(encoding="utf-8")
     known = set(re.findall(r"^@\w+\{([^,]+),", bibliography, re.MULTILINE))
-    cited = re.findall(r"\{cite:\w+\}`([^`]+)`", prose(page))
+    cited = re.findall(r"\{cite:\w+\}`(\S[^`]*)`", prose(page))
     keys = {key.strip() for group in cited for key in group.split(",")}
     assert keys <= known, f"not in references.bib: {sorted(keys - known)}"
 
