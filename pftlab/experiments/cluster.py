@@ -4,6 +4,7 @@ Ray places the workers, each with its share of a GPU, and tells when one dies. W
 workers of one machine do, so that a line does not depend on where it was made but for its device.
 """
 
+import logging
 import os
 import time
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ class Cluster:
         try:
             ray.init(
                 address=self.address, ignore_reinit_error=True, log_to_driver=False,
-                logging_level="error", **here,
+                logging_level=logging.ERROR, **here,
             )  # fmt: skip
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise Unavailable(
