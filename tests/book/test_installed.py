@@ -21,7 +21,7 @@ SOURCES = (
 )
 # Of each chapter, the cells that import or read. What needs training, or other cells, may fail.
 CELLS = """
-import contextlib, io, json, sys, warnings
+import contextlib, io, json, sys, tempfile, warnings
 from pathlib import Path
 warnings.filterwarnings("ignore")
 import matplotlib
@@ -47,7 +47,8 @@ for chapter in sys.argv[1:]:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             error = shell.run_cell(source).error_in_exec
         ran += error is None
-        if isinstance(error, OSError):  # Unavailable, FileNotFoundError
+        left_out = str(Path(tempfile.gettempdir(), "tmp")) in str(error)  # by a cell that is not run
+        if isinstance(error, OSError) and not left_out:  # Unavailable, FileNotFoundError
             print("FAILED", chapter, number, type(error).__name__, str(error)[:200])
     print("DONE", ran, chapter)
 """

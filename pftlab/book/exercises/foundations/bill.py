@@ -100,7 +100,8 @@ def _kept_without(answer: Any, g: Any) -> None:
 
 def _distance(layers: int, kappa: float) -> int:
     every = [k for k in range(1, layers + 1) if layers % k == 0]
-    return min(every, key=lambda k: layers / k + kappa * k)
+    held = {kappa * k + layers / k: k for k in reversed(every)}  # of two, the smaller
+    return held[min(held)]
 
 
 def _chain(answer: Any, g: Any) -> None:
