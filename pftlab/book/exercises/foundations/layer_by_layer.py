@@ -97,7 +97,7 @@ def _between(answer: Any, g: Any) -> None:
 
 def _share(layers: int, q: float) -> float:
     costs = [layers + 2 * u - q for u in range(1, layers + 1)] + [3 * layers]
-    return sum(costs) / len(costs) / (3 * layers)
+    return sum(costs) / (3 * layers * len(costs))
 
 
 def _cost(answer: Any, g: Any) -> None:
