@@ -1,23 +1,33 @@
 """Prompt tuning on a small encoder: length, start, and head against words, over paired seeds.
 
-    python benchmarks/prompt_ablations.py --out book/results/prompt_ablations.json
+    python benchmarks/prompt_ablations.py --out FILE
 
-Each line of the file is rewritten when it is done, so that what an interrupted call has is kept.
+The file is written when a variant is done, and an interrupted call goes on from there.
 """
 
 import argparse
-import json
-import sys
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+from tqdm import tqdm
+
 import pftlab as pft
-from pftlab.core.files import atomic_write
-from pftlab.experiments.origin import commit, versions
+from pftlab.experiments.record import Record
+from pftlab.tasks import Task
 from pftlab.training.many import fine_tune_many
 
+COMMAND = "python benchmarks/prompt_ablations.py"
 BASE, RATE, STEPS, SEEDS = "tiny-encoder", 0.03, 60, range(5)
 WORDS, PATTERN = ("bad", "good"), "{text} It was {answer}."
+
+
+def trained(method: pft.Method, task: Task) -> list[dict[str, float]]:
+    """The test accuracy of each seed."""
+    done = fine_tune_many(
+        BASE, method, task, [(seed, RATE) for seed in SEEDS], steps=STEPS, batch_size=16,
+        max_length=32, evaluate_every=STEPS, progress=False,
+    )  # fmt: skip
+    return [{"accuracy": run.test["accuracy"]} for run in done]
 
 
 def main() -> None:
@@ -36,26 +46,15 @@ def main() -> None:
         ("length 5", pft.PromptTuning(length=5), task),
         ("in words", pft.PromptTuning(length=20), task.in_words(WORDS, PATTERN)),
     ]
-    held = {
-        "command": "python benchmarks/prompt_ablations.py --out book/results/prompt_ablations.json",
-        "commit": commit(),
-        "versions": versions(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    settings = {
         "base": BASE,
         "task": {"name": task.name, "fingerprint": task.fingerprint, "test": 300},
         "training": {"steps": STEPS, "batch_size": 16, "lr": RATE, "max_length": 32},
-        "seeds": list(SEEDS),
-        "accuracy": {},
     }
-    for name, method, asked in plan:
-        done = fine_tune_many(
-            BASE, method, asked, [(seed, RATE) for seed in SEEDS], steps=STEPS, batch_size=16,
-            max_length=32, evaluate_every=STEPS, progress=False,
-        )  # fmt: skip
-        held["accuracy"][name] = [run.test["accuracy"] for run in done]
-        with atomic_write(out) as path:
-            path.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
-        print(name, held["accuracy"][name], file=sys.stderr, flush=True)
+    record = Record(out, COMMAND, settings)
+    for name, method, asked in tqdm(plan):
+        rows = [{"variant": name, "seed": seed} for seed in SEEDS]
+        record.rows("runs", rows, partial(trained, method, asked))
 
 
 if __name__ == "__main__":

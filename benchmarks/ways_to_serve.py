@@ -17,8 +17,6 @@ it is one thread's processor time, which does not see other programs; on a GPU t
 
 import argparse
 import copy
-import datetime
-import json
 import random
 import statistics
 import sys
@@ -33,7 +31,7 @@ from tqdm import tqdm
 import pftlab as pft
 from pftlab.core import planted
 from pftlab.experiments.clock import timed
-from pftlab.experiments.origin import commit, device_name, versions
+from pftlab.experiments.record import Record
 
 WAYS = ("merged", "swapped", "apart", "mixed")
 WARM_UP = 1
@@ -157,14 +155,15 @@ def main() -> None:
             f"{row['milliseconds']:9.1f} ms ({low:.1f} to {high:.1f})"
         )
     if given.out:
-        command = "python benchmarks/ways_to_serve.py --out book/results/serving.json"
-        facts = {
+        settings = {
             "base": given.base, "rank": given.rank, "length": given.length,
-            "rounds": given.rounds, "seed": 0, "device": device_name(), "versions": versions(),
-            "commit": commit(), "command": command,
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "rounds": given.rounds, "seed": 0,
         }  # fmt: skip
-        given.out.write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
+        keys = ("way", "tasks", "batch")
+        asked = [{key: row[key] for key in keys} for row in rows]
+        Record(given.out, "python benchmarks/ways_to_serve.py", settings).rows(
+            "rows", asked, lambda: rows
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Where the loss of instruction tuning should fall: on the answer, on all, or short of its end.
 
-    python -m pftlab.experiments.answering --out book/results/answering.json
+    python -m pftlab.experiments.answering --out FILE        in some minutes
 
 A base that was never taught to answer learns it from made-up questions. Test questions have words
 that no training question has, so an answer has to be copied from the question. The learning rate
@@ -8,27 +8,26 @@ of each place of the loss is searched with a seed of its own, by other questions
 """
 
 import argparse
-import datetime
-import json
 import random
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..bases import load_base, load_tokenizer
-from ..core.files import atomic_write
 from ..low_rank.lora import LoRA
 from ..tasks import Task, load_task
 from ..tasks.encoding import IGNORED, Example
 from ..training import measure_forgetting
 from ..training.generation import Writer, Written
-from .origin import commit, device_name, versions
+from .record import Record
+from .results import STORED
 
+COMMAND = "python -m pftlab.experiments.answering"
+STORED_ANSWERS = STORED / "answering.json"
 BASE = "mini-decoder"
 MAPS = (
     "attention.query", "attention.key", "attention.value", "attention.output", "ffn.up",
@@ -65,6 +64,7 @@ TEMPLATE = (
 LOSSES = ("answer", "everything", "no end")
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 SEARCHED = 100  # the seed of the search
+SEEDS = (0, 1, 2, 3, 4)
 LONGEST = 10  # tokens of an answer that is written
 
 
@@ -170,10 +170,6 @@ def run(loss: str, lr: float, seed: int, split: str, data: Task, **options: Any)
     forgetting = measure_forgetting(model, tokenizer=tokenizer)
     assert forgetting is not None, "the base was pretrained"
     return {
-        "loss": loss,
-        "lr": lr,
-        "seed": seed,
-        "split": split,
         "right": share_right(texts, data.rows(split)["target"][:]),
         "ended": sum(one.ended for one in written) / len(written),
         "forgetting": vars(forgetting),
@@ -182,46 +178,31 @@ def run(loss: str, lr: float, seed: int, split: str, data: Task, **options: Any)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=5, help="(%(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="the file to write")
-    given = parser.parse_args()
+    """Search, then train what is not in the file yet."""
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser.add_argument("--out", type=Path, default=STORED_ANSWERS, help="(%(default)s)")
+    out = parser.parse_args().out
     torch.set_num_threads(1)
     data = task()
-    done: list[dict[str, Any]] = []
-    if given.out.exists():  # what is there is not computed again
-        stored = json.loads(given.out.read_text(encoding="utf-8"))
-        done = stored["searches"] + stored["runs"]
-
-    def result(loss: str, lr: float, seed: int, split: str) -> dict[str, Any]:
-        asked = {"loss": loss, "lr": lr, "seed": seed, "split": split}
-        known = next((r for r in done if asked.items() <= r.items()), None)
-        return known or run(loss, lr, seed, split, data)
-
-    best, searches = {}, []
-    for loss in LOSSES[:2]:
-        tried = [result(loss, lr, SEARCHED, "validation") for lr in RATES]
-        best[loss] = max(tried, key=lambda one: one["right"])["lr"]
-        searches += tried
-    best["no end"] = best["answer"]  # the same run but for one label
-    seeds = range(given.seeds)
-    found = {
+    settings = {
         "base": BASE,
         "task": {"fingerprint": data.fingerprint} | {n: len(s) for n, s in data.splits.items()},
         "rates": RATES,
-        "searches": searches,
-        "runs": [result(loss, best[loss], seed, "test") for seed in seeds for loss in LOSSES],
-        "device": device_name(),
-        "versions": versions(),
-        "commit": commit(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "pftlab.experiments.answering", *sys.argv[1:]]),
     }
-    with atomic_write(given.out) as temporary:
-        text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-        temporary.write_text(text, encoding="utf-8")
+    record = Record(out, COMMAND, settings)
+
+    def result(section: str, loss: str, lr: float, seed: int, split: str) -> dict[str, Any]:
+        asked = {"loss": loss, "lr": lr, "seed": seed, "split": split}
+        return record.row(section, asked, lambda: run(loss, lr, seed, split, data))
+
+    best = {}
+    for loss in tqdm(LOSSES[:2], desc="searches"):
+        tried = [result("searches", loss, lr, SEARCHED, "validation") for lr in RATES]
+        best[loss] = max(tried, key=lambda one: one["right"])["lr"]
+    best["no end"] = best["answer"]  # the same run but for one label
+    for seed in tqdm(SEEDS, desc="seeds"):
+        for loss in LOSSES:
+            result("runs", loss, best[loss], seed, "test")
 
 
 if __name__ == "__main__":

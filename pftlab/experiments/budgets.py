@@ -1,27 +1,26 @@
 """Where AdaLoRA leaves its rank, over seeds and tasks, and what the choice is worth.
 
-    python -m pftlab.experiments.budgets           makes the stored file anew, in some minutes
+    python -m pftlab.experiments.budgets --out FILE        in some minutes
 
 Two ways to choose the triplets that stay, all else alike: by the importance of the paper, and at
 random.
 """
 
-import datetime
-import json
-import sys
+import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 
 from ..bases import load_base
 from ..core import Method, planted
-from ..core.files import atomic_write
 from ..low_rank.adalora import AdaLoRA, SVDUpdate
 from ..tasks import Task, load_task
 from ..training import fine_tune
-from .origin import commit, device_name, versions
+from .record import Record
 from .results import STORED
 
 COMMAND = "python -m pftlab.experiments.budgets"
@@ -95,47 +94,35 @@ def _method(way: str, seed: int) -> ChosenBy:
     )  # fmt: skip
 
 
-def measured() -> dict[str, Any]:
-    """The places of the matrices, and a row a run: task, way, seed, score and ranks."""
-    rows = []
-    for name, task in _tasks().items():
-        for seed in SEEDS:
-            for way in WAYS:
-                done = fine_tune(
-                    BASE, _method(way, seed), task, seed=seed, progress=False, **TRAINING
-                )
-                rows.append(
-                    {"task": name, "way": way, "seed": seed, "score": done.test[task.metric],
-                     "ranks": ranks_of(done.model)}
-                )  # fmt: skip
-    method = _method("importance", 0)
-    places = places_of(method.attach(load_base(BASE)), method)
-    return {"places": places, "rows": rows}
+def trained(task: Task, way: str, seed: int) -> dict[str, Any]:
+    """What one run came to: its test score, and the rank that each matrix is left."""
+    done = fine_tune(BASE, _method(way, seed), task, seed=seed, progress=False, **TRAINING)
+    return {"score": done.test[task.metric], "ranks": ranks_of(done.model)}
 
 
-def main(arguments: list[str]) -> None:
-    """Make the stored file anew, or another file that is named."""
-    path = Path(arguments[0]) if arguments else STORED_BUDGETS
-    record = {
+def main() -> None:
+    """Train what is not in the file yet."""
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser.add_argument("--out", type=Path, default=STORED_BUDGETS, help="(%(default)s)")
+    tasks, method = _tasks(), _method("importance", 0)
+    settings = {
         "base": BASE,
         "tasks": {
             name: {"fingerprint": task.fingerprint, "metric": task.metric}
-            for name, task in _tasks().items()
+            for name, task in tasks.items()
         },
         "texts": TEXTS,
         "rank": RANK,
         "start_rank": START,
         "training": TRAINING,
-        **measured(),
-        "device": device_name(),
-        "versions": versions(),
-        "commit": commit(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": COMMAND,
+        "places": places_of(method.attach(load_base(BASE)), method),
     }
-    with atomic_write(path) as temporary:
-        Path(temporary).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record = Record(parser.parse_args().out, COMMAND, settings)
+    runs = [(task, seed, way) for task in tasks for seed in SEEDS for way in WAYS]
+    for name, seed, way in tqdm(runs):
+        asked = {"task": name, "way": way, "seed": seed}
+        record.row("rows", asked, partial(trained, tasks[name], way, seed))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

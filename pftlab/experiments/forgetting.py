@@ -1,27 +1,27 @@
 """What a few methods learn and forget at the same learning rates.
 
-    python -m pftlab.experiments.forgetting        makes the stored file anew, in some minutes
+    python -m pftlab.experiments.forgetting --out FILE        in some minutes
 
 Every method of the grid is trained at every rate with every seed, on a small task. A run has its
 accuracy on the test split, and the held-out loss of the base's own head, before and after.
 """
 
-import datetime
-import json
-import sys
-from collections.abc import Iterable
+import argparse
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm.auto import tqdm
+
 from ..core import Method
-from ..core.files import atomic_write
 from ..finetune.full import FullFineTuning
 from ..low_rank.lora import LoRA
 from ..sparse.bitfit import BitFit
 from ..sparse.layer_norm import LayerNormTuning
-from ..tasks import load_task
+from ..tasks import Task, load_task
 from ..training import FineTuned, fine_tune, fine_tune_many
-from .origin import commit, device_name, versions
+from .record import Record
 from .results import STORED
 
 COMMAND = "python -m pftlab.experiments.forgetting"
@@ -34,57 +34,54 @@ TRAINING: dict[str, Any] = {"steps": 40, "batch_size": 16, "max_length": 32, "ev
 TEXTS = {"validation": 20, "test": 300}
 
 
-def measured(
-    methods: tuple[Method, ...] = METHODS,
-    rates: tuple[float, ...] = RATES,
-    seeds: tuple[int, ...] = SEEDS,
-    training: dict[str, Any] = TRAINING,
+def trained(
+    method: Method, runs: Sequence[tuple[int, float]], training: dict[str, Any] = TRAINING
 ) -> list[dict[str, Any]]:
-    """A row a run: method, lr, seed, accuracy, before and after (nats a masked token), trainable.
+    """For each seed and rate: accuracy, and the loss before and after (nats a masked token).
 
     What is frozen is shared by the runs of a method, in one pass; full fine-tuning shares nothing.
     """
+    task, options = _task(), {"forgetting": True, "progress": False, **training}
+    done: Iterable[FineTuned]
+    if isinstance(method, FullFineTuning):
+        done = (fine_tune(BASE, method, task, seed=s, lr=lr, **options) for s, lr in runs)
+    else:
+        done = fine_tune_many(BASE, method, task, runs, **options)
+    return [_row(each) for each in done]
+
+
+def _row(done: FineTuned) -> dict[str, Any]:
+    lost = done.forgetting
+    assert lost is not None, "the base is pretrained"
+    return {
+        "accuracy": done.test["accuracy"],
+        "before": round(lost.before, 5),
+        "after": round(lost.after, 5),
+    }
+
+
+def _task() -> Task:
     task = load_task(TASK)
     for split, count in TEXTS.items():
         task = task.subset(count, split=split)
-    options: dict[str, Any] = {"forgetting": True, "progress": False, **training}
-    runs = [(seed, lr) for lr in rates for seed in seeds]
-    rows = []
-    for method in methods:
-        done: Iterable[FineTuned]
-        if isinstance(method, FullFineTuning):
-            done = (fine_tune(BASE, method, task, seed=s, lr=lr, **options) for s, lr in runs)
-        else:
-            done = fine_tune_many(BASE, method, task, runs, **options)
-        for (seed, lr), each in zip(runs, done, strict=True):
-            lost = each.forgetting
-            assert lost is not None, "the base is pretrained"
-            rows.append(
-                {"method": method.name, "lr": lr, "seed": seed,
-                 "accuracy": each.test["accuracy"],
-                 "before": round(lost.before, 5), "after": round(lost.after, 5)}
-            )  # fmt: skip
-    return rows
+    return task
 
 
-def main(arguments: list[str]) -> None:
-    """Make the stored file anew, or another file that is named."""
-    path = Path(arguments[0]) if arguments else STORED_FORGETTING
-    task = load_task(TASK)
-    record = {
+def main() -> None:
+    """Train what is not in the file yet; it is written after every method."""
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser.add_argument("--out", type=Path, default=STORED_FORGETTING, help="(%(default)s)")
+    settings = {
         "base": BASE,
-        "task": {"name": TASK, "fingerprint": task.fingerprint, **TEXTS},
+        "task": {"name": TASK, "fingerprint": _task().fingerprint, **TEXTS},
         "training": TRAINING,
-        "rows": measured(),
-        "device": device_name(),
-        "versions": versions(),
-        "commit": commit(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": COMMAND,
     }
-    with atomic_write(path) as temporary:
-        Path(temporary).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record = Record(parser.parse_args().out, COMMAND, settings)
+    runs = [(seed, lr) for lr in RATES for seed in SEEDS]
+    for method in tqdm(METHODS):
+        asked = [{"method": method.name, "lr": lr, "seed": seed} for seed, lr in runs]
+        record.rows("rows", asked, partial(trained, method, runs))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

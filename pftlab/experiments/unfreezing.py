@@ -8,8 +8,6 @@ steps, texts and seeds; the test split is scored once, at the chosen rate.
 """
 
 import argparse
-import datetime
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,13 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..core import Method
-from ..core.files import atomic_write
 from ..finetune.discriminative import DiscriminativeLearningRates
 from ..finetune.full import FullFineTuning
 from ..finetune.gradual_unfreezing import GradualUnfreezing, ask, open_groups
 from ..finetune.layers import from_the_top
 from ..tasks import Task, load_task
 from ..training import fine_tune
-from .origin import commit, device_name, versions
+from .record import Record
 from .results import UNFREEZING
 
 BASE, TASK = "tiny-encoder", "reviews"
@@ -70,7 +67,7 @@ def _task() -> Task:
 
 
 def trained(order: str, seed: int, lr: float, *, test: bool) -> dict[str, Any]:
-    """One run; its line for the file."""
+    """What one run came to."""
 
     def begin(model: nn.Module) -> None:
         for further in ORDERS[order][1:]:
@@ -80,37 +77,31 @@ def trained(order: str, seed: int, lr: float, *, test: bool) -> dict[str, Any]:
         BASE, ORDERS[order][0], _task(),
         seed=seed, begin=begin, test=test, lr=lr, progress=False, **TRAINING,
     )  # fmt: skip
-    scores = {"validation": done.run.best["accuracy"], "test": done.test.get("accuracy")}
-    return {"order": order, "seed": seed, "lr": lr, **scores}
+    return {"validation": done.run.best["accuracy"], "test": done.test.get("accuracy")}
 
 
 def main() -> None:
     """Search, then train; what is done so far is in the file after every run."""
     parser = argparse.ArgumentParser(prog="python -m pftlab.experiments.unfreezing")
     parser.add_argument("--out", type=Path, default=UNFREEZING, help="(%(default)s)")
-    out = parser.parse_args().out
-    found: dict[str, Any] = {
-        "command": "python -m pftlab.experiments.unfreezing",
-        "commit": commit(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": device_name(),
-        "versions": versions(),
+    settings = {
         "base": BASE,
         "task": TASK,
         "fingerprint": _task().fingerprint,
         "training": TRAINING,
         "texts": {"validation": LOOKED_AT, "test": TESTED},
-        "searches": [],
-        "runs": [],
     }
+    record = Record(parser.parse_args().out, "python -m pftlab.experiments.unfreezing", settings)
+
+    def run(section: str, order: str, seed: int, lr: float) -> dict[str, Any]:
+        asked: dict[str, Any] = {"order": order, "seed": seed, "lr": lr}
+        return record.row(section, asked, lambda: trained(**asked, test=section == "runs"))
+
     for order in tqdm(ORDERS):
-        tries = [trained(order, SEARCH_SEED, lr, test=False) for lr in RATES]
-        found["searches"] += tries
-        best = max(tries, key=lambda run: run["validation"])["lr"]
+        tries = [run("searches", order, SEARCH_SEED, lr) for lr in RATES]
+        best = max(tries, key=lambda each: each["validation"])["lr"]
         for seed in SEEDS:
-            found["runs"].append(trained(order, seed, best, test=True))
-            with atomic_write(out) as temporary:
-                temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            run("runs", order, seed, best)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ def test_no_word_of_a_new_question_is_in_a_training_question() -> None:
     assert not seen & set(new.replace(".", "").replace("?", "").split())
 
 
-def test_a_run_says_what_it_was() -> None:
+def test_a_run_says_what_came_out() -> None:
     data = answering.task()
     found = answering.run("answer", 1e-3, 0, "validation", data, steps=1, batch_size=2)
-    assert found["loss"] == "answer" and found["split"] == "validation"
+    assert 0 <= found["right"] <= 1
     assert found["forgetting"]["after"] != found["forgetting"]["before"]
     assert 0 <= found["ended"] <= 1 and len(found["written"]) == 8
 
@@ -42,7 +42,6 @@ def test_the_stored_runs_are_paired_and_their_rates_were_searched() -> None:
              for loss in answering.LOSSES}  # fmt: skip
     assert len(set(map(tuple, seeds.values()))) == 1 and len(seeds["answer"]) >= 5
     assert answering.SEARCHED not in seeds["answer"]
-    assert stored["commit"] and not stored["commit"].endswith("+")
     assert stored["task"]["fingerprint"] == answering.task().fingerprint
     for loss in answering.LOSSES[:2]:
         tried = {r["lr"]: r["right"] for r in stored["searches"] if r["loss"] == loss}

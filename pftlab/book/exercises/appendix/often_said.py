@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..choices import causes, sentences
 from ..compare import compare, measure, normal, number, numbers, tensor
 from ..model import Exercise, Option, Question, Stage, Wrong
 
@@ -83,34 +84,18 @@ def _lengthen(length: int) -> Any:
     return test
 
 
-_CAUSES = (3, 4, 1, 2)
+_causes = causes((3, 4, 1, 2), (
+    "(a) 24 predictions and 16 labels: by what do the two differ?",
+    "(b) Which model has none of what the method trains?",
+    "(c) The rank is the default. Which name does the setting have?",
+    "(d) What costs something only while the adapter is apart?",
+))  # fmt: skip
 
-
-def _causes(answer: Any, g: Any) -> None:
-    given = numbers(answer, ("a", "b", "c", "d"))
-    if sorted(given) != [1, 2, 3, 4]:
-        raise Wrong("Each cause belongs to one run: give 1, 2, 3 and 4 in some order.")
-    for value, right, hint in zip(given, _CAUSES, (
-        "(a) 24 predictions and 16 labels: by what do the two differ?",
-        "(b) Which model has none of what the method trains?",
-        "(c) The rank is the default. Which name does the setting have?",
-        "(d) What costs something only while the adapter is apart?",
-    ), strict=True):  # fmt: skip
-        if value != right:
-            raise Wrong(hint)
-
-
-def _printed(answer: Any, g: Any) -> None:
-    given = numbers(answer, ("i", "ii", "iii"))
-    if any(value not in (0, 1) for value in given):
-        raise Wrong("Give 1 or 0 for each of the three sentences.")
-    for value, right, hint in zip(given, (0, 1, 0), (
-        "(i) One task and one model: does 'always' follow?",
-        "(ii) Which way does the interval lie from zero?",
-        "(iii) An interval around zero also holds a loss.",
-    ), strict=True):  # fmt: skip
-        if value != right:
-            raise Wrong(hint)
+_printed = sentences((0, 1, 0), (
+    "(i) One task and one model: does 'always' follow?",
+    "(ii) Which way does the interval lie from zero?",
+    "(iii) An interval around zero also holds a loss.",
+))  # fmt: skip
 
 
 def _name(number: int) -> str:

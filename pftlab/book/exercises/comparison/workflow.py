@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..choices import causes, sentences
 from ..compare import compare, measure, number, numbers, whole
 from ..model import Exercise, Option, Question, Stage, Wrong
 
@@ -134,35 +135,19 @@ def _interval_texts(answer: Any, g: Any) -> None:
     ], "The half-width goes with one over the root of the number.", within=0.01)  # fmt: skip
 
 
-_CAUSES = (4, 1, 3, 2)
+_causes = causes((4, 1, 3, 2), (
+    "(a) Where could the validation text tell its own label?",
+    "(b) Something moves, and far too little of it. What is trained?",
+    "(c) Training never saw a problem. What is different in the folder?",
+    "(d) One cause is left: what does validation cost that is used fifty times?",
+))  # fmt: skip
 
-
-def _causes(answer: Any, g: Any) -> None:
-    given = numbers(answer, ("a", "b", "c", "d"))
-    if sorted(given) != [1, 2, 3, 4]:
-        raise Wrong("Each cause belongs to one run: give 1, 2, 3 and 4 in some order.")
-    for value, right, hint in zip(given, _CAUSES, (
-        "(a) Where could the validation text tell its own label?",
-        "(b) Something moves, and far too little of it. What is trained?",
-        "(c) Training never saw a problem. What is different in the folder?",
-        "(d) One cause is left: what does validation cost that is used fifty times?",
-    ), strict=True):  # fmt: skip
-        if value != right:
-            raise Wrong(hint)
-
-
-def _printed(answer: Any, g: Any) -> None:
-    given = numbers(answer, ("i", "ii", "iii", "iv"))
-    if any(value not in (0, 1) for value in given):
-        raise Wrong("Give 1 or 0 for each of the four sentences.")
-    for value, right, hint in zip(given, (0, 1, 0, 1), (
-        "(i) Look at the interval of the difference: does it hold zero?",
-        "(ii) Is this interval away from zero?",
-        "(iii) Was the test split drawn from the rows that the service will see next year?",
-        "(iv) Not being able to tell is a result. Does the first line give one?",
-    ), strict=True):  # fmt: skip
-        if value != right:
-            raise Wrong(hint)
+_printed = sentences((0, 1, 0, 1), (
+    "(i) Look at the interval of the difference: does it hold zero?",
+    "(ii) Is this interval away from zero?",
+    "(iii) Was the test split drawn from the rows that the service will see next year?",
+    "(iv) Not being able to tell is a result. Does the first line give one?",
+))  # fmt: skip
 
 
 def _name(number: int) -> str:

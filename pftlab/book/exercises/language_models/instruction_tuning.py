@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..choices import causes, sentences
 from ..compare import compare, measure, normal, numbers, tensor, whole
 from ..model import Exercise, Option, Question, Stage, Wrong
 
@@ -115,34 +116,18 @@ def _loss(answer: Any, g: Any) -> None:
     ], "Equation 1: minus the mean log-probability of the labels that are not −100.")  # fmt: skip
 
 
-_CAUSES = (2, 3, 4, 1)
+_causes = causes((2, 3, 4, 1), (
+    "(a) The beginning is right. What was never taught?",
+    "(b) The weights are the same in both places. What else does a model read?",
+    "(c) The form is right and the word is an old one.",
+    "(d) What is easier in a row with others than alone?",
+))  # fmt: skip
 
-
-def _causes(answer: Any, g: Any) -> None:
-    given = numbers(answer, ("a", "b", "c", "d"))
-    if sorted(given) != [1, 2, 3, 4]:
-        raise Wrong("Each cause belongs to one run: give 1, 2, 3 and 4 in some order.")
-    for value, right, hint in zip(given, _CAUSES, (
-        "(a) The beginning is right. What was never taught?",
-        "(b) The weights are the same in both places. What else does a model read?",
-        "(c) The form is right and the word is an old one.",
-        "(d) What is easier in a row with others than alone?",
-    ), strict=True):  # fmt: skip
-        if value != right:
-            raise Wrong(hint)
-
-
-def _printed(answer: Any, g: Any) -> None:
-    given = numbers(answer, ("i", "ii", "iii"))
-    if any(value not in (0, 1) for value in given):
-        raise Wrong("Give 1 or 0 for each of the three sentences.")
-    for value, right, hint in zip(given, (1, 0, 0), (
-        "(i) Does the paired interval of the first base hold zero?",
-        "(ii) An interval around zero holds gains and losses of four points.",
-        "(iii) Both runs had the end among the labels. Was its effect tested?",
-    ), strict=True):  # fmt: skip
-        if value != right:
-            raise Wrong(hint)
+_printed = sentences((1, 0, 0), (
+    "(i) Does the paired interval of the first base hold zero?",
+    "(ii) An interval around zero holds gains and losses of four points.",
+    "(iii) Both runs had the end among the labels. Was its effect tested?",
+))  # fmt: skip
 
 
 def _name(number: int) -> str:

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..choices import causes, sentences
 from ..compare import compare, measure, normal, numbers, tensor, whole
-from ..model import Exercise, Option, Question, Stage, Wrong
+from ..model import Exercise, Option, Question, Stage
 
 
 def _merged(answer: Any, g: Any) -> None:
@@ -88,35 +89,19 @@ def _cache(answer: Any, g: Any) -> None:
     ], "Keys and values × layers × positions × width × bytes.", within=1e-9)  # fmt: skip
 
 
-_CAUSES = (2, 4, 1, 3)
+_causes = causes((2, 4, 1, 3), (
+    "(a) The error grows with the number of swaps. What is done at each?",
+    "(b) Only the first text after a change is wrong. What was left from before?",
+    "(c) Both adapters act at once. When does that happen?",
+    "(d) Correct, and slow. What is done for each task anew?",
+), of="server")  # fmt: skip
 
-
-def _causes(answer: Any, g: Any) -> None:
-    given = numbers(answer, ("a", "b", "c", "d"))
-    if sorted(given) != [1, 2, 3, 4]:
-        raise Wrong("Each cause belongs to one server: give 1, 2, 3 and 4 in some order.")
-    for value, right, hint in zip(given, _CAUSES, (
-        "(a) The error grows with the number of swaps. What is done at each?",
-        "(b) Only the first text after a change is wrong. What was left from before?",
-        "(c) Both adapters act at once. When does that happen?",
-        "(d) Correct, and slow. What is done for each task anew?",
-    ), strict=True):  # fmt: skip
-        if value != right:
-            raise Wrong(hint)
-
-
-def _printed(answer: Any, g: Any) -> None:
-    given = numbers(answer, ("i", "ii", "iii", "iv"))
-    if any(value not in (0, 1) for value in given):
-        raise Wrong("Give 1 or 0 for each of the four sentences.")
-    for value, right, hint in zip(given, (1, 0, 0, 1), (
-        "(i) Compare the two medians at one task, and their quartiles.",
-        "(ii) On which machine was this measured?",
-        "(iii) At one task, which of the two is lower?",
-        "(iv) Compare the medians at sixteen tasks.",
-    ), strict=True):  # fmt: skip
-        if value != right:
-            raise Wrong(hint)
+_printed = sentences((1, 0, 0, 1), (
+    "(i) Compare the two medians at one task, and their quartiles.",
+    "(ii) On which machine was this measured?",
+    "(iii) At one task, which of the two is lower?",
+    "(iv) Compare the medians at sixteen tasks.",
+))  # fmt: skip
 
 
 def _name(number: int) -> str:

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..choices import causes, sentences
 from ..compare import compare, measure, normal, numbers, tensor, whole
-from ..model import Exercise, Option, Question, Stage, Wrong
+from ..model import Exercise, Option, Question, Stage
 
 
 def _bits(answer: Any, g: Any) -> None:
@@ -27,34 +28,18 @@ def _megabytes(answer: Any, g: Any) -> None:
     ], "The number of weights times the bits, in bytes.", within=1e-3)  # fmt: skip
 
 
-_CAUSES = (3, 1, 4, 2)
+_causes = causes((3, 1, 4, 2), (
+    "(a) What can be wrong before any step was taken, and with one matrix alone?",
+    "(b) The loss moves, so something is trained. What is not?",
+    "(c) Good before, bad after, and nothing was trained in between.",
+    "(d) Which of the causes is left, and what does a rate do to the loss?",
+))  # fmt: skip
 
-
-def _causes(answer: Any, g: Any) -> None:
-    given = numbers(answer, ("a", "b", "c", "d"))
-    if sorted(given) != [1, 2, 3, 4]:
-        raise Wrong("Each cause belongs to one run: give 1, 2, 3 and 4 in some order.")
-    for value, right, hint in zip(given, _CAUSES, (
-        "(a) What can be wrong before any step was taken, and with one matrix alone?",
-        "(b) The loss moves, so something is trained. What is not?",
-        "(c) Good before, bad after, and nothing was trained in between.",
-        "(d) Which of the causes is left, and what does a rate do to the loss?",
-    ), strict=True):  # fmt: skip
-        if value != right:
-            raise Wrong(hint)
-
-
-def _printed(answer: Any, g: Any) -> None:
-    given = numbers(answer, ("i", "ii", "iii"))
-    if any(value not in (0, 1) for value in given):
-        raise Wrong("Give 1 or 0 for each of the three sentences.")
-    for value, right, hint in zip(given, (0, 1, 1), (
-        "(i) An interval around zero also holds losses. Is that evidence of none?",
-        "(ii) Does the interval hold zero?",
-        "(iii) Overlap of two single intervals is no test; the paired one is.",
-    ), strict=True):  # fmt: skip
-        if value != right:
-            raise Wrong(hint)
+_printed = sentences((0, 1, 1), (
+    "(i) An interval around zero also holds losses. Is that evidence of none?",
+    "(ii) Does the interval hold zero?",
+    "(iii) Overlap of two single intervals is no test; the paired one is.",
+))  # fmt: skip
 
 
 LEVELS = torch.tensor([-1.0, -0.4, 0.0, 0.3, 1.0]).double()
