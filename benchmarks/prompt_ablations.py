@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import pftlab as pft
+from pftlab.core import Method
 from pftlab.experiments.record import Record
 from pftlab.tasks import Task
 from pftlab.training.many import fine_tune_many
@@ -21,7 +22,7 @@ BASE, RATE, STEPS, SEEDS = "tiny-encoder", 0.03, 60, range(5)
 WORDS, PATTERN = ("bad", "good"), "{text} It was {answer}."
 
 
-def trained(method: pft.Method, task: Task) -> list[dict[str, float]]:
+def trained(method: Method, task: Task) -> list[dict[str, float]]:
     """The test accuracy of each seed."""
     done = fine_tune_many(
         BASE, method, task, [(seed, RATE) for seed in SEEDS], steps=STEPS, batch_size=16,

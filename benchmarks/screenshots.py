@@ -1,7 +1,7 @@
 """Pictures of every page of the built book: light, dark, and on a phone; to be looked at.
 
-    python benchmarks/screenshots.py /tmp/pictures
-    python benchmarks/screenshots.py /tmp/pictures book/low_rank/lora book/index
+    python benchmarks/screenshots.py pictures
+    python benchmarks/screenshots.py pictures book/low_rank/lora book/index
 
 A long page is cut into columns beside one another, so that one picture shows it whole.
 """

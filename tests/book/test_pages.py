@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from notebooks import checks, form
+from pages.ledger import PAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 
-MADE = (BOOK / "appendix" / "ledger.md",)  # by the build
+MADE = (ROOT / PAGE,)  # by the build
 NOTEBOOKS = form.notebooks([str(BOOK)])
 PAGES = [*NOTEBOOKS, *sorted(p for p in BOOK.rglob("*.md") if not form.hidden(p.relative_to(BOOK)))]
 

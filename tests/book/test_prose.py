@@ -171,6 +171,15 @@ def test_a_ledger_in_another_form_is_found(change, said):
     assert said in fault
 
 
+def test_claims_under_another_heading_are_found():
+    exercise = ("", ["exercises:foundations.x"], None)
+    page = notebook(TABLE.replace("Claim ledger", "Claims"), exercise, name="foundations/x.ipynb")
+    (fault,) = template.ledger(page)
+    assert "'## Claim ledger', not '## Claims'" in fault
+    kept = notebook(TABLE, exercise, name="foundations/x.ipynb")
+    assert list(template.ledger(kept)) == []
+
+
 def test_the_claims_of_all_chapters_are_on_one_page(tmp_path):
     folder = tmp_path / "low_rank"
     folder.mkdir()

@@ -1,6 +1,6 @@
 """The claims of all chapters on one page, book/appendix/ledger.md, made when the book is built.
 
-A chapter on a method ends with a table under the heading "Claim ledger": what the paper claims,
+A chapter with claims ends with a table under the heading "Claim ledger": what the paper claims,
 what we ran, and a verdict. This module reads these tables and writes them one below the other. The
 rules that a table keeps are tested on every page (tools/prose/template.py).
 """

@@ -6,6 +6,8 @@ hold the rules, each a function from a page to what is wrong with it, one line e
 
 from pathlib import Path
 
+from pages.ledger import PAGE
+
 from . import evidence, language, symbols, template
 from .page import Page, read
 
@@ -43,7 +45,7 @@ def is_made(path: Path) -> bool:
     """Whether a build makes the page, or an editor left it."""
     return (
         path.parts[0] == "methods"
-        or path == Path("appendix/ledger.md")
+        or path == Path(PAGE).relative_to("book")
         or any(part.startswith((".", "_")) for part in path.parts)
     )
 

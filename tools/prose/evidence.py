@@ -35,7 +35,7 @@ IN_PROSE = re.compile(
 NAMES = re.compile(
     r"(?:Equations?|Eq\.|Sections?|Sec\.|Tables?|Figures?|Algorithm|Appendix|[Ee]xercises?|[Cc]hapters?"
     r"|[Ww]eeks?|[Ss]eeds?|[Ll]ayers?|[Rr]anks?|[Ss]teps?|[Pp]ython|[Vv]ersions?|Questions?|Items?|page)"
-    r"\s(?:\d+(?:,| to| and| or| und)?\s)*$"
+    r"\s(?:\d+(?:,| to| and| or)?\s)*$"
 )
 BITS = re.compile(r"^[ -]bits?\b")
 SHAPE = re.compile(r"\d × $|^ × \d")

@@ -64,12 +64,15 @@ def sections(page: Page) -> Iterator[str]:
 
 
 def ledger(page: Page) -> Iterator[str]:
-    """A claim ledger in another form than the page of all claims can read."""
-    if not about_a_method(page):
-        return
+    """A claim ledger in another form, or under another name, than the page of all claims reads."""
+    headings = [block for block in page.blocks if block.kind == "heading" and is_chapter(page)]
+    for block in headings:
+        named = f"{'#' * block.level} {block.text}"
+        if block.text.lower().startswith("claim") and named != HEADING:
+            yield f"{block.where}: the claims stand under {HEADING!r}, not {named!r}"
     rows = table(page.markdown)
     if not rows:
-        return  # the section is missing, which `sections` tells
+        return  # of a chapter on a method that is a fault, which `sections` tells
     if tuple(rows[0]) != COLUMNS:
         yield f"{HEADING}: the columns are {rows[0]}, and must be {list(COLUMNS)}"
         return
