@@ -27,6 +27,7 @@ warnings.filterwarnings("ignore")
 import matplotlib
 matplotlib.use("agg")
 from IPython.core.interactiveshell import InteractiveShell
+import torch
 import pftlab
 from pftlab.experiments import STORED
 print(pftlab.__file__, STORED)
@@ -34,7 +35,7 @@ print(pftlab.__file__, STORED)
 def leave_out(*args, **options):
     raise RuntimeError("training is left out here")
 
-pftlab.train = pftlab.evaluate = leave_out
+pftlab.train = pftlab.evaluate = torch.Tensor.backward = leave_out
 shell = InteractiveShell.instance()
 for chapter in sys.argv[1:]:
     shell.reset(new_session=True)
