@@ -28,9 +28,10 @@ from ..core import Delta, Method, Site
 from ..tasks import load_task
 from ..training.many import fine_tune_many
 from .record import Record, Row
-from .results import PLACES as STORED_PLACES
+from .results import STORED
 
 COMMAND = "python -m pftlab.experiments.places"
+STORED_PLACES = STORED / "places.json"
 TESTED = 300  # test texts
 LOOKED_AT = 100  # validation texts
 

@@ -33,9 +33,6 @@ SIDE_BY_SIDE = STORED / "side_by_side.json"
 #: In which order layers are opened; see `pftlab.experiments.unfreezing`.
 UNFREEZING = STORED / "unfreezing.json"
 
-#: The same adapter at several places; see `pftlab.experiments.places`.
-PLACES = STORED / "places.json"
-
 #: The fields that the runs of one file have in common for the most part.
 SHARED = ("base", "task", "device", "versions", "commit", "command", "lr_from")
 
