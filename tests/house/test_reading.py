@@ -14,7 +14,7 @@ from urllib.parse import urldefrag, urljoin
 
 import pytest
 import yaml
-from browser import opened
+from browser import opened, store_holds
 from test_site import PAGES, SITE
 
 from pftlab.facts import FACTS, FAMILIES
@@ -481,6 +481,7 @@ def test_what_was_read_and_solved_is_marked_and_can_be_forgotten(
     page.goto(start)
     assert not page.locator(".pft-progress").is_visible(), "nothing was read yet"
     page.goto(lora)
+    store_holds(page)
     assert (
         page.get_by_label(re.compile("I have solved")).count()
         == page.locator("[class*='tag_check:']").count()

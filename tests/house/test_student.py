@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import launched, opened, served
+from browser import launched, opened, served, store_holds
 from lab import jupyterlab, run, wait_for_kernel
 from test_site import nameless_controls
 
@@ -114,6 +114,7 @@ def test_a_quiz_by_keyboard(browser: Any, chapter: str, from_disk: bool) -> None
     with served(SITE) as address:
         root = SITE.as_uri() if from_disk else address
         with opened(browser, f"{root}/{pages()[chapter]}") as (page, seen):
+            store_holds(page)
             quiz = page.locator(f'.pft-quiz[data-quiz="{chapter}"]')
             cards = quiz.locator("fieldset")
             assert cards.count() == 5
