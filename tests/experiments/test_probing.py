@@ -10,15 +10,15 @@ from pftlab.prompt.soft_prompt import prompt_of
 
 def test_a_template_is_words_and_places() -> None:
     tokenizer = pft.load_tokenizer("tiny-encoder")
-    free = probing.fill(tokenizer, "[P] [P] [X] [P] [MASK] [P] .")
+    free = probing.fill(tokenizer, "[P] [P] [X] [P] [MASK] [P].")
     assert free.position == (1, 1, 2, 3) and free.ids.shape == (200, 5) and free.place == 2
     noun, plural = probing.nouns()[7]
-    ids = tokenizer(f"{noun} {tokenizer.mask_token}.")["input_ids"]
-    assert free.ids[7].tolist() == ids
+    ids = tokenizer(f"{noun} {plural}.")["input_ids"]
+    assert free.ids[7].tolist() == [*ids[:2], tokenizer.mask_token_id, *ids[3:]]
     assert tokenizer.decode([free.right[7]]) == plural
 
     decoder = pft.load_tokenizer("tiny-decoder")
-    behind = probing.fill(decoder, "[P] [X] [P] , two [MASK] .")
+    behind = probing.fill(decoder, "[P] [X] [P], two [MASK].")
     assert behind.position == (0, 1) and behind.place == 2
     assert behind.ids[7].tolist() == decoder(f"{noun}, two")["input_ids"][-3:]
     with pytest.raises(pft.BadValue, match="Put one before"):
