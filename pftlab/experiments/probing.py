@@ -247,6 +247,7 @@ def main() -> None:
         asked = {"base": base, "template": template}
         record.row("in_words", asked, partial(in_words, **asked))
     encoders = product((FREE, ANCHORED), ("none", "mlp", "lstm"))
+    plan: list[tuple[str, str, str, Sequence[float], range]]
     plan = [(BASES[0], *each, RATES[each[1]], SEEDS) for each in encoders]
     plan += [(base, COMMON, "lstm", RATES["lstm"], SEEDS) for base in BASES[:2]]
     plan += [(base, COMMON, "lstm", (MINI_RATE,), MINI_SEEDS) for base in BASES[2:]]
