@@ -1,5 +1,7 @@
 """The runs of the chapter on where an adapter belongs."""
 
+import json
+
 import pytest
 import torch
 
@@ -35,3 +37,10 @@ def test_published_adapters_are_about_equal() -> None:
     counts = [_trains(method) for method in places.as_published(8).values()]
     assert counts[2] == counts[0] - 4, "a norm of its own for one number less in the middle"
     assert max(counts) < 1.06 * min(counts)
+
+
+def test_the_stored_places_share_rates_and_seeds() -> None:
+    stored = json.loads(places.STORED_PLACES.read_text(encoding="utf-8"))
+    base, setting = next(iter(places.SETTINGS.items()))
+    found = {(r["method"], r["lr"], r["seed"]) for r in stored["places"] if r["base"] == base}
+    assert found == {(n, lr, s) for n in PLACES for lr in setting.rates for s in setting.seeds}

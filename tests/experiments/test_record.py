@@ -12,7 +12,15 @@ from pftlab.experiments.record import Record
 
 SETTINGS = {"base": "tiny-encoder", "rates": (1e-3, 1e-2)}
 # what `Record` writes, of all files that the book reads
-WRITTEN = ("answering", "budgets", "forgetting", "prompt_ablations", "serving", "unfreezing")
+WRITTEN = (
+    "answering",
+    "budgets",
+    "forgetting",
+    "places",
+    "prompt_ablations",
+    "serving",
+    "unfreezing",
+)
 
 
 def rows(path: Path, seeds: Any, done: list[int]) -> list[dict[str, Any]]:
