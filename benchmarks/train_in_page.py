@@ -98,10 +98,17 @@ def step_times(browser: Any, names: list[str]) -> dict[str, float]:
     return times
 
 
-def way(browser: Any, address: str) -> Iterator[tuple[str, float]]:
-    """What a stranger does from the first screen on, and the seconds that each thing takes."""
+def way(browser: Any, address: str) -> Iterator[tuple[str, float, float]]:
+    """What a stranger does from the first screen on: words, seconds, seconds of the processor.
+
+    The processor's time is that of the whole browser, all its processes together.
+    """
     page = browser.new_page()
     status = page.locator("#pft-live [role=status]")
+    control = browser.new_browser_cdp_session()
+
+    def spent() -> float:
+        return sum(p["cpuTime"] for p in control.send("SystemInfo.getProcessInfo")["processInfo"])
 
     def press(name: str, role: str = "button") -> None:
         page.get_by_role(role, name=name, exact=True).click()
@@ -124,9 +131,9 @@ def way(browser: Any, address: str) -> Iterator[tuple[str, float]]:
         "asks both about a sentence": ask,
     }
     for words, action in actions.items():
-        start = time.perf_counter()
+        start, before = time.perf_counter(), spent()
         action()
-        yield words, time.perf_counter() - start
+        yield words, time.perf_counter() - start, spent() - before
     page.close()
 
 
@@ -143,8 +150,11 @@ def main() -> None:
             print(f"{name:16} {1000 * seconds:6.0f} ms a step, {1 / seconds:4.1f} steps a second")
         if not names and (SITE / "book").is_dir():
             with served(SITE) as address:
-                for words, seconds in way(browser, address):
-                    print(f"{seconds:6.1f} s  {words}")
+                took = list(way(browser, address))
+            for words, clock, processor in took:
+                print(f"{clock:6.1f} s by the clock {processor:6.1f} s of the processor  {words}")
+            clock, processor = sum(t[1] for t in took), sum(t[2] for t in took)
+            print(f"{clock:6.1f} s by the clock {processor:6.1f} s of the processor  all of it")
 
 
 if __name__ == "__main__":

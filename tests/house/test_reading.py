@@ -299,10 +299,39 @@ def test_outputs_wrap_and_figures_stand_on_the_ground_of_the_page(
     dark = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
     with opened(browser, f"{address}/book/low_rank/index.html", **dark) as (page, _):
         cut = """boxes => boxes.filter(b => b.scrollWidth > b.clientWidth + 1).map(b => b.innerText)"""
-        assert page.eval_on_selector_all(".cell_output .text_plain pre", cut) == []
+        assert (
+            page.eval_on_selector_all(".cell_output .text_plain:not(.pft-columns) pre", cut) == []
+        )
         look = "image => [getComputedStyle(image).filter, getComputedStyle(image).backgroundColor]"
         picture = page.locator(".cell_output img").first
         assert picture.evaluate(look) == ["none", "rgba(0, 0, 0, 0)"]
+
+
+def test_columns_plots_and_full_stops_keep_their_place_on_a_phone(
+    browser: Any, address: str
+) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}}
+    still = {"java_script_enabled": False, **phone}
+    with opened(browser, f"{address}/book/foundations/bill.html", **still) as (page, _):
+        rows = """boxes => boxes.map(box => [box.textContent.trimEnd().split(/\\n/).length,
+            Math.round(box.clientHeight / parseFloat(getComputedStyle(box).lineHeight))])"""
+        columns = page.eval_on_selector_all(".pft-columns pre", rows)
+        assert columns
+        assert all(lines <= high <= lines + 2 for lines, high in columns), columns
+        wide = "plots => plots.map(plot => parseFloat(getComputedStyle(plot).width))"
+        plots = page.eval_on_selector_all(".cell_output > .image-reference > img", wide)
+        assert plots and min(plots) > 600, plots
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    with opened(browser, f"{address}/book/appendix/often_said.html", **phone) as (page, _):
+        page.evaluate("MathJax.startup.promise.then(() => true)")
+        parted = """pairs => pairs.filter(pair => {
+            const stop = document.createRange();
+            stop.selectNodeContents(pair.lastChild);
+            const formula = pair.firstElementChild.getBoundingClientRect();
+            return stop.getBoundingClientRect().top > formula.bottom;
+        }).map(pair => pair.textContent)"""
+        assert page.locator(".pft-together").count() > 1
+        assert page.eval_on_selector_all(".pft-together", parted) == []
 
 
 @pytest.mark.parametrize("name", ["adapter/index", "low_rank/index", "methods"])

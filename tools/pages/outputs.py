@@ -6,8 +6,11 @@
   are folded, so that a reader can guess before looking. They open by keyboard and without scripts,
   also in the EPUB. A cell with a `guess` (pftlab/book/guess.py) asks for it in a form before them.
 * A check of an answer that nobody has written yet says nothing.
+* What a cell printed in columns keeps them: it scrolls where other text would wrap.
+* A short formula and the full stop behind it stay in one line.
 """
 
+import re
 from html import escape
 from typing import Any
 
@@ -23,6 +26,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 PREDICT = "tag_predict"
 CHECK = "tag_check:"
 UNANSWERED = "… Not written yet."
+GAP = re.compile(r"(?<=\S) {2,}(?=\S)")  # between two columns
+CLOSING = re.compile(r"[.,;:!?)\]”’]+")
+SHORT = 24  # characters of TeX; what is longer may have to break
 
 
 class Reveal(nodes.General, nodes.Element):
@@ -32,7 +38,9 @@ class Reveal(nodes.General, nodes.Element):
 def setup(app: Sphinx) -> None:
     app.add_node(Reveal, html=(open_reveal, close_reveal))  # EPUB pages are HTML, too
     app.add_post_transform(KeepPictures)
+    app.add_post_transform(KeepColumns)
     app.add_post_transform(FoldOutputs)
+    app.add_post_transform(KeepStops)
 
 
 class KeepPictures(SphinxPostTransform):
@@ -51,6 +59,43 @@ class KeepPictures(SphinxPostTransform):
             if WIDGET in kinds and "image/png" in kinds:
                 still = nodes.container("", kinds["image/png"].deepcopy(), classes=["pft-still"])
                 bundle.parent.insert(bundle.parent.index(bundle) + 1, still)
+
+
+class KeepColumns(SphinxPostTransform):
+    """Before outputs are folded."""
+
+    default_priority = 890
+    formats = ("html",)
+
+    def run(self, **_: Any) -> None:
+        for output in self.document.findall(nodes.container):
+            if "cell_output" in output.get("classes", []):
+                for block in output.findall(nodes.literal_block):
+                    if is_in_columns(block.astext()):
+                        block["classes"].append("pft-columns")
+
+
+def is_in_columns(text: str) -> bool:
+    """Whether at least two lines have three columns."""
+    return sum(len(GAP.findall(line)) >= 2 for line in text.splitlines()) >= 2
+
+
+class KeepStops(SphinxPostTransform):
+    """A formula is a box, behind which a line may end: not before a full stop."""
+
+    default_priority = 900
+    formats = ("html",)
+
+    def run(self, **_: Any) -> None:
+        for formula in list(self.document.findall(nodes.math)):
+            behind = formula.next_node(descend=False, siblings=True)
+            if not isinstance(behind, nodes.Text) or len(formula.astext()) > SHORT:
+                continue
+            if found := CLOSING.match(behind):
+                formula.parent.replace(behind, nodes.Text(behind[found.end() :]))
+                both = nodes.inline("", "", classes=["pft-together"])
+                formula.replace_self(both)
+                both += [formula, nodes.Text(found[0])]
 
 
 class FoldOutputs(SphinxPostTransform):

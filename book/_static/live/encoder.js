@@ -18,11 +18,17 @@ function layoutOf(lengths) {
   return { texts, lengths, length, starts, rows, mask: tf.tensor(mask, [texts, 1, 1, length]) };
 }
 
-/** The logits (texts, classes) of texts, each a list of the numbers of its tokens. */
-function logitsOf(texts, weights, deltas, shape) {
+/** A layer's product with what is planted there. */
+const denseOf = (weights, deltas) => (x, name) => {
+  const h = linear(x, weights(`${name}.weight`), weights(`${name}.bias`));
+  return deltas.has(name) ? deltas.get(name)(x, h) : h;
+};
+
+/** What the head reads, (texts, width), of texts, each a list of the numbers of its tokens. */
+function featuresOf(texts, weights, deltas, shape) {
   const W = name => weights(`${name}.weight`), b = name => weights(`${name}.bias`);
   const at = (site, x, h) => deltas.has(site) ? deltas.get(site)(x, h) : h;
-  const dense = (x, name) => at(name, x, linear(x, W(name), b(name)));
+  const dense = denseOf(weights, deltas);
   const normed = (x, name) => norm(x, W(name), b(name), EPSILON);
 
   let words = lookUp(texts.flat(), W("bert.embeddings.word_embeddings"));
@@ -44,6 +50,8 @@ function logitsOf(texts, weights, deltas, shape) {
     h = normed(sum(out, h), `${layer}.output.LayerNorm`);
   }
 
-  const pooled = tanh(dense(firstOfEach(h, layout), "bert.pooler.dense"));
-  return dense(pooled, "classifier");
+  return tanh(dense(firstOfEach(h, layout), "bert.pooler.dense"));
 }
+
+/** The logits (texts, classes) of the features of texts. */
+const judged = (features, weights, deltas) => denseOf(weights, deltas)(features, "classifier");

@@ -65,8 +65,16 @@ class Model {
     return loss;
   }
 
+  features(rows) {
+    return featuresOf(rows, name => this.weight(name), this.deltas, this.base.shape);
+  }
+
+  judged(features) {
+    return judged(features, name => this.weight(name), this.deltas);
+  }
+
   logits(rows) {
-    return logitsOf(rows, name => this.weight(name), this.deltas, this.base.shape);
+    return this.judged(this.features(rows));
   }
 
   /** What `compute` gives with the parameters as they were at the start. */
@@ -89,5 +97,10 @@ class Model {
   /** The probabilities of the classes for each text, [[…], …]. */
   probabilities(rows) {
     return tf.tidy(() => tf.softmax(this.logits(rows)).arraySync());
+  }
+
+  /** The same of texts whose features are known. */
+  probabilitiesOf(features) {
+    return tf.tidy(() => tf.softmax(this.judged(features)).arraySync());
   }
 }
