@@ -14,6 +14,7 @@ CHAPTERS = {  # in the order of the book
     "foundations.fair_comparison": "Fair comparison",
     "foundations.forgetting": "Forgetting",
     "adapter.index": "Adapters",
+    "adapter.houlsby": "Houlsby adapters",
     "prompt.index": "Prompts",
     "prompt.prompt_tuning": "Prompt tuning",
     "low_rank.lora": "LoRA",
