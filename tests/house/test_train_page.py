@@ -50,7 +50,7 @@ def until(page: Any, words: str) -> None:
             return text.startsWith(words);
         }""",
         arg=words,
-        timeout=120_000,
+        timeout=300_000,
     )
 
 
@@ -118,7 +118,16 @@ def test_reset_makes_room_for_another_method(trained: Any) -> None:
 def test_a_stranger_comes_from_the_first_screen_to_a_trained_model(
     browser: Any, address: str
 ) -> None:
-    """With three presses and nothing chosen; `benchmarks/train_in_page.py` tells the times."""
+    """With three presses and nothing chosen, in under a minute of the processor.
+
+    That is of all the browser's processes; `benchmarks/train_in_page.py` tells the times.
+    """
+    control = browser.new_browser_cdp_session()
+
+    def spent() -> float:
+        return sum(p["cpuTime"] for p in control.send("SystemInfo.getProcessInfo")["processInfo"])
+
+    before = spent()
     with opened(browser, f"{address}/book/index.html") as (page, seen):
         page.get_by_role("link", name="Train a model in this page").click()
         page.get_by_role("button", name="Train").click()
@@ -128,6 +137,7 @@ def test_a_stranger_comes_from_the_first_screen_to_a_trained_model(
         page.get_by_role("button", name="Ask both").click()
         page.locator(".pft-live-answer").nth(1).wait_for()
         assert page.locator(".pft-live-answer").count() == 2
+        assert spent() - before < 60
         assert seen.none(), seen
 
 
