@@ -43,7 +43,9 @@ for command in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding", ["cp1252", pytest.param("cp437", marks=pytest.mark.full), "utf-8"]
+)
 def test_every_command_prints(tmp_path, encoding):
     environment = os.environ | {
         "PYTHONIOENCODING": encoding,
