@@ -99,7 +99,7 @@ def main() -> None:
     record = Record(STORED / f"biases_{plan}.json", command, settings)
 
     def look(name: str, texts: int, lr: float) -> tuple[float, float]:
-        asked = {"name": name, "texts": texts, "seed": SEARCH_SEED, "lr": lr}
+        asked: dict[str, Any] = {"name": name, "texts": texts, "seed": SEARCH_SEED, "lr": lr}
         row = record.row("searches", asked, lambda: searched(**asked))
         return row["validation"], -row["loss"]
 
@@ -108,8 +108,9 @@ def main() -> None:
         while rates := further_rates(METHODS[name][1], tried):
             tried |= {lr: look(name, texts, lr) for lr in rates}
         for seed in SEEDS:
-            asked = {"name": name, "texts": texts, "seed": seed, "lr": search_of(tried).best}
-            record.row("runs", asked, lambda asked=asked: trained(**asked))
+            best = search_of(tried).best
+            asked: dict[str, Any] = {"name": name, "texts": texts, "seed": seed, "lr": best}
+            record.row("runs", asked, partial(trained, **asked))
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def main() -> None:
     }
     record = Record(parser.parse_args().out, COMMAND, settings)
     for base, density, way in tqdm(PLAN):
-        cell = {"base": base, "density": density, "way": way}
+        cell: dict[str, Any] = {"base": base, "density": density, "way": way}
         tries = []
         for lr in RATES:
             asked = {**cell, "seed": SEARCH_SEED, "lr": lr}

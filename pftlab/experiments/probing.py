@@ -152,7 +152,7 @@ def train_template(
     """
     query = fill(load_tokenizer(base), template)
     method = PTuning(length=len(query.position), encoder=encoder, position=query.position)
-    model = method.attach(load_base(base), seed=seed)
+    model: Any = method.attach(load_base(base), seed=seed)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(trained, lr=lr)
     generator = torch.Generator().manual_seed(seed)
@@ -194,7 +194,9 @@ def probe(
     """Try each rate with the first seed, and train all seeds at the best."""
 
     def run(lr: float, seed: int) -> dict[str, Any]:
-        asked = {"base": base, "template": template, "encoder": encoder, "lr": lr, "seed": seed}
+        asked: dict[str, Any] = {
+            "base": base, "template": template, "encoder": encoder, "lr": lr, "seed": seed,
+        }  # fmt: skip
         return record.row("trained", asked, partial(probed, **asked))
 
     tried = {lr: run(lr, 0)["validation"] for lr in rates}

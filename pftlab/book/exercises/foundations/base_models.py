@@ -403,7 +403,7 @@ QUIZ = (
                    "It has one more for each capital: look at the two sentences of the chapter."),
             Option("Because the models cannot tell capitals",
                    "They can, by this very token, and decoding gives the text back."),
-            Option("So that “The” and “the” share a token and what was learnt about it",
+            Option("So that “The” and “the” share a token and what was learned about it",
                    "A small vocabulary need not hold both, and lower-cased data look familiar.",
                    right=True),
         ),
@@ -426,7 +426,7 @@ QUIZ = (
         (
             Option("learns the same as at the lower rate, only faster",
                    "After as many steps it is seven points worse on the validation split."),
-            Option("falls to chance: nothing is learnt",
+            Option("falls to chance: nothing is learned",
                    "It still reaches 80.8 %, far above chance."),
             Option("ends near what random weights reach",
                    "80.8 % against 80.4 % on the validation split. What became of what "
