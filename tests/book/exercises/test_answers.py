@@ -171,7 +171,7 @@ def test_progress_keeps_the_best_score(tmp_path, monkeypatch):
 def test_quizzes():
     for chapter in chapters():
         questions = quiz_of(chapter)
-        assert len(questions) == 5
+        assert 4 <= len(questions) <= 6
         for question in questions:
             assert sum(option.right for option in question.options) == 1
             said = [option.feedback for option in question.options]
