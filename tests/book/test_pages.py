@@ -54,3 +54,17 @@ def test_pictures_have_alternative_text(page):
     images = re.findall(r"<img\b[^>]*>", text)
     alts = [re.search(r'alt="([^"]*)"', image) for image in images]
     assert all(alt and len(alt[1]) >= checks.ALT_CHARACTERS for alt in alts)
+
+
+def test_the_doors_say_how_long_they_take():
+    """Reading at 200 words a minute, and the minutes that the exercises name."""
+    doors = prose(BOOK / "index.md").split(":::{container} pft-door\n")[1:]
+    assert len(doors) == 3
+    for door in doors:
+        read, solve = map(int, re.search(r"(\d+) hours to read, and (\d+) for", door).groups())
+        pages = [BOOK / name for name in re.findall(r"\]\(([^)#\s]+)", door)]
+        texts = [prose(page) for page in pages if page not in MADE]
+        words = sum(len(text.split()) for text in texts)
+        minutes = sum(int(n) for text in texts for n in re.findall(r"★, (\d+) minutes", text))
+        assert abs(words / 200 / 60 - read) < 0.6, door
+        assert abs(minutes / 60 - solve) < 1.5, door
