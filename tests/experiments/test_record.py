@@ -17,6 +17,7 @@ WRITTEN = (
     "budgets",
     "forgetting",
     "places",
+    "prefix_tables",
     "prompt_ablations",
     "serving",
     "unfreezing",
