@@ -1,6 +1,6 @@
 """What a frozen language model knows of a relation, asked in words and by trained templates.
 
-    python -m pftlab.experiments.probing --out FILE        in two minutes of one core
+    python -m pftlab.experiments.probing --out FILE        in some minutes of one core
 
 The relation is noun → plural. A template is a line with [X] for the noun, [MASK] for the answer,
 [P] for each trained vector, and literal words (the anchors of P-tuning). The score is the share of
@@ -216,7 +216,7 @@ TAGGED: tuple[tuple[Method, float], ...] = (
     (PTuningV2(length=10), 0.1),
     (FullFineTuning(), 0.0005),
 )
-TRAINING_TAGS: dict[str, Any] = {"steps": 60, "batch_size": 8, "max_length": 32}
+TRAINING_TAGS: dict[str, Any] = {"steps": 300, "batch_size": 16, "max_length": 32}
 
 
 def tagging_task() -> Task:
@@ -226,7 +226,7 @@ def tagging_task() -> Task:
 
 def tagged(method: Method, lr: float) -> list[dict[str, float]]:
     """The span F1 of each seed, on tiny-encoder with a new head."""
-    options: dict[str, Any] = {**TRAINING_TAGS, "evaluate_every": 60, "progress": False}
+    options: dict[str, Any] = {**TRAINING_TAGS, "evaluate_every": 100, "progress": False}
     task = tagging_task()
     done: Iterable[FineTuned]
     if isinstance(method, FullFineTuning):
