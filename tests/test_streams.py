@@ -53,7 +53,7 @@ def test_every_command_prints(tmp_path, encoding):
     }
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT, *COMMANDS],
-        capture_output=True, cwd=tmp_path, env=environment, timeout=280,
+        capture_output=True, cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr.decode("utf-8", "replace")[-1500:]
     printed = run.stdout.decode(encoding).replace("\r\n", "\n")

@@ -318,7 +318,7 @@ def test_copies_have_rows_of_their_own() -> None:
 
 def test_threads_compute_with_different_adapters_at_once() -> None:
     model, alone = several(a=LORA, b=LORA, x=MANY["prefix"])
-    together, wrong = threading.Barrier(4, timeout=60), []
+    together, wrong = threading.Barrier(4, timeout=300), []
 
     def serve(names: list[str | None]) -> None:
         with rows(model, names):

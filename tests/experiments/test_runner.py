@@ -300,7 +300,7 @@ def test_workers_are_dealt_out_to_the_gpus(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-8932f937")
     assert visible_gpus() == ["5", "GPU-8932f937"]
     with ProcessPoolExecutor(1, get_context("spawn"), prepare_worker, (1, "7")) as pool:
-        assert pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result(timeout=100) == "7"
+        assert pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() == "7"
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.full)])
@@ -323,7 +323,7 @@ def test_killed_again_and_again_a_grid_loses_nothing_and_does_nothing_twice(
     every = 50 // kills
     for wanted in range(every, 51, every):
         process = subprocess.Popen([sys.executable, str(script)])
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 1000
         while len(lines := lines_of(out)) < wanted and time.monotonic() < deadline:
             time.sleep(0.02)
         below = psutil.Process(process.pid).children(recursive=True)
@@ -335,12 +335,12 @@ def test_killed_again_and_again_a_grid_loses_nothing_and_does_nothing_twice(
             below = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert not psutil.wait_procs(below, timeout=30)[1]
+        assert not psutil.wait_procs(below, timeout=300)[1]
         lines = lines_of(out)
         assert seen.items() <= lines.items()
         seen = lines
     assert every * kills <= len(seen) < 60
-    subprocess.run([sys.executable, str(script)], check=True, timeout=200)
+    subprocess.run([sys.executable, str(script)], check=True)
     (file,) = out.glob("*.jsonl")
     results = load_results(file)
     assert sorted(r.seed for r in results) == list(range(60)) and not load_failures(file)

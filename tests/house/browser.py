@@ -25,7 +25,7 @@ FLAGS = [
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
-PATIENCE = 150_000  # milliseconds by the clock until a page is there, also on a busy machine
+PATIENCE = 150_000  # milliseconds by the clock for what a page does, also on a busy machine
 
 
 @dataclass
@@ -74,7 +74,7 @@ def served(folder: Path) -> Iterator[str]:
 def opened(browser: Any, address: str, **options: Any) -> Iterator[tuple[Any, Seen]]:
     """(page, what went wrong on it)."""
     page, seen = browser.new_page(**options), Seen()
-    page.set_default_navigation_timeout(PATIENCE)
+    page.set_default_timeout(PATIENCE)
     parts = urlsplit(address)
     own = f"{parts.scheme}://{parts.netloc}/"
 

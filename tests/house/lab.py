@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import PATIENCE
 
 TOKEN = "figures"
 # Lab draws the cells in sight and no others unless it is told to
@@ -44,7 +45,7 @@ def jupyterlab(folder: Path, notebook: str, **environment: str) -> Iterator[str]
 
 
 def _address(log: Path, server: subprocess.Popen) -> str:
-    for _ in range(120):
+    for _ in range(PATIENCE // 500):
         found = re.search(r"http://127\.0\.0\.1:\d+/", log.read_text())
         if found:
             try:
@@ -59,7 +60,7 @@ def _address(log: Path, server: subprocess.Popen) -> str:
 
 def wait_for_kernel(page: Any) -> None:
     """Until the notebook is drawn and its kernel waits, as the line at the bottom says."""
-    page.set_default_timeout(40_000)
+    page.set_default_timeout(PATIENCE)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell .cm-content")
     page.get_by_text("| Idle").wait_for()
 
@@ -70,7 +71,7 @@ def run(page: Any, cell: Any) -> None:
     before = prompt.inner_text()
     cell.locator(".cm-content").click()
     page.keyboard.press("Shift+Enter")
-    for _ in range(400):
+    for _ in range(PATIENCE // 100):
         now = prompt.inner_text()
         if now != before and re.search(r"\[\d+\]", now):
             return

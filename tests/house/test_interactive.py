@@ -104,7 +104,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "display_name": "Python 3",
         "language": "python",
     }
-    NotebookClient(notebook, timeout=200, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     outline(book)
     nbformat.write(normalise(notebook), book / "book" / "index.ipynb")
     done = build(book)
@@ -124,7 +124,6 @@ def page(browser: Any, site: Path) -> Iterator[Any]:
 
 
 def wait(page: Any) -> None:
-    page.set_default_timeout(10_000)
     for name in FIGURES:
         page.locator(f".pft-{name}").scroll_into_view_if_needed()  # some wait until they are near
         drawn = f".pft-{name} :is(svg.pft-drawing *, ol > li)"  # the chooser draws a list

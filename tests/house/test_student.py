@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import launched, opened, served, store_holds
+from browser import PATIENCE, launched, opened, served, store_holds
 from lab import jupyterlab, run, wait_for_kernel
 from test_site import nameless_controls
 
@@ -84,7 +84,7 @@ def test_a_student_solves_an_exercise(tmp_path: Path) -> None:
         answer.locator(".cm-content").click()
         page.keyboard.press("Control+s")
         written = RIGHT.splitlines()[-1].strip()
-        for _ in range(100):
+        for _ in range(PATIENCE // 100):
             if written in (folder / "anna.ipynb").read_text("utf-8"):
                 break
             page.wait_for_timeout(100)

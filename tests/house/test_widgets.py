@@ -56,7 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "display_name": "Python 3",
         "language": "python",
     }
-    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     outline(book)
     nbformat.write(notebook, book / "book" / "index.ipynb")
     done = build(book)

@@ -97,10 +97,8 @@ def test_a_class_is_graded_through_a_kill(tmp_path):
                    "PFTLAB_GRADING": str(tmp_path / "journals")}  # fmt: skip
     grader = subprocess.Popen(command, env=environment, cwd=tmp_path)
     journals = tmp_path / "journals"
-    for _ in range(2400):
-        found = list(journals.glob("*.jsonl"))
-        if (found and len(lines_of(found[0])) > 6) or grader.poll() is not None:
-            break
+    while not (found := list(journals.glob("*.jsonl"))) or len(lines_of(found[0])) < 7:
+        assert grader.poll() is None, "the grader ended before it was killed"
         time.sleep(0.05)
     grader.send_signal(signal.SIGKILL)
     assert grader.wait() == -signal.SIGKILL and not out.exists()
