@@ -15,6 +15,7 @@ CHAPTERS = {  # in the order of the book
     "foundations.forgetting": "Forgetting",
     "adapter.index": "Adapters",
     "adapter.houlsby": "Houlsby adapters",
+    "adapter.placement": "Where an adapter stands",
     "prompt.index": "Prompts",
     "prompt.prompt_tuning": "Prompt tuning",
     "prompt.prefix_tuning": "Prefix tuning",
