@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import layer_norm
 
 from ..choices import causes, sentences
 from ..compare import compare, measure, normal, number, numbers, pair, tensor
@@ -49,24 +50,16 @@ def _count(which: int) -> Any:
 PLACES = ("behind", "beside", "before the norm", "behind the block")
 
 
-def _case(g: Any) -> tuple[Tensor, Any, Any, Any]:
-    W, M, N = normal(g, 6, 6), normal(g, 2, 6), normal(g, 6, 2)
-
-    def f(z: Tensor) -> Tensor:
-        return torch.tanh(z @ W.T)
+def _placed(place: str, answer: Any, g: Any) -> None:
+    x, W, D, U = normal(g, 3, 6), normal(g, 6, 6), normal(g, 2, 6), normal(g, 6, 2)
 
     def norm(z: Tensor) -> Tensor:
-        return torch.nn.functional.layer_norm(z, (6,))
+        return layer_norm(z, (6,))
 
     def a(z: Tensor) -> Tensor:
-        return torch.relu(z @ M.T) @ N.T
+        return torch.relu(z @ D.T) @ U.T
 
-    return normal(g, 3, 6), f, norm, a
-
-
-def _placed(place: str, answer: Any, g: Any) -> None:
-    x, f, norm, a = _case(g)
-    fx = f(x)
+    fx = torch.tanh(x @ W.T)
     v = x + fx
     h = norm(v)
     outputs = {
@@ -83,7 +76,7 @@ def _placed(place: str, answer: Any, g: Any) -> None:
         (norm(v + a(v)), f"{place}: the adapter reads the sum behind its norm, LN(v)."),
         (h + a(v), f"{place}: the adapter reads what the block returns."),
     ]
-    found = tensor(answer(place, x, f, norm, a), (3, 6), f"{place}: the output")
+    found = tensor(answer(place, x, W, D, U), (3, 6), f"{place}: the output")
     compare(found, outputs[place], known, f"{place}: look at its row of the table of places.")
 
 
@@ -184,10 +177,14 @@ EXERCISES = (
     Exercise(
         _name(2), "Four places", "code", 15, 2,
         "Return what a layer with the norm behind the residual sum returns, with an adapter at "
-        '`place`: "behind", "beside", "before the norm" (Pfeiffer\'s) or "behind the block". `f`, '
-        "`norm` and `a` are functions of one tensor: the frozen sub-layer, the layer norm, and "
-        "what the adapter adds. `x` (tokens, d). All scales are 1.",
-        "def layer(place, x, f, norm, a):\n    raise NotImplementedError\n",
+        '`place`: "behind", "beside", "before the norm" (Pfeiffer\'s) or "behind the block". The '
+        "cell has the frozen sub-layer `f`, the layer norm, and `a`, what the adapter adds; use "
+        "them. `x` (tokens, d), `W` (d, d), `D` (m, d), `U` (d, m). All scales are 1.",
+        "def layer(place, x, W, D, U):\n"
+        "    def f(z):\n        return torch.tanh(z @ W.T)\n\n"
+        "    def norm(z):\n        return torch.nn.functional.layer_norm(z, z.shape[-1:])\n\n"
+        "    def a(z):\n        return torch.relu(z @ D.T) @ U.T\n\n"
+        "    raise NotImplementedError\n",
         ("Equation 1, and the table below it.", "Compute f(x), v and LN(v) once, then choose."),
         tuple(Stage(place, 1, _place(index)) for index, place in enumerate(PLACES)),
     ),
