@@ -106,7 +106,7 @@ def _cache_values(answer: Any, g: Any) -> None:
 
 
 MEANT = {"item": "hat", "colour": "red", "place": "park"}
-CASES = (
+CASES: tuple[tuple[dict[str, str], tuple[int, int, int]], ...] = (
     ({"item": "hat", "colour": "red", "place": "park"}, (0, 0, 0)),
     ({"item": "hat", "place": "park"}, (1, 0, 0)),
     ({"item": "bag", "colour": "red", "place": "park"}, (0, 1, 0)),
