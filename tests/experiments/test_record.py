@@ -18,6 +18,7 @@ WRITTEN = (
     "forgetting",
     "places",
     "prefix_tables",
+    "probing",
     "prompt_ablations",
     "serving",
     "unfreezing",

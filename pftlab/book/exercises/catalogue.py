@@ -19,6 +19,7 @@ CHAPTERS = {  # in the order of the book
     "prompt.index": "Prompts",
     "prompt.prompt_tuning": "Prompt tuning",
     "prompt.prefix_tuning": "Prefix tuning",
+    "prompt.p_tuning": "P-tuning",
     "prompt.p_tuning_v2": "P-tuning v2",
     "low_rank.lora": "LoRA",
     "low_rank.adalora": "AdaLoRA",
