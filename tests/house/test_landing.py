@@ -204,7 +204,7 @@ def test_a_title_comes_first_and_excerpts_are_of_the_text_alone(browser: Any) ->
         with opened(browser, start) as (page, seen):
             page.wait_for_selector("#search-results li .context")
             first = page.locator("#search-results li > a").first
-            assert first.get_attribute("href").startswith("book/methods/prefix_tuning.html")
+            assert first.get_attribute("href").startswith("book/prompt/prefix_tuning.html")
             page.wait_for_load_state("networkidle")
             excerpts = " ".join(page.locator("#search-results .context").all_inner_texts())
             assert not re.search(r"\.pdf|Contents|Cite this page|import ", excerpts), excerpts
