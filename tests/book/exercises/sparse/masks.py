@@ -14,13 +14,13 @@ FLAT = """def control(masks, scores):
     return [p.view_as(m) for p, m in zip(new.split([m.numel() for m in masks]), masks)]"""
 
 B = """def with_both(start, first, second):
-    w = start.clone()
+    changed = start.clone()
     for places, values in (first, second):
         """
-ALL = "\n    return w"
+ALL = "\n    return changed"
 MEET = """
     for i in set(first[0].tolist()) & set(second[0].tolist()):
-        w[i] = (w[i] + start[i]) / 2"""
+        changed[i] = (changed[i] + start[i]) / 2"""
 
 ANSWERS = {
     "sparse.masks.1": (
@@ -61,15 +61,15 @@ ANSWERS = {
         },
     ),
     "sparse.masks.4": (
-        B + "w = w.index_add(0, places, values)" + ALL,
+        B + "changed = changed.index_add(0, places, values)" + ALL,
         {
-            B + "w[places] = values" + ALL: "values are changes",
-            B + "w = start.index_add(0, *first)" + ALL: "Both differences",
-            B + "w = w.index_add(0, places, values)" + ALL + " - start": "change alone",
-            B + "w[places] = start[places] + values" + ALL: "not the last alone",
-            B + "w = w.index_add(0, places, values)" + MEET + ALL:
+            B + "changed[places] = values" + ALL: "values are changes",
+            B + "changed = start.index_add(0, *first)" + ALL: "Both differences",
+            B + "changed = changed.index_add(0, places, values)" + ALL + " - start": "change alone",
+            B + "changed[places] = start[places] + values" + ALL: "not the last alone",
+            B + "changed = changed.index_add(0, places, values)" + MEET + ALL:
                 "not averaged",
-            B + "w = w + values.sum()" + ALL: "that belongs to it",
+            B + "changed = changed + values.sum()" + ALL: "that belongs to it",
         },
     ),
     "sparse.masks.5": (
