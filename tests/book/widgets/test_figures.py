@@ -248,7 +248,10 @@ def test_what_counts_layers_is_counted_on_the_whole_model(method: str) -> None:
     assert costs.cost("gpt2", chosen).trainable == expected.trainable
 
 
-@pytest.mark.parametrize("model", TINY)
+@pytest.mark.parametrize(
+    "model",
+    [name if name == "bert" else pytest.param(name, marks=pytest.mark.full) for name in TINY],
+)
 @pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].needs_head])
 def test_the_estimate_of_activations_is_near_what_a_step_keeps(
     model: str, method: str, tmp_path: Any
@@ -289,7 +292,9 @@ def test_every_method_that_goes_with_a_model_is_stored() -> None:
     assert described == {name: costs.described(name) for name in METHODS}
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.full) for seed in range(6, 18))]
+)
 def test_stored_costs_are_what_is_counted(seed: int) -> None:
     """Cells drawn at random."""
     draw = random.Random(seed)
