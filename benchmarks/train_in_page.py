@@ -14,16 +14,15 @@ and in parentheses with the library's tape, padded texts, and a pass for every s
     ia3                141 (175)      prompt_tuning      190  (227)
     lora               136 (172)      full               190  (281)
 
-A stranger's way: three presses and an answer, with nothing chosen. Seconds of the processor, of all
-the browser's processes together, and by the clock on that shared machine, which gave the browser a
-sixth of one core while it trained (the wait is the machine's: nothing in the page waits):
+A stranger's way: three presses and an answer, with nothing chosen. Seconds by the clock on two
+cores with one other program, and of the processor, of all the browser's processes together:
 
-    opens the first page                               0.8     1.0 by the clock
-    follows “Train a model in this page”               0.3     0.6
-    presses Train; 6.5 MB are loaded                   0.9     3.6
-    watches 60 steps of LoRA and of the head alone    22.6   137.4
-    asks both about a sentence                         0.1     0.2
-    all of it                                         24.7   142.8
+    opens the first page                               0.4     0.4 of the processor
+    follows “Train a model in this page”               0.5     0.5
+    presses Train; 6.5 MB are loaded                   1.4     1.6
+    watches 60 steps of LoRA and of the head alone    20.8    23.9
+    asks both about a sentence                         0.2     0.1
+    all of it                                         23.2    26.6
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Does the choice of weights matter? Masks of one size, chosen in six ways, over paired seeds.
 
-    python -m pftlab.experiments.masks --out FILE        in some minutes
+    python -m pftlab.experiments.masks --out FILE        in half an hour or more of one core
 
 A cell is a base, a share of its weights and a way to choose them. Its rate is searched with a seed
 of its own on the validation split; then it is trained with every seed and tested once. A seed has
@@ -26,7 +26,7 @@ from ..sparse.mask import RandomMask, entries, keep_highest
 from ..tasks import Task, load_task
 from ..training import fine_tune
 from .outcomes import outcomes
-from .record import Record
+from .record import Record, Row
 from .results import STORED
 
 COMMAND = "python -m pftlab.experiments.masks"
@@ -101,8 +101,8 @@ def as_many(masks: list[Tensor], seed: int) -> list[Tensor]:
     return found
 
 
-def _batches(model: nn.Module, seed: int) -> Iterator[dict[str, Tensor]]:
-    tokenizer = load_tokenizer(model)  # type: ignore[arg-type]
+def _batches(model: Any, seed: int) -> Iterator[dict[str, Tensor]]:
+    tokenizer = load_tokenizer(model)
     rows = task().encode(tokenizer, "train", max_length=TRAINING["max_length"])
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
     collate, size = task().collate(tokenizer), TRAINING["batch_size"]
@@ -137,6 +137,11 @@ def trained(
     }
 
 
+def all_of(rows: list[Row]) -> list[Row]:
+    """What each run came to; a cell is written when all its seeds are done."""
+    return [trained(**row) for row in rows]
+
+
 def main() -> None:
     """Train what is not in the file yet."""
     parser = argparse.ArgumentParser(prog=COMMAND)
@@ -157,7 +162,7 @@ def main() -> None:
             tries.append(record.row("searches", asked, partial(trained, **asked)))
         best = max(tries, key=lambda each: each["validation"])["lr"]
         rows = [{**cell, "seed": seed, "lr": best} for seed in SEEDS]
-        record.rows("runs", rows, lambda rows=rows: [trained(**row) for row in rows])  # type: ignore[misc]
+        record.rows("runs", rows, partial(all_of, rows))
 
 
 if __name__ == "__main__":
