@@ -171,12 +171,9 @@ def _phases(g: Any) -> tuple[int, list[int], list[int]]:
 
 
 def _highest(base: int, kept: list[int], gradients: list[int]) -> int:
-    held = most = base + sum(kept)
-    for k, new in zip(reversed(kept), reversed(gradients), strict=True):
-        held += new
-        most = max(most, held)
-        held -= k
-    return most
+    """In every layer on the way down: the kept of it and below, the gradients of it and above."""
+    walked = range(len(kept))
+    return base + max(sum(kept[: i + 1]) + sum(gradients[i:]) for i in walked)
 
 
 def _ends(answer: Any, g: Any) -> None:

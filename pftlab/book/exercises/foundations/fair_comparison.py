@@ -92,12 +92,10 @@ STEP = (0.03, 0.004, 0.04, 0.9)  # one counts: 0.03 is not
 
 
 def _holm(p: tuple[float, ...]) -> list[bool]:
-    found = [False] * len(p)
-    for place, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        if p[i] >= 0.05 / (len(p) - place):
-            break
-        found[i] = True
-    return found
+    ordered = sorted(p)
+    failed = (n for n, least in enumerate(ordered) if least >= 0.05 / (len(p) - n))
+    passed = ordered[: next(failed, len(p))]
+    return [value in passed for value in p]
 
 
 def _verdicts(answer: Any, p: tuple[float, ...]) -> list[bool]:
