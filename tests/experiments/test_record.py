@@ -14,6 +14,7 @@ SETTINGS = {"base": "tiny-encoder", "rates": (1e-3, 1e-2)}
 # what `Record` writes, of all files that the book reads
 WRITTEN = (
     "answering",
+    "biases_crossing",
     "budgets",
     "forgetting",
     "places",

@@ -28,6 +28,7 @@ CHAPTERS = {  # in the order of the book
     "low_rank.delta_lora": "Delta-LoRA",
     "low_rank.index": "Low rank",
     "sparse.index": "Sparse",
+    "sparse.bitfit": "BitFit",
     "sparse.masks": "Masks",
     "others.index": "Others",
     "language_models.instruction_tuning": "Instruction tuning",
