@@ -1,35 +1,34 @@
 """What can biases do, and when do they stop? BitFit, LoRA and all weights, with few texts and many.
 
-    python -m pftlab.experiments.biases crossing
-    python -m pftlab.experiments.biases kinds
+    python -m pftlab.experiments.biases
 
-The first trains the three methods on 16, 128 and 1,024 texts of the task `reviews`, the second a
-part of BitFit and its controls on 1,024; each writes a file of book/results. All
-have the same steps, seeds and texts: a seed draws its texts once for all methods, the fewer among
-the more. The rate is searched for each method and number of texts, in half-decades until the best
-lies inside, with a seed of its own on the validation split; the test split is scored once, at the
-chosen rate.
+trains the three methods on 16, 128 and 1,024 texts of the task `reviews`, and writes into
+book/results/biases_crossing.json. All have the same steps, seeds and texts: a seed draws its texts
+once for all methods, the fewer among the more. The rate is searched for each method and number of
+texts, in half-decades until the best lies inside, with a seed of its own on the validation split;
+the test split is scored once, at the chosen rate.
 """
 
 import argparse
 from functools import cache, partial
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from ..core import Method
 from ..finetune.full import FullFineTuning
-from ..finetune.linear_probe import LinearProbe
 from ..low_rank.lora import LoRA
 from ..sparse.bitfit import BitFit
-from ..sparse.layer_norm import LayerNormTuning
-from ..sparse.mask import RandomMask
 from ..tasks import Task, load_task
 from ..training import fine_tune
 from .protocol import further_rates, search_of
 from .record import Record
 from .results import STORED
 
+COMMAND = "python -m pftlab.experiments.biases"
+STORED_CROSSING = STORED / "biases_crossing.json"
 BASE, TASK, SIZE = "tiny-encoder", "reviews", "large"
 SEARCH_SEED = 1000
 SEEDS = (0, 1, 2, 3, 4)
@@ -38,23 +37,13 @@ TESTED = 400  # test texts
 TRAINING: dict[str, Any] = {
     "steps": 64, "batch_size": 16, "max_length": 32, "evaluate_every": 64,
 }  # fmt: skip
-FEW, SOME, MANY = 16, 128, 1024  # texts, each of which is seen 64 times, 8 times, once
-BIASES = 5_888  # of the base
+COUNTS = (16, 128, 1024)  # texts, each of which is seen 64 times, 8 times, once
 
 #: name → the method, and the rates with which its search begins
 METHODS: dict[str, tuple[Method, tuple[float, ...]]] = {
     "BitFit": (BitFit(), (3e-3, 1e-2, 3e-2)),
     "LoRA": (LoRA(rank=8), (1e-3, 3e-3, 1e-2)),
     "full": (FullFineTuning(), (3e-4, 1e-3, 3e-3)),
-    "query and up": (BitFit(at=("attention.query", "ffn.up")), (3e-3, 1e-2, 3e-2)),
-    "norms": (LayerNormTuning(), (3e-3, 1e-2, 3e-2)),
-    "head": (LinearProbe(), (3e-3, 1e-2, 3e-2)),
-    "random weights": (RandomMask(density=BIASES / 1_891_456), (3e-3, 1e-2, 3e-2)),
-}
-#: name of a file of book/results → what is trained for it, on how many texts
-PLANS: dict[str, tuple[tuple[str, int], ...]] = {
-    "crossing": tuple((name, n) for n in (MANY, FEW, SOME) for name in ("BitFit", "LoRA", "full")),
-    "kinds": tuple((name, MANY) for name in list(METHODS)[3:]),
 }
 
 
@@ -86,24 +75,22 @@ def trained(name: str, texts: int, seed: int, lr: float) -> dict[str, Any]:
 
 def main() -> None:
     """Search, then train; what is done so far is in the file after every run."""
-    parser = argparse.ArgumentParser(prog="python -m pftlab.experiments.biases")
-    parser.add_argument("plan", choices=PLANS, help="what is trained")
-    plan = parser.parse_args().plan
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser.add_argument("--out", type=Path, default=STORED_CROSSING, help="(%(default)s)")
     settings = {
         "base": BASE,
         "task": {"name": TASK, "size": SIZE, "fingerprint": whole().fingerprint},
         "training": TRAINING,
         "texts": {"validation": LOOKED_AT, "test": TESTED},
     }
-    command = f"python -m pftlab.experiments.biases {plan}"
-    record = Record(STORED / f"biases_{plan}.json", command, settings)
+    record = Record(parser.parse_args().out, COMMAND, settings)
 
     def look(name: str, texts: int, lr: float) -> tuple[float, float]:
         asked: dict[str, Any] = {"name": name, "texts": texts, "seed": SEARCH_SEED, "lr": lr}
         row = record.row("searches", asked, lambda: searched(**asked))
         return row["validation"], -row["loss"]
 
-    for name, texts in tqdm(PLANS[plan]):
+    for name, texts in tqdm(list(product(METHODS, COUNTS))):
         tried: dict[float, tuple[float, float]] = {}
         while rates := further_rates(METHODS[name][1], tried):
             tried |= {lr: look(name, texts, lr) for lr in rates}

@@ -18,8 +18,9 @@ from ..facts import FACTS
 class BitFit(Method):
     """Train the bias vectors of the base and nothing else.
 
-    The bias of the key projection never gets a gradient: it adds the same number to all scores of
-    a query, and the softmax takes it away again.
+    Where positions are added to the input, the bias of the key projection gets no gradient: it adds
+    the same number to all scores of a query, and the softmax takes it away again. Rotary positions
+    turn it with the keys, and there it gets one.
 
     Args:
         at: train only the biases at these sites; the paper's subset is

@@ -1,20 +1,22 @@
 """The grid of the chapter on BitFit."""
 
 import json
+from itertools import product
 from typing import Any
 
-from pftlab.experiments import STORED, biases
+from pftlab.experiments import biases
 
-STORED_CROSSING: dict[str, Any] = json.loads((STORED / "biases_crossing.json").read_text("utf-8"))
+CROSSING: dict[str, Any] = json.loads(biases.STORED_CROSSING.read_text("utf-8"))
+CELLS = tuple(product(biases.METHODS, biases.COUNTS))
 
 
 def test_the_stored_file_has_every_run_at_its_own_searched_rate() -> None:
-    rows, searches = STORED_CROSSING["runs"], STORED_CROSSING["searches"]
+    rows, searches = CROSSING["runs"], CROSSING["searches"]
     assert {(r["name"], r["texts"], r["seed"]) for r in rows} == {
-        (name, texts, seed) for name, texts in biases.PLANS["crossing"] for seed in biases.SEEDS
+        (name, texts, seed) for name, texts in CELLS for seed in biases.SEEDS
     }
-    assert len(rows) == len(biases.PLANS["crossing"]) * len(biases.SEEDS)
-    for name, texts in biases.PLANS["crossing"]:
+    assert len(rows) == len(CELLS) * len(biases.SEEDS)
+    for name, texts in CELLS:
         tried = [s for s in searches if (s["name"], s["texts"]) == (name, texts)]
         best = max(tried, key=lambda s: (s["validation"], -s["loss"]))["lr"]
         assert {r["lr"] for r in rows if (r["name"], r["texts"]) == (name, texts)} == {best}

@@ -132,8 +132,8 @@ EXERCISES = (
     Exercise(
         _name(1), "Biases of another decoder", "short", 10, 1,
         "A decoder of 24 layers has biases at its query, key and value maps and nowhere else. "
-        "Queries are 896 wide, keys and values 128 each. How many numbers does BitFit train, and "
-        "how many of these ever get a gradient?",
+        "Queries are 896 wide, keys and values 128 each. Positions are added to the input, as in "
+        "GPT-2. How many numbers does BitFit train, and how many of these ever get a gradient?",
         "biases = (..., ...)\n",
         ("A bias is as long as the output of its map.", "One of the three is cancelled."),
         (Stage("trained", 1, _count(0)), Stage("with a gradient", 1, _count(1))),
@@ -209,11 +209,11 @@ QUIZ = (
         ),
     ),
     Question(
-        "In the toy, 256 hidden units could be turned to the new task by biases because",
+        "In the toy, 128 hidden units could be turned to the new task by biases because",
         (
             Option("the frozen units look in many directions", "Biases choose among what is there.",
                    right=True),
-            Option("256 biases are as many numbers as a network of that size would need anyway",
+            Option("128 biases are as many numbers as a network of that size would need anyway",
                    "Its weights are many more; and one unit has one bias."),
             Option("the output weights were trained together with the biases of the units",
                    "They were frozen."),

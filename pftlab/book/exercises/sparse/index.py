@@ -282,7 +282,7 @@ QUIZ = (
         ),
     ),
     Question(
-        "The bias of the key projection gets no gradient. Why?",
+        "In BERT, the bias of the key projection gets no gradient. Why?",
         (
             Option("It is frozen in all libraries", "It is trained like the others, in vain."),
             Option("It adds the same number to all scores of a query",
