@@ -1,57 +1,16 @@
-"""Every page, light and dark, through axe-core: no violation of WCAG 2.2, levels A and AA.
+"""Through axe-core: the pages outside the book, and that a fault is found.
 
-The pages of the book are opened from disk, so that each is also seen to work without a server. A
-theme changes colours and nothing else, so of the second one the rules about colours are asked.
+The pages of the book go through it where they are looked at, in test_site.py.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import opened
-from test_site import OPENED, SITE
+from axe import ASKED, still, violations
+from test_site import SITE
 
-AXE = (Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js").read_text("utf-8")
-TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-COLOURS = ["color-contrast", "link-in-text-block"]
-ASKED = {"light": TAGS, "dark": COLOURS}  # tags or rules; see `runOnly` of axe
 OTHERS = sorted({path.name for path in SITE.glob("*.html")} - {"index.html"})  # it leads on
 pytestmark = pytest.mark.site
-
-
-def violations(page: Any, theme: str) -> list[str]:
-    """What is wrong with a page in this theme, a line for each element."""
-    page.evaluate(
-        "theme => Object.assign(document.documentElement.dataset, {theme, mode: theme})", theme
-    )
-    if not page.evaluate("typeof axe === 'object'"):
-        page.evaluate(AXE)
-    # Without "preload" axe reads no style sheet a second time, which from disk it could not.
-    options = {"runOnly": ASKED[theme], "resultTypes": ["violations"], "preload": False}
-    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
-    return [
-        f"{rule['id']}: {node['html'][:200]}\n{node['failureSummary']}"
-        for rule in found
-        for node in rule["nodes"]
-    ]
-
-
-@contextmanager
-def still(browser: Any, address: str) -> Iterator[tuple[Any, Any]]:
-    """A page whose colours do not fade: one on its way is neither of the one theme nor the other."""
-    with opened(browser, address, reduced_motion="reduce") as (page, seen):
-        page.add_style_tag(content="* { transition: none !important; }")
-        yield page, seen
-
-
-@pytest.mark.parametrize("name", OPENED)
-def test_no_violation_in_either_theme(browser: Any, name: str) -> None:
-    with still(browser, (SITE / name).as_uri()) as (page, seen):
-        for theme in ASKED:
-            assert not violations(page, theme), theme
-        assert seen.none(), seen
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from axe import violations
 from browser import opened
-from test_accessibility import violations
 from test_site import SITE
 
 ADDRESS = f"{SITE.as_uri()}/book/live/train.html"
