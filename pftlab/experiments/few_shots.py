@@ -1,6 +1,6 @@
 """Few labelled texts: (IA)³ against LoRA and full fine-tuning, and against examples in the context.
 
-    python -m pftlab.experiments.few_shots --out FILE        in some ten minutes
+    python -m pftlab.experiments.few_shots --out FILE        in a quarter of an hour
 
 Two parts. A language model gets a few texts as examples in its context, or trains (IA)³ on them
 with the losses of T-Few. And three methods are trained on a small encoder with few texts and more,

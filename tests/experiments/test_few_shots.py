@@ -1,5 +1,6 @@
 """The losses of T-Few, examples in the context, and the stored runs of both."""
 
+import json
 import math
 
 import pytest
@@ -38,3 +39,20 @@ def test_a_context_that_is_read_once_answers_as_one_that_is_read_with_each_text(
 def test_exchanged_answers_keep_the_texts() -> None:
     shots = (("a", "bad"), ("b", "good"))
     assert few_shots.exchanged(shots) == (("a", "good"), ("b", "bad"))
+
+
+def test_the_stored_file_has_every_run() -> None:
+    stored = json.loads(few_shots.STORED_FEW_SHOTS.read_text(encoding="utf-8"))
+    asked = [(run["variant"], run["seed"]) for run in stored["language_model_runs"]]
+    names = [*few_shots.CONTEXTS, *few_shots.LOSSES]
+    assert sorted(asked) == sorted((name, seed) for name in names for seed in few_shots.SEEDS)
+    trained = [(run["method"], run["shots"], run["seed"]) for run in stored["encoder_runs"]]
+    methods = [method.name for method in few_shots.METHODS]
+    assert sorted(trained) == sorted(
+        (name, size, seed)
+        for name in methods
+        for size in few_shots.SIZES
+        for seed in few_shots.SEEDS
+    )
+    searched = [(run["method"], run["lr"], run["seed"]) for run in stored["searches"]]
+    assert len(set(searched)) == len(searched) == 3 * len(few_shots.RATES) * 2

@@ -16,6 +16,7 @@ WRITTEN = (
     "answering",
     "biases_crossing",
     "budgets",
+    "few_shots",
     "forgetting",
     "places",
     "prefix_tables",

@@ -31,6 +31,7 @@ CHAPTERS = {  # in the order of the book
     "sparse.bitfit": "BitFit",
     "sparse.masks": "Masks",
     "others.index": "Others",
+    "others.ia3": "(IA)³",
     "language_models.instruction_tuning": "Instruction tuning",
     "language_models.serving": "Serving",
     "comparison.choose": "Choosing a method",
