@@ -16,6 +16,7 @@ WRITTEN = (
     "answering",
     "biases_crossing",
     "budgets",
+    "dropping",
     "few_shots",
     "forgetting",
     "places",

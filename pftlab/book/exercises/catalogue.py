@@ -16,6 +16,7 @@ CHAPTERS = {  # in the order of the book
     "adapter.index": "Adapters",
     "adapter.houlsby": "Houlsby adapters",
     "adapter.placement": "Where an adapter stands",
+    "adapter.adapter_drop": "AdapterDrop",
     "prompt.index": "Prompts",
     "prompt.prompt_tuning": "Prompt tuning",
     "prompt.prefix_tuning": "Prefix tuning",
