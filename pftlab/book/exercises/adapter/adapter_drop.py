@@ -19,7 +19,7 @@ def _count(which: int) -> Any:
         shared = own + DROPPED
         step = LAYERS + LAYERS - DROPPED
         if which == 0:
-            known = [
+            known: list[tuple[float, str]] = [
                 (own, "Layers: somebody must compute the shared ones, too."),
                 (alone, "Layers: those are the tasks one by one."),
                 (TASKS * DROPPED + LAYERS - DROPPED, "Layers: the lowest ones are shared."),
