@@ -68,7 +68,7 @@ def status(given: argparse.Namespace) -> None:
 def _grid_of(given: argparse.Namespace) -> "tuple[Grid, Path]":
     from ..experiments import read_grid
 
-    grid = read_grid(given.file, shlex.join(["pftlab", *given.words]))
+    grid = read_grid(given.file, shlex.join(["pftlab", "experiment", "run", given.file]))
     return grid, given.out or Path("runs") / grid.name
 
 

@@ -127,9 +127,12 @@ class Cluster:
                 done = self.ray.get(promise)
                 # the runs that were given out, not their copies
                 found += [
-                    Ended(job, line, seconds)
-                    for job, (_, line, seconds) in zip(order.jobs, done, strict=True)
+                    Ended(job, line, seconds, spoilt)
+                    for job, (_, line, seconds, spoilt) in zip(order.jobs, done, strict=True)
                 ]
+                if any(each.spoilt for each in done):
+                    self.ray.kill(order.worker)
+                    order.worker = self.actor.remote(self.threads)
                 self.free.append(order.worker)
             except self.ray.exceptions.RayError:
                 lost = (time.monotonic() - order.began) / len(order.jobs)

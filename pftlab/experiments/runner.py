@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ..core.method import Method
 from ..core.ports.steps import own_callbacks
 from ..training.stack import ACTING
 from .grid import Cell, Grid, Job, results_place
-from .origin import commit
+from .origin import commit, visible_gpus
 from .progress import Done, Row
 from .results import Failure, append
 from .workers import Here, Processes
@@ -72,6 +72,7 @@ class Queue:
         self.known: set[str] = set()
         self.number = count()
         self.walls: dict[tuple[str, str, str], list[float]] = {}
+        self.plain: set[Cell] = set()  # whose steps could not be recorded
         for cell in self.rows:
             self.look(cell)
 
@@ -110,7 +111,7 @@ class Queue:
         """The most urgent run, and others that could share its pass."""
         first = self.pop(seconds)
         if first is None or most == 1 or not stackable(first.cell):
-            return [first] if first else []
+            return [self.as_it_can(first)] if first else []
         like = [
             entry for entry in self.heap
             if entry[-1].cell == first.cell and entry[-1].search == first.search
@@ -121,7 +122,13 @@ class Queue:
         numbers = {number for _, number, _ in taken}
         self.heap = [entry for entry in self.heap if entry[1] not in numbers]
         heapq.heapify(self.heap)
-        return [first, *(job for _, _, job in taken)]
+        return [self.as_it_can(job) for job in (first, *(job for _, _, job in taken))]
+
+    def as_it_can(self, job: Job) -> Job:
+        """The run without recorded steps where a recording has failed; it is the same run."""
+        if job.cell not in self.plain:
+            return job
+        return replace(job, cell=replace(job.cell, capture=False))
 
     def seconds(self, job: Job) -> float:
         """How long a run takes, as far as is known."""
@@ -214,8 +221,12 @@ def run(
                     runs.begin(jobs)
                 if not runs.under_way or time.monotonic() > deadline:
                     break
-                for job, line, seconds in runs.ended(deadline - time.monotonic()):
+                for job, line, seconds, spoilt in runs.ended(deadline - time.monotonic()):
                     busy += seconds
+                    if spoilt and job.cell.capture:
+                        queue.plain.add(job.cell)
+                        queue.push(job)
+                        continue
                     if line is None:
                         deaths[job.key] = deaths.get(job.key, 0) + 1
                         most = 1  # perhaps memory ran out
@@ -241,7 +252,8 @@ def _hired(workers: int, cluster: str | None, origin: dict[str, str]) -> Any:
         from .cluster import Cluster
 
         return Cluster(workers, cluster, origin)
-    return Here(origin) if workers == 1 else Processes(workers, origin)
+    alone = workers == 1 and not visible_gpus()  # a process that has spoilt its GPU is replaced
+    return Here(origin) if alone else Processes(workers, origin)
 
 
 def died(job: Job, **origin: str) -> Failure:

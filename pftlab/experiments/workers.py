@@ -23,8 +23,9 @@ class Ended(NamedTuple):
     """A run that a worker is done with."""
 
     job: Job
-    line: Result | Failure | None  # None: the worker died
+    line: Result | Failure | None  # None: it was not done to its end, as the worker died
     seconds: float
+    spoilt: bool = False  # the GPU does nothing more for the process that did it
 
 
 @dataclass
@@ -81,12 +82,19 @@ def do(jobs: list[Job], origin: dict[str, str], sharing: int) -> Iterator[Ended]
         except Exception:  # one by one, it is seen whose fault it was
             lines = []
         _let_go()
+        each = (time.monotonic() - began) / len(jobs)
         if lines:
-            each = (time.monotonic() - began) / len(jobs)
             yield from (Ended(job, line, each) for job, line in zip(jobs, lines, strict=True))
             return
-    for job in jobs:
-        yield _do(job, origin, sharing)
+        if gpu_is_spoilt():
+            yield from (Ended(job, None, each, spoilt=True) for job in jobs)
+            return
+    for place, job in enumerate(jobs):
+        ended = _do(job, origin, sharing)
+        yield ended
+        if ended.spoilt:
+            yield from (Ended(left, None, 0.0, spoilt=True) for left in jobs[place + 1 :])
+            return
 
 
 def _do(job: Job, origin: dict[str, str], sharing: int) -> Ended:
@@ -100,7 +108,8 @@ def _do(job: Job, origin: dict[str, str], sharing: int) -> Ended:
     except Exception as error:  # whatever a run can raise is its result
         line = running.failed(job, error, **origin)
     _let_go()
-    return Ended(job, line, time.monotonic() - began)
+    spoilt = not isinstance(line, Result) and gpu_is_spoilt()
+    return Ended(job, line, time.monotonic() - began, spoilt)
 
 
 def _let_go() -> None:
@@ -110,6 +119,20 @@ def _let_go() -> None:
 
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def gpu_is_spoilt() -> bool:
+    """Whether the GPU does nothing more for this process, as after a recording that broke off.
+
+    PyTorch then takes each further random number for one of the recording, and refuses it.
+    """
+    if not torch.cuda.is_available():
+        return False
+    try:
+        torch.rand(1, device="cuda").item()
+    except RuntimeError:
+        return True
+    return False
 
 
 @dataclass
@@ -148,11 +171,7 @@ class Processes:
 
     def __exit__(self, *_: Any) -> None:
         for worker in self.staff:
-            worker.connection.close()  # an idle one ends by itself
-            if worker.jobs:
-                worker.process.kill()
-        for worker in self.staff:
-            worker.process.join()
+            self._dismiss(worker)
 
     @property
     def idle(self) -> bool:
@@ -179,17 +198,28 @@ class Processes:
         for connection in found:
             worker = busy[connection]
             try:
-                line, seconds = connection.recv()
+                line, seconds, spoilt = connection.recv()
             except (EOFError, OSError):
-                self.staff[self.staff.index(worker)] = self._hire(worker.gpu)
-                worker.process.join()
-                connection.close()
+                self._replace(worker)
                 lost = (time.monotonic() - worker.began) / len(worker.jobs)
                 ended += [Ended(job, None, lost) for job in worker.jobs]
                 continue
-            ended.append(Ended(worker.jobs.pop(0), line, seconds))
+            ended.append(Ended(worker.jobs.pop(0), line, seconds, spoilt))
             worker.began = time.monotonic()
+            if spoilt and not worker.jobs:
+                self._replace(worker)
         return ended
+
+    def _replace(self, worker: _Worker) -> None:
+        """Take another for one that has died, or can do nothing more."""
+        self.staff[self.staff.index(worker)] = self._hire(worker.gpu)
+        self._dismiss(worker)
+
+    @staticmethod
+    def _dismiss(worker: _Worker) -> None:
+        worker.process.kill()  # what it has done is here
+        worker.process.join()
+        worker.connection.close()
 
     def _hire(self, gpu: str) -> _Worker:
         ours, theirs = self.context.Pipe()
@@ -214,7 +244,7 @@ def _work(
         except EOFError:
             return
         for ended in do(jobs, origin, sharing):
-            connection.send((ended.line, ended.seconds))
+            connection.send((ended.line, ended.seconds, ended.spoilt))
 
 
 def prepare_worker(threads: int, gpu: str) -> None:

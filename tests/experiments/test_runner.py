@@ -30,6 +30,7 @@ from pftlab.experiments import (
     read_grid,
     run,
     running,
+    workers,
 )
 from pftlab.experiments.grid import APART, Cell, Job, job_of, results_place
 from pftlab.experiments.origin import visible_gpus
@@ -37,6 +38,7 @@ from pftlab.experiments.progress import Done, Row
 from pftlab.experiments.results import append
 from pftlab.experiments.runner import Queue
 from pftlab.experiments.workers import prepare_worker
+from pftlab.tasks import TASKS
 from pftlab.training import fine_tuning
 
 SHORT = Protocol(
@@ -293,6 +295,34 @@ def test_the_base_in_context_is_a_baseline() -> None:
     assert job_of(result).cell.method == InContext(1)
 
 
+def test_a_recording_that_breaks_off_costs_its_process_and_no_run(
+    place: dict[str, Any], tmp_path: Path, monkeypatch: Any, real: Result
+) -> None:
+    """The GPU then refuses all that the process asks; a list of each process stands for that."""
+    spoilt: list[Job] = []
+
+    def one(job: Job, **origin: Any) -> Result:
+        if job.cell.capture:
+            spoilt.append(job)
+        if spoilt:
+            raise RuntimeError("Offset increment outside graph capture")
+        return replace(real, key=job.key, seed=job.seed, method=job.cell.method.name)
+
+    fork: Any = get_context("fork")  # where what is replaced here is replaced as well
+    monkeypatch.setattr(fork, "set_forkserver_preload", lambda names: None, raising=False)
+    monkeypatch.setattr(workers, "get_context", lambda kind: fork)
+    monkeypatch.setattr(workers, "gpu_is_spoilt", lambda: bool(spoilt))
+    monkeypatch.setattr(running, "run_job", one)
+    monkeypatch.setattr(running, "run_together", lambda jobs, **o: [one(j) for j in jobs])
+    recorded = replace(cell_of(place, pft.LoRA(rank=2)), capture=True)
+    with monkeypatch.context() as a_gpu:
+        a_gpu.setattr(torch.cuda, "is_available", lambda: True)
+        grid = Grid((recorded, cell_of(place, pft.BitFit())))
+    report = run(grid, tmp_path, workers=2, together=2, progress=False)
+    assert (report.done, report.failed, report.left) == (4, 0, 0)
+    assert {r.method for r in load_results(tmp_path)} == {"lora", "bitfit"}
+
+
 def test_workers_are_dealt_out_to_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -439,7 +469,8 @@ def test_every_grid_of_the_book_can_be_read_and_the_families_have_every_method()
     from pftlab.experiments.grid import GRIDS
 
     for file in GRIDS.glob("*.toml"):
-        assert read_grid(file.stem).about
+        grid = read_grid(file.stem)
+        assert grid.about and {cell.task for cell in grid.cells} <= {*TASKS}, file
     families = read_grid("families")
     one = [c for c in families.cells if c.table == 0 and c.base == "tiny-encoder" and c.pretrained]
     assert {c.method.name for c in one} | {*APART} == {*pft.METHODS}
