@@ -2,9 +2,12 @@
 
 import gzip
 import html
+import importlib
 import re
+import sys
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,6 +24,15 @@ ROOT = Path(__file__).resolve().parents[2]
 FIRST = SITE / "book" / "index.html"
 HEAVIEST = 350_000  # bytes of all that the first page loads, compressed
 pytestmark = pytest.mark.site
+
+
+def page_tools(name: str) -> ModuleType:
+    """A module of tools/pages, which makes the pages."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        return importlib.import_module(f"pages.{name}")
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
 
 
 def test_the_first_screen_shows_map_plot_and_number_without_scripts_and_network(
@@ -49,11 +61,15 @@ def test_every_part_of_the_map_is_a_link_and_carries_what_its_family_trains(brow
 
 
 def test_the_plot_and_the_number_say_what_the_results_say(browser: Any) -> None:
-    rows = [row for row in summarise(load_results()) if (row.base, row.task) == ("minilm", "sst2")]
+    drawn = page_tools("tradeoff").DRAWN
+    there = summarise(load_results(base="minilm", task="sst2"))
+    rows = [row for row in there if row.method in drawn]
+    assert {row.method for row in rows} == set(drawn)
     text = FIRST.read_text(encoding="utf-8")
     plot = re.search(r"<svg\b[^>]*pft-tradeoff-drawing[^>]*>", text)
     assert plot
     said = html.unescape(plot[0])
+    assert said.count("±") == len(drawn), "a name for each mark, and no room for more"
     for row in rows:
         assert f"{FACTS[row.method].title} {score_of(row.metric).number(row.mean)}" in said
         assert f'href="methods/{row.method}.html"' in text
@@ -153,18 +169,11 @@ def test_a_score_on_the_page_of_a_method_is_a_stored_one() -> None:
 
 
 def test_a_drawing_knows_every_place_that_a_method_names() -> None:
-    import importlib
-    import sys
-
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        layer = importlib.import_module("pages.layer")
-        for name, facts in FACTS.items():
-            assert layer.places_of(facts.where, pft.METHODS[name].at or ()), name
-        with pytest.raises(pft.PftError, match=r"attention\.querry"):
-            layer.places_of("", ("attention.querry",))
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
+    layer = page_tools("layer")
+    for name, facts in FACTS.items():
+        assert layer.places_of(facts.where, pft.METHODS[name].at or ()), name
+    with pytest.raises(pft.PftError, match=r"attention\.querry"):
+        layer.places_of("", ("attention.querry",))
 
 
 # References and search

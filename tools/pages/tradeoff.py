@@ -12,7 +12,8 @@ says in one sentence what the method trained and reached beside full fine-tuning
     :task: sst2
     ```
 
-draws all methods of the book's results on this base and task, each mark a link to its card.
+draws the methods `DRAWN` of the book's results on this base and task, each mark a link to its card:
+a name stands beside each, and there is no room for those of all.
 """
 
 import math
@@ -31,6 +32,7 @@ from pftlab.scores import score_of
 from . import cards
 from .taxonomy import Drawing, page_of_method
 
+DRAWN = ("linear_probe", "prompt_tuning", "ia3", "bitfit", "lora", "houlsby", "full")
 WIDTH, HEIGHT = 470, 400
 LEFT, RIGHT, TOP, BOTTOM = 52, 456, 16, 340  # of the plot within it
 LEAST, MOST = 0.01, 100  # per cent of the parameters that the axis shows
@@ -59,11 +61,11 @@ class _OfResults(SphinxDirective):
     }
 
     def rows(self) -> list[Summary]:
-        """One row for each method: its first setting, fewest parameters first."""
+        """One row for each method drawn: its first setting, fewest parameters first."""
         self.env.note_reread()  # results are no source that Sphinx watches
         base, task = self.options["base"], self.options["task"]
         there = [row for row in cards.results() if (row.base, row.task) == (base, task)]
-        rows = {row.method: row for row in reversed(there)}
+        rows = {row.method: row for row in reversed(there) if row.method in DRAWN}
         if "full" not in rows:
             raise self.error(f"There is no result of full fine-tuning on {base}, {task}.")
         return sorted(rows.values(), key=lambda row: row.trainable)

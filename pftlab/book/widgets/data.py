@@ -310,7 +310,7 @@ def repeat(row: Summary, runs: Sequence[Result]) -> str:
     ]
     words = ["pftlab", "compare", "--base", row.base.removesuffix(RANDOM), "--task", row.task]
     words += ["--methods", row.method + (":" + ",".join(settings) if settings else "")]
-    for option in ("steps", "batch_size", "max_length", "precision", "lr"):
+    for option in ("steps", "batch_size", "max_length", "precision", "evaluations", "lr"):
         if option in row.training:
             words += [f"--{option.replace('_', '-')}", str(row.training[option])]
     words += ["--seeds", str(runs[-1].seed + 1)]

@@ -123,8 +123,8 @@ def evidence(names: Sequence[str] = CANDIDATES) -> list[Evidence]:
     """What the book's stored runs say of these methods against LoRA, base by base."""
     found = []
     for file, base in (
-        ("families", "tiny-encoder"), ("scale", "mini-encoder"), ("sst2", "minilm"),
-        ("smollm2", "smollm2"),
+        ("families", "tiny-encoder"), ("scale", "mini-encoder"),
+        ("encoders/minilm-sst2", "minilm"), ("smollm2", "smollm2"),
     ):  # fmt: skip
         runs = best_runs(load_results(STORED / f"{file}.jsonl", base=base))
         here = {name: runs[name] for name in names if name in runs}

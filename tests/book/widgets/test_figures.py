@@ -580,6 +580,9 @@ def test_the_command_of_a_point_repeats_its_runs(monkeypatch: pytest.MonkeyPatch
         assert run.seed in cell.protocol.seeds
         repeated.append(point)
     assert len(repeated) > 40
+    encoder = TradeoffExplorer(base="minilm", task="sst2")
+    assert {point["training"]["evaluations"] for point in encoder.points} == {4}
+    assert all(" --evaluations 4 " in f"{point['repeat']} " for point in encoder.points)
 
 
 def test_families_can_be_hidden() -> None:
