@@ -35,6 +35,7 @@ CHAPTERS = {  # in the order of the book
     "others.ia3": "(IA)³",
     "language_models.instruction_tuning": "Instruction tuning",
     "language_models.serving": "Serving",
+    "comparison.all_methods": "All methods compared",
     "comparison.choose": "Choosing a method",
     "comparison.workflow": "From data to deployment",
     "appendix.peft_library": "The PEFT library",
