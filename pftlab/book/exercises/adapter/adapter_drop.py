@@ -248,14 +248,16 @@ QUIZ = (
         "One task, adapters dropped from five of twelve layers. What gets much cheaper?",
         (
             Option("inference, because fewer layers are computed", "All layers are computed."),
-            Option("training", "The backward pass ends at the lowest adapter.", right=True),
+            Option("training, since the backward pass ends at the lowest adapter",
+                   "Below it no gradient is needed.", right=True),
             Option("neither of the two", "The backward pass ends earlier."),
         ),
     ),
     Question(
         "After robust training, what does the lowest adapter of the toy hold?",
         (
-            Option("only what no other layer can do", "The rest moved to the top.", right=True),
+            Option("only what no other layer can do, as it is away most often while they learn",
+                   "The rest moved to the top.", right=True),
             Option("a quarter of everything, like each of the other three layers",
                    "That is training without drops."),
             Option("nothing at all", "What no other can do stays."),

@@ -220,7 +220,8 @@ QUIZ = (
             Option("a contradiction between the two encoders",
                    "That would be a pair that is settled both ways."),
             Option("proof that the encoder decides", "The distance may be the same on both."),
-            Option("what most pairs of these tables do", "Far fewer survive than are settled.",
+            Option("what most pairs of these tables do, and contradicts nothing",
+                   "Far fewer survive than are settled.",
                    right=True),
         ),
     ),
@@ -256,7 +257,8 @@ QUIZ = (
     Question(
         "In the figure of trained parameters, what makes most of the correlation with accuracy?",
         (
-            Option("the two ends of the axis", "Between four thousand and a million it is weaker.",
+            Option("the two ends of the axis: the head alone and whole models",
+                   "Between four thousand and a million it is weaker.",
                    right=True),
             Option("the low-rank methods in the middle of the axis",
                    "They have nearly one count, and nearly one height."),

@@ -276,7 +276,8 @@ QUIZ = (
         (
             Option("into the rows of the first map",
                    "The non-linearity is in between, and lets no negative factor through."),
-            Option("into the columns of the second map", "It scales what that map reads.",
+            Option("into the columns of the second map, which reads what it scales",
+                   "It scales what that map reads.",
                    right=True),
             Option("nowhere, it must be multiplied at inference",
                    "This is said in a survey; the vector meets a matrix right behind it."),
@@ -295,7 +296,8 @@ QUIZ = (
         "questions that grows with",
         (
             Option("the size of the model", "It is in both costs, and drops out."),
-            Option("how often each shot is trained on", "Three times that, by the paper's count.",
+            Option("how often each of the shots is read again while the vectors are trained",
+                   "Three times that, by the paper's count.",
                    right=True),
             Option("the number of shots and their length in tokens",
                    "Both are in the training as well, and drop out."),

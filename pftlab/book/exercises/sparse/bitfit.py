@@ -202,7 +202,8 @@ QUIZ = (
         (
             Option("a vector that depends on the text and is large for rare words",
                    "The map's weights depend on nothing, and neither does the bias."),
-            Option("the same vector for every token", "That is all that a bias can do by itself.",
+            Option("the same vector for every token, whichever it is and wherever it stands",
+                   "That is all that a bias can do by itself.",
                    right=True),
             Option("a scaled copy of what the map returned before",
                    "That would be a rescaling, as of (IA)³."),
@@ -248,7 +249,9 @@ QUIZ = (
                    "Means always have some order."),
             Option("intervals of the two methods that overlap at one end and not at the other",
                    "Overlap is no test: take the paired difference."),
-            Option("a paired difference with a sign at each end", "And the signs differ.",
+            Option("a paired difference at each end whose interval leaves zero out, with "
+                   "another sign",
+                   "And the signs differ.",
                    right=True),
         ),
     ),
