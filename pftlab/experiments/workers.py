@@ -10,7 +10,7 @@ from itertools import cycle
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
@@ -30,7 +30,7 @@ class Ended(NamedTuple):
 
 @dataclass
 class Here:
-    """Does runs one after the other in this process.
+    """Does runs one after the other in this process, where there is no GPU that it could spoil.
 
     Args:
         origin: what is written into each line.
@@ -38,11 +38,7 @@ class Here:
 
     origin: dict[str, str]
     jobs: list[Job] = field(default_factory=list)
-
-    @property
-    def gpus(self) -> int:
-        """How many there are for the runs."""
-        return len(visible_gpus())
+    gpus: ClassVar[int] = 0
 
     def __enter__(self) -> "Here":
         return self
