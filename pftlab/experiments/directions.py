@@ -1,13 +1,15 @@
 """How many directions does a task need? Random subspaces of growing dimension, over paired seeds.
 
-    python -m pftlab.experiments.directions        in some ten minutes of one core
+    python -m pftlab.experiments.directions                  on `reviews`
+    python -m pftlab.experiments.directions --task tagging   each in some seven minutes of one core
 
-trains the direct and the structure-aware intrinsic dimension with d numbers on the task `reviews`,
-and next to them the head alone and all weights, and writes into book/results/directions.json. A
-seed is one head, one order of the texts and one random subspace of each dimension. The rate is
-searched for each method and dimension, in half-decades until the best lies inside, with a seed of
-its own on the validation split; the test split is scored once, at the chosen rate. What the page
-reads first comes first, so that a file that was stopped has whole cells of the plan.
+trains the direct and the structure-aware intrinsic dimension with d numbers, and next to them the
+head alone and all weights, and writes into book/results/directions.json, or for tagging into
+book/results/directions_tagging.json. A seed is one head, one order of the texts and one random
+subspace of each dimension. The rate is searched for each method and dimension, in half-decades
+until the best lies inside, with a seed of its own on the validation split; the test split is scored
+once, at the chosen rate. What the page reads first comes first, so that a file that was stopped has
+whole cells of the plan.
 """
 
 import argparse
@@ -28,8 +30,11 @@ from .record import Record
 from .results import STORED
 
 COMMAND = "python -m pftlab.experiments.directions"
-STORED_DIRECTIONS = STORED / "directions.json"
-BASE, TASK = "tiny-encoder", "reviews"
+STORED_DIRECTIONS = {
+    "reviews": STORED / "directions.json",
+    "tagging": STORED / "directions_tagging.json",
+}
+BASE = "tiny-encoder"
 SEARCH_SEED = 1000
 SEEDS = (0, 1, 2, 3, 4)
 LOOKED_AT = 250  # validation texts, by which a rate is chosen
@@ -38,20 +43,30 @@ TRAINING: dict[str, Any] = {
     "steps": 48, "batch_size": 16, "max_length": 32, "evaluate_every": 48,
 }  # fmt: skip
 
-#: name, dimension (0: the head alone; None: all weights), the rates with which the search begins
-PLAN: tuple[tuple[str, int | None, tuple[float, ...]], ...] = (
-    ("full", None, (3e-4, 1e-3, 3e-3)),
-    ("probe", 0, (1e-2, 3e-2, 1e-1)),
-    ("DID", 100, (1e-2, 3e-2, 1e-1)),
-    ("DID", 1000, (3e-3, 1e-2, 3e-2)),
-    ("SAID", 1000, (1e-2, 3e-2, 1e-1)),
-    ("SAID", 100, (1e-2, 3e-2, 1e-1)),
-    ("DID", 10, (3e-2, 1e-1, 3e-1)),
-    ("DID", 10000, (1e-3, 3e-3, 1e-2)),
-    ("SAID", 10000, (3e-3, 1e-2, 3e-2)),
-)
+Plan = tuple[tuple[str, int | None, tuple[float, ...]], ...]
+#: task → name, dimension (0: the head alone; None: all weights), the first rates of a search
+PLANS: dict[str, Plan] = {
+    "reviews": (
+        ("full", None, (3e-4, 1e-3, 3e-3)),
+        ("probe", 0, (1e-2, 3e-2, 1e-1)),
+        ("DID", 100, (1e-2, 3e-2, 1e-1)),
+        ("DID", 1000, (3e-3, 1e-2, 3e-2)),
+        ("SAID", 1000, (1e-2, 3e-2, 1e-1)),
+        ("SAID", 100, (1e-2, 3e-2, 1e-1)),
+        ("DID", 10, (3e-2, 1e-1, 3e-1)),
+    ),
+    "tagging": (
+        ("full", None, (3e-4, 1e-3, 3e-3)),
+        ("probe", 0, (1e-2, 3e-2, 1e-1)),
+        ("DID", 1000, (3e-3, 1e-2, 3e-2)),
+        ("DID", 10000, (1e-3, 3e-3, 1e-2)),
+        ("DID", 100000, (3e-4, 1e-3, 3e-3)),
+        ("SAID", 10000, (1e-3, 3e-3, 1e-2)),
+        ("DID", 100, (3e-3, 1e-2, 3e-2)),
+    ),
+}
 
-whole = cache(partial(load_task, TASK))
+whole = cache(load_task)
 
 
 def method_of(name: str, dimension: int | None, seed: int) -> Method:
@@ -64,50 +79,55 @@ def method_of(name: str, dimension: int | None, seed: int) -> Method:
     return kind(dimension=dimension, seed=1000 * seed)  # each tensor takes the next seed
 
 
-def task_of(looked_at: int) -> Task:
-    """The texts that all runs share."""
-    return whole().subset(looked_at, split="validation").subset(TESTED, split="test")
+def task_of(task: str, looked_at: int) -> Task:
+    """The texts that all runs of a task share."""
+    return whole(task).subset(looked_at, split="validation").subset(TESTED, split="test")
 
 
-def searched(name: str, dimension: int | None, seed: int, lr: float) -> dict[str, Any]:
+def searched(task: str, name: str, dimension: int | None, seed: int, lr: float) -> dict[str, Any]:
     """What a rate is worth on the validation split."""
+    texts = task_of(task, LOOKED_AT)
     done = fine_tune(
-        BASE, method_of(name, dimension, seed), task_of(LOOKED_AT), seed=seed, lr=lr,
+        BASE, method_of(name, dimension, seed), texts, seed=seed, lr=lr,
         test=False, progress=False, **TRAINING,
     )  # fmt: skip
     best = done.run.best
-    return {"validation": best["accuracy"], "loss": round(best["validation_loss"], 4)}
+    return {"validation": best[texts.metric], "loss": round(best["validation_loss"], 4)}
 
 
-def trained(name: str, dimension: int | None, seed: int, lr: float) -> dict[str, Any]:
+def trained(task: str, name: str, dimension: int | None, seed: int, lr: float) -> dict[str, Any]:
     """What a run came to on the test split."""
-    task = task_of(20)  # nothing is chosen by these 20
+    texts = task_of(task, 20)  # nothing is chosen by these 20
     done = fine_tune(
-        BASE, method_of(name, dimension, seed), task, seed=seed, lr=lr, progress=False, **TRAINING
+        BASE, method_of(name, dimension, seed), texts, seed=seed, lr=lr, progress=False, **TRAINING
     )
-    return {"test": done.test["accuracy"]}
+    return {"test": done.test[texts.metric]}
 
 
 def main() -> None:
     """Search, then train; what is done so far is in the file after every run."""
     parser = argparse.ArgumentParser(prog=COMMAND)
-    parser.add_argument("--out", type=Path, default=STORED_DIRECTIONS, help="(%(default)s)")
+    parser.add_argument("--task", choices=tuple(PLANS), default="reviews", help="(%(default)s)")
+    parser.add_argument("--out", type=Path, help="another file than that of the book")
+    options = parser.parse_args()
+    task: str = options.task
     settings = {
         "base": BASE,
-        "task": {"name": TASK, "fingerprint": whole().fingerprint},
+        "task": {"name": task, "fingerprint": whole(task).fingerprint},
         "training": TRAINING,
         "texts": {"validation": LOOKED_AT, "test": TESTED},
     }
-    record = Record(parser.parse_args().out, COMMAND, settings)
+    command = COMMAND if task == "reviews" else f"{COMMAND} --task {task}"
+    record = Record(options.out or STORED_DIRECTIONS[task], command, settings)
 
     def look(name: str, dimension: int | None, lr: float) -> tuple[float, float]:
         asked: dict[str, Any] = {
             "name": name, "dimension": dimension, "seed": SEARCH_SEED, "lr": lr,
         }  # fmt: skip
-        row = record.row("searches", asked, lambda: searched(**asked))
+        row = record.row("searches", asked, lambda: searched(task, **asked))
         return row["validation"], -row["loss"]
 
-    for name, dimension, window in tqdm(PLAN):
+    for name, dimension, window in tqdm(PLANS[task]):
         tried: dict[float, tuple[float, float]] = {}
         while rates := further_rates(window, tried):
             tried |= {lr: look(name, dimension, lr) for lr in rates}
@@ -116,7 +136,7 @@ def main() -> None:
             asked: dict[str, Any] = {
                 "name": name, "dimension": dimension, "seed": seed, "lr": best,
             }  # fmt: skip
-            record.row("runs", asked, partial(trained, **asked))
+            record.row("runs", asked, partial(trained, task, **asked))
 
 
 if __name__ == "__main__":
