@@ -19,7 +19,6 @@ WRITTEN = (
     "dropping",
     "few_shots",
     "forgetting",
-    "hybrids",
     "places",
     "prefix_tables",
     "probing",

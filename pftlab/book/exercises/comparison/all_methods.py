@@ -246,12 +246,24 @@ QUIZ = (
         ),
     ),
     Question(
-        "A table of TREC lacks full fine-tuning. What may be said of full fine-tuning on TREC?",
+        "The tables of RTE lack FISH mask. What may be said of FISH mask on RTE?",
         (
             Option("that it was worse than the rows there", "Rows are lacking for other reasons."),
-            Option("what it did on SST-2, since the ranks correlate",
+            Option("what it did on SST-2, since one pair of ranks correlates",
                    "A correlation over methods is no result of one of them."),
             Option("nothing", "There is no run.", right=True),
+        ),
+    ),
+    Question(
+        "On MRPC the intervals are the narrowest of all, and all hold zero. Why is that no proof "
+        "that the methods are equally good?",
+        (
+            Option("Five seeds are too few for any interval to be believed.",
+                   "Elsewhere five seeds settle differences."),
+            Option("Nobody learned the task.",
+                   "LoRA and a model from random weights have one mean there.", right=True),
+            Option("Holm's correction makes every interval too narrow.",
+                   "A correction makes them wider."),
         ),
     ),
     Question(
