@@ -44,7 +44,7 @@ for command in sys.argv[1:]:
 
 
 @pytest.mark.parametrize(
-    "encoding", ["cp1252", pytest.param("cp437", marks=pytest.mark.full), "utf-8"]
+    "encoding", ["cp1252", *(pytest.param(e, marks=pytest.mark.full) for e in ("cp437", "utf-8"))]
 )
 def test_every_command_prints(tmp_path, encoding):
     environment = os.environ | {

@@ -19,6 +19,12 @@ from pftlab.testing.models import (
     tiny,
 )
 
+#: methods that stand for the others where not all are tried: every family and every port is there
+REPRESENTATIVES = (
+    *("gradual_unfreezing", "houlsby", "pfeiffer", "prompt_tuning", "prefix_tuning"),
+    *("lora", "random_mask", "ia3"),
+)
+
 
 def padded(name: str, inputs: dict[str, Tensor], left: bool = False) -> dict[str, Any]:
     """The same inputs with three padding tokens, on the right unless `left`."""

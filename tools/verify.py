@@ -6,12 +6,13 @@
     python tools/verify.py full          all stages, and nothing left out of them
 
 Two things grow with the book and are left out but in "full", which runs every week and before a
-release: the part of the contract that is marked `full`, and notebooks that were made from files
-none of which has changed since.
+release: what is marked `full` (most of the contract, and what is alike on all pages), and notebooks
+that were made from files none of which has changed since.
 
-Run it with the Python of the environment: `.venv/bin/python`. Stages run one after the other, and a
-failure does not stop the later ones. The last line counts what passed and what failed: a test is
-one, and so is a tool that checks the whole (ruff, mypy, the build of the book).
+Run it with the Python of the environment: `.venv/bin/python`. Stages run one after the other, but
+for two that keep one core busy each, and a failure does not stop the later ones. The last line
+counts what passed and what failed: a test is one, and so is a tool that checks the whole (ruff,
+mypy, the build of the book).
 """
 
 import os
@@ -21,8 +22,10 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as xml
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
@@ -44,7 +47,8 @@ WORKERS = ["-n", str(max(2, min(os.cpu_count() or 2, 8)))]
 PYTEST = [PYTHON, "-m", "pytest"]
 HANGS_AFTER = "1200"  # seconds by the clock; budgets are in processor time
 
-STAGES = ("lint", "types", "tests", "notebooks", "book", "site")
+STAGES = ("lint", "types", "book", "tests", "notebooks", "site")
+SIDE_BY_SIDE = ("types", "book")  # one process each
 QUICK = ("lint", "types", "tests")
 WIDTH = 78
 
@@ -70,14 +74,32 @@ def main() -> int:
     if "tests" in names and "PFTLAB_DATA" not in os.environ:
         print("PFTLAB_DATA names no folder: tests on real data sets are left out.")
     outcomes: dict[str, Outcome] = {}
+    began = time.monotonic()
     try:
         for name in names:
-            print(f"\n== {name} ".ljust(WIDTH, "="), flush=True)
+            if name in SIDE_BY_SIDE and set(SIDE_BY_SIDE) <= set(names):
+                if name not in outcomes:
+                    outcomes |= side_by_side(full)
+                continue
             outcomes[name] = run(name, full)
     except KeyboardInterrupt:
         print("\nverify: stopped.")
         return 130
-    return summarise(outcomes)
+    return summarise(outcomes, time.monotonic() - began)
+
+
+def side_by_side(full: bool) -> dict[str, Outcome]:
+    """Run two stages at a time; what they print comes when it is complete."""
+
+    def captured(name: str) -> Outcome:
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+            outcome = run(name, full, log)
+            log.seek(0)
+            print(log.read(), end="", flush=True)
+        return outcome
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(SIDE_BY_SIDE, pool.map(captured, SIDE_BY_SIDE), strict=True))
 
 
 def commands(stage: str, full: bool) -> list[list[str]]:
@@ -99,7 +121,8 @@ def commands(stage: str, full: bool) -> list[list[str]]:
         shutil.rmtree(ROOT / "_build", ignore_errors=True)
         build = [str(SCRIPTS / "jupyter-book"), "build", "."]
         return [[*build, "-W", "-n", "--keep-going", "--all", "-q"]]
-    return [[*PYTEST, "tests/house", "-m", "site", *WORKERS, "--dist", "loadfile"]]
+    chosen = "site" if full else "site and not full"
+    return [[*PYTEST, "tests/house", "-m", chosen, *WORKERS, "--dist", "worksteal"]]
 
 
 def nbval(full: bool) -> list[list[str]]:
@@ -120,19 +143,22 @@ def nbval(full: bool) -> list[list[str]]:
     )
 
 
-def run(stage: str, full: bool) -> Outcome:
-    """Run the commands of a stage."""
+def run(stage: str, full: bool, log: IO[str] | None = None) -> Outcome:
+    """Run the commands of a stage; what they print goes into `log`, or to the terminal."""
     outcome, start = Outcome(), time.monotonic()
+    print(f"\n== {stage} ".ljust(WIDTH, "="), file=log, flush=True)
     for command in commands(stage, full):
         environment = {**os.environ, **ENVIRONMENT}
         if command[:3] == PYTEST:
             count_tests(command, environment, outcome)
-        elif subprocess.run(command, cwd=ROOT, env=environment).returncode:
+        elif subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=log and subprocess.STDOUT
+        ).returncode:
             outcome.failed += 1
         else:
             outcome.passed += 1
     outcome.seconds = time.monotonic() - start
-    print(f"-- {stage}: {outcome.seconds:.0f} s", flush=True)
+    print(f"-- {stage}: {outcome.seconds:.0f} s", file=log, flush=True)
     return outcome
 
 
@@ -154,7 +180,7 @@ def count_tests(command: list[str], environment: dict[str, str], outcome: Outcom
     outcome.failed += failed or int(code != 0)
 
 
-def summarise(outcomes: dict[str, Outcome]) -> int:
+def summarise(outcomes: dict[str, Outcome], seconds: float) -> int:
     """Print a line for each stage, when there are several, and the sum; return the exit code."""
     if len(outcomes) > 1:
         print("\n== summary ".ljust(WIDTH, "="))
@@ -166,7 +192,6 @@ def summarise(outcomes: dict[str, Outcome]) -> int:
     failed = sum(one.failed for one in outcomes.values())
     passed = sum(one.passed for one in outcomes.values())
     skipped = sum(one.skipped for one in outcomes.values())
-    seconds = sum(one.seconds for one in outcomes.values())
     print(f"\n{passed} passed, {failed} failed, {skipped} skipped in {seconds:.0f} s")
     return int(failed > 0)
 

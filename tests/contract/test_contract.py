@@ -2,9 +2,9 @@
 
 A cell of the matrix is one method on one tiny model, with every check of `pftlab.testing`. A method
 may refuse a model, with a reason and without touching it; which cells those are stands in the book's
-matrix. On a few architectures every method is tried always, and on one more, of which each method
-has another; on every architecture a few methods are, one for each port and family. The rest of the
-grid is marked `full`. `--matrix -` prints what was found, `--matrix
+matrix. On an encoder and on a decoder every method is tried always, and on two more, which methods
+take in turns; on every architecture a few methods are, one for each port and family. The rest of
+the grid is marked `full`. `--matrix -` prints what was found, `--matrix
 FILE` writes it there:
 
     pytest tests/contract/test_contract.py -m "full or not full" --matrix book/results/matrix.json
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import method, tiny
+from tiny import REPRESENTATIVES, method, tiny
 
 from pftlab import METHODS
 from pftlab.core.architectures import ARCHITECTURES as TABLE
@@ -29,12 +29,10 @@ from pftlab.testing.contract import refused
 
 MATRIX = Path(__file__).resolve().parents[2] / "book" / "results" / "matrix.json"
 STORED = json.loads(MATRIX.read_text(encoding="utf-8"))
+ALWAYS = ("bert", "llama")
+TURNS = [name for name in FEW if name not in ALWAYS]
 REST = [name for name in MODELS if name not in FEW]
 ARCHITECTURES = [name for name in MODELS if "-" not in name]  # each with its plainest head
-REPRESENTATIVES = (
-    *("gradual_unfreezing", "houlsby", "pfeiffer", "prompt_tuning", "prefix_tuning"),
-    *("lora", "random_mask", "ia3"),
-)
 
 pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`")
 
@@ -44,7 +42,8 @@ def cells() -> list[Any]:
 
     def always(name: str, number: int, model: str) -> bool:
         represents = name in REPRESENTATIVES and model in ARCHITECTURES
-        return represents or model in (*FEW, REST[number % len(REST)])
+        turns = (TURNS[number % len(TURNS)], REST[number % len(REST)])
+        return represents or model in (*ALWAYS, *turns)
 
     return [
         pytest.param(name, model, marks=[] if always(name, number, model) else pytest.mark.full)

@@ -19,6 +19,7 @@ WRITTEN = (
     "dropping",
     "few_shots",
     "forgetting",
+    "hybrids",
     "places",
     "prefix_tables",
     "probing",

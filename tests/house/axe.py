@@ -1,6 +1,6 @@
 """What axe-core finds wrong with a page: WCAG 2.2, levels A and AA."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ COLOURS = ["color-contrast", "link-in-text-block"]
 ASKED = {"light": TAGS, "dark": COLOURS}  # tags or rules; see `runOnly` of axe
 
 
-def violations(page: Any, theme: str) -> list[str]:
-    """What is wrong with a page in this theme, a line for each element."""
+def violations(page: Any, theme: str, but: Sequence[str] = ()) -> list[str]:
+    """What is wrong with a page in this theme, a line for each element, `but` these (selectors)."""
     page.evaluate(
         "theme => Object.assign(document.documentElement.dataset, {theme, mode: theme})", theme
     )
@@ -23,7 +23,9 @@ def violations(page: Any, theme: str) -> list[str]:
         page.evaluate(AXE)
     # Without "preload" axe reads no style sheet a second time, which from disk it could not.
     options = {"runOnly": ASKED[theme], "resultTypes": ["violations"], "preload": False}
-    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
+    where = {"include": [["html"]], "exclude": [[selector] for selector in but]}
+    run = "([where, options]) => axe.run(where, options)"
+    found = page.evaluate(run, [where, options])["violations"]
     return [
         f"{rule['id']}: {node['html'][:200]}\n{node['failureSummary']}"
         for rule in found

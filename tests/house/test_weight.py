@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_site import OPENED, PAGES, SITE
+from test_site import KINDS, OPENED, PAGES, SITE
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVIEST = 900_000  # bytes as sent
@@ -28,11 +28,21 @@ benchmark = loaded("page_weight", "benchmarks/page_weight.py")
 weight = loaded("weight", "tools/pages/weight.py")
 
 
-@pytest.mark.parametrize("name", OPENED)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in KINDS else pytest.param(name, marks=pytest.mark.full) for name in OPENED],
+)
 def test_page_is_light(browser: Any, address: str, name: str) -> None:
     page = benchmark.measure(browser, address, name, slow=1, quiet=300)
     limit = LIGHT.get(name.removesuffix(".html"), HEAVIEST)
     assert page.weight < limit, page.files[:5]
+
+
+def test_no_page_is_itself_heavy() -> None:
+    """What it loads beside itself it has in common with others, which the test above weighs."""
+    for name in PAGES:
+        page = benchmark.weight_of(name, (SITE / name).read_bytes())
+        assert page < 200_000, f"{name}: {page} bytes as sent"
 
 
 def test_only_pages_with_formulas_load_mathjax_and_only_pages_with_widgets_their_manager() -> None:

@@ -18,7 +18,7 @@ import made_up
 import numpy as np
 import pytest
 import torch
-from tiny import GPT2, LLAMA, SHAPE, tiny
+from tiny import GPT2, LLAMA, REPRESENTATIVES, SHAPE, tiny
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -249,10 +249,18 @@ def test_what_counts_layers_is_counted_on_the_whole_model(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "model",
-    [name if name == "bert" else pytest.param(name, marks=pytest.mark.full) for name in TINY],
+    "model, method",
+    [
+        pytest.param(
+            model,
+            name,
+            marks=[] if model == "bert" and name in REPRESENTATIVES else pytest.mark.full,
+        )
+        for model in TINY
+        for name in METHODS
+        if not METHODS[name].needs_head
+    ],
 )
-@pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].needs_head])
 def test_the_estimate_of_activations_is_near_what_a_step_keeps(
     model: str, method: str, tmp_path: Any
 ) -> None:
