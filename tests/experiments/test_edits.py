@@ -1,5 +1,6 @@
 """The forms of LoReFT's equation, and the steering vector."""
 
+import json
 from typing import Any
 
 import pytest
@@ -61,3 +62,17 @@ def test_a_steered_block_is_a_block_with_another_bias() -> None:
     assert torch.allclose(odds, biased, atol=1e-4)
     assert loss == pytest.approx(other, abs=1e-4)
     assert not torch.allclose(odds, plain, atol=1e-2)
+
+
+def test_the_stored_file_has_every_run() -> None:
+    stored = json.loads(edits.STORED_EDITS.read_text(encoding="utf-8"))
+    names = list(edits.settings_of_edits())
+    asked = sorted((run["edit"], run["seed"]) for run in stored["runs"])
+    assert asked == sorted((name, seed) for name in names for seed in edits.SEEDS)
+    searched = sorted((run["edit"], run["seed"], run["lr"]) for run in stored["searches"])
+    every = [(n, s, lr) for n in names for s in edits.SEARCH_SEEDS for lr in edits.RATES]
+    assert searched == sorted(every)
+    steered = sorted((run["vector"], run["seed"], run["strength"]) for run in stored["steering"])
+    kinds = {"difference of means": edits.STRENGTHS, "random": edits.CONTROLS}
+    every_push = [(k, s, c) for k, cs in kinds.items() for s in edits.SEEDS for c in cs]
+    assert steered == sorted(every_push)

@@ -17,6 +17,7 @@ WRITTEN = (
     "biases_crossing",
     "budgets",
     "dropping",
+    "edits",
     "few_shots",
     "forgetting",
     "hybrids",

@@ -33,6 +33,7 @@ CHAPTERS = {  # in the order of the book
     "sparse.masks": "Masks",
     "others.index": "Others",
     "others.ia3": "(IA)³",
+    "others.loreft": "LoReFT",
     "others.hybrids": "Hybrids",
     "language_models.instruction_tuning": "Instruction tuning",
     "language_models.serving": "Serving",
