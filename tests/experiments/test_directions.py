@@ -1,5 +1,6 @@
 """The plan of the chapter on the intrinsic dimension."""
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -22,3 +23,18 @@ def test_the_subspaces_of_two_seeds_share_no_tensors_seed() -> None:
     tensors = len(list(pft.load_base(directions.BASE, num_labels=2).base_model.parameters()))
     seeds = [directions.method_of("DID", 10, seed).seed for seed in directions.SEEDS]
     assert all(b - a > tensors for a, b in pairwise(seeds))
+
+
+@pytest.mark.parametrize("task", directions.PLANS)
+def test_every_stored_cell_has_its_seeds_at_a_rate_inside_its_search(task: str) -> None:
+    stored = json.loads(directions.STORED_DIRECTIONS[task].read_text("utf-8"))
+    planned = {(name, d) for name, d, _ in directions.PLANS[task]}
+    cells = {(run["name"], run["dimension"]) for run in stored["runs"]}
+    assert cells <= planned and {("full", None), ("probe", 0)} <= cells
+    for cell in cells:
+        runs = [r for r in stored["runs"] if (r["name"], r["dimension"]) == cell]
+        tried = [s for s in stored["searches"] if (s["name"], s["dimension"]) == cell]
+        assert [run["seed"] for run in runs] == list(directions.SEEDS)
+        best = max(tried, key=lambda s: (s["validation"], -s["loss"]))["lr"]
+        assert {run["lr"] for run in runs} == {best}
+        assert min(s["lr"] for s in tried) < best < max(s["lr"] for s in tried)

@@ -16,6 +16,8 @@ WRITTEN = (
     "answering",
     "biases_crossing",
     "budgets",
+    "directions",
+    "directions_tagging",
     "dropping",
     "edits",
     "few_shots",

@@ -31,6 +31,7 @@ CHAPTERS = {  # in the order of the book
     "sparse.index": "Sparse",
     "sparse.bitfit": "BitFit",
     "sparse.masks": "Masks",
+    "sparse.said": "Intrinsic dimension",
     "others.index": "Others",
     "others.ia3": "(IA)³",
     "others.loreft": "LoReFT",
