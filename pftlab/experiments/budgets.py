@@ -18,10 +18,11 @@ from tqdm.auto import tqdm
 from ..bases import load_base
 from ..core import Method, planted
 from ..low_rank.adalora import AdaLoRA, SVDUpdate
-from ..tasks import Task, load_task
+from ..tasks import Task
 from ..training import fine_tune
 from .record import Record
 from .results import STORED
+from .texts import few_texts
 
 COMMAND = "python -m pftlab.experiments.budgets"
 STORED_BUDGETS = STORED / "budgets.json"
@@ -79,13 +80,7 @@ def places_of(model: Any, method: Method) -> list[list[Any]]:
 
 
 def _tasks() -> dict[str, Task]:
-    found = {}
-    for name in TASKS:
-        task = load_task(name)
-        for split, count in TEXTS.items():
-            task = task.subset(count, split=split)
-        found[name] = task
-    return found
+    return {name: few_texts(name, TEXTS) for name in TASKS}
 
 
 def _method(way: str, seed: int) -> ChosenBy:

@@ -28,12 +28,12 @@ from ..adapter.shared_trunk import SharedTrunk
 from ..core import Delta, Method, Site
 from ..finetune.full import FullFineTuning
 from ..finetune.linear_probe import LinearProbe
-from ..tasks import Task, load_task
 from ..training import FineTuned, Lifecycle, evaluate, fine_tune, fine_tune_many
 from ..training.optimiser import Optimiser
 from .clock import timed
 from .record import Record, Row
 from .results import STORED
+from .texts import few_texts
 
 COMMAND = "python -m pftlab.experiments.dropping"
 STORED_DROPPING = STORED / "dropping.json"
@@ -42,6 +42,7 @@ RATE, HEAD_RATE = 3e-3, 5e-3  # what the searches of the stored runs chose on th
 SEEDS = (0, 1, 2, 3, 4)
 BOTTLENECK = 16
 TEXTS = {"train": 800, "validation": 20, "test": 200}
+_task = partial(few_texts, "reviews", TEXTS)
 TRAINING: dict[str, Any] = {"steps": 50, "batch_size": 16, "max_length": 32}
 TESTED = (0, 2, 4)  # numbers of layers whose adapters are left out
 # What is timed: an encoder with the layers of BERT-base at half the width. Its weights are random.
@@ -106,13 +107,6 @@ def _row(done: FineTuned, tested: tuple[int, ...]) -> Row:
         found = evaluate(done.model, _task(), "test", max_length=TRAINING["max_length"])
         scores.append({"accuracy": found["accuracy"], "loss": round(found["loss"], 4)})
     return {"dropped": list(tested), "test": scores}
-
-
-def _task() -> Task:
-    task = load_task("reviews")
-    for split, count in TEXTS.items():
-        task = task.subset(count, split=split)
-    return task
 
 
 def blank() -> Any:

@@ -29,6 +29,7 @@ from ..training import fine_tune_many
 from .few_shots import PATTERN, WORDS
 from .record import Record
 from .results import STORED
+from .texts import few_texts
 
 COMMAND = "python -m pftlab.experiments.edits"
 STORED_EDITS = STORED / "edits.json"
@@ -103,9 +104,7 @@ def train(
     method: FormOfLoReFT, runs: Sequence[tuple[int, float]], *, test: bool
 ) -> list[dict[str, float]]:
     """What each (seed, rate) came to."""
-    task = load_task(TASK)
-    for split, count in TEXTS.items():
-        task = task.subset(count, split=split)
+    task = few_texts(TASK, TEXTS)
     done = fine_tune_many(ENCODER, method, task, runs, test=test, progress=False, **TRAINING)
     return [
         {"validation": each.run.best["accuracy"]}

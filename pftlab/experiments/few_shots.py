@@ -28,6 +28,7 @@ from ..tasks.template import Shot
 from ..training import fine_tune
 from .record import Record
 from .results import STORED
+from .texts import few_texts
 
 COMMAND = "python -m pftlab.experiments.few_shots"
 STORED_FEW_SHOTS = STORED / "few_shots.json"
@@ -163,7 +164,8 @@ def batch_loss(words: Tensor, labels: Sequence[int], summed: Sequence[int]) -> T
 def trained_encoder(method: Method, shots: int, seed: int, lr: float) -> dict[str, float]:
     """What one run on the small encoder came to; the texts are drawn with the seed too."""
     done = fine_tune(
-        ENCODER, method, _encoder_task().subset(shots, seed), seed=seed, lr=lr, progress=False,
+        ENCODER, method, few_texts(TASK, TEXTS).subset(shots, seed),
+        seed=seed, lr=lr, progress=False,
         **TRAINING,
     )  # fmt: skip
     return {"validation": done.run.best["accuracy"], "test": round(done.test["accuracy"], 5)}
@@ -172,13 +174,6 @@ def trained_encoder(method: Method, shots: int, seed: int, lr: float) -> dict[st
 def _task_in_words() -> Task:
     task = load_task(TASK).subset(TEST["texts"], TEST["seed"], split="test")
     return task.in_words(WORDS, PATTERN)
-
-
-def _encoder_task() -> Task:
-    task = load_task(TASK)
-    for split, count in TEXTS.items():
-        task = task.subset(count, split=split)
-    return task
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from ..finetune.full import FullFineTuning
 from ..low_rank.lora import LoRA
 from ..sparse.bitfit import BitFit
 from ..sparse.layer_norm import LayerNormTuning
-from ..tasks import Task, load_task
 from ..training import FineTuned, fine_tune, fine_tune_many
 from .record import Record
 from .results import STORED
+from .texts import few_texts
 
 COMMAND = "python -m pftlab.experiments.forgetting"
 STORED_FORGETTING = STORED / "forgetting.json"
@@ -41,7 +41,7 @@ def trained(
 
     What is frozen is shared by the runs of a method, in one pass; full fine-tuning shares nothing.
     """
-    task, options = _task(), {"forgetting": True, "progress": False, **training}
+    task, options = few_texts(TASK, TEXTS), {"forgetting": True, "progress": False, **training}
     done: Iterable[FineTuned]
     if isinstance(method, FullFineTuning):
         done = (fine_tune(BASE, method, task, seed=s, lr=lr, **options) for s, lr in runs)
@@ -60,20 +60,13 @@ def _row(done: FineTuned) -> dict[str, Any]:
     }
 
 
-def _task() -> Task:
-    task = load_task(TASK)
-    for split, count in TEXTS.items():
-        task = task.subset(count, split=split)
-    return task
-
-
 def main() -> None:
     """Train what is not in the file yet; it is written after every method."""
     parser = argparse.ArgumentParser(prog=COMMAND)
     parser.add_argument("--out", type=Path, default=STORED_FORGETTING, help="(%(default)s)")
     settings = {
         "base": BASE,
-        "task": {"name": TASK, "fingerprint": _task().fingerprint, **TEXTS},
+        "task": {"name": TASK, "fingerprint": few_texts(TASK, TEXTS).fingerprint, **TEXTS},
         "training": TRAINING,
     }
     record = Record(parser.parse_args().out, COMMAND, settings)

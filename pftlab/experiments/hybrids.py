@@ -35,6 +35,7 @@ from ..tasks import Task, load_task
 from ..training import evaluate, fine_tune, fine_tune_many
 from .record import Record, Row
 from .results import STORED
+from .texts import few_texts
 
 COMMAND = "python -m pftlab.experiments.hybrids"
 STORED_HYBRIDS = STORED / "hybrids.json"
@@ -123,7 +124,7 @@ def gate_values(model: PreTrainedModel, task: Task) -> dict[str, list[float]]:
 
 def trained(name: str, texts: int, runs: Sequence[tuple[int, float]]) -> list[Row]:
     """What each of these runs came to; a seed draws head, method, order and, of few, the texts."""
-    task = _task()
+    task = few_texts(TASK, TEXTS)
     if texts == MANY:
         done = fine_tune_many(BASE, VARIANTS[name], task, runs, progress=False, **TRAINING)
     else:
@@ -150,13 +151,6 @@ def trained(name: str, texts: int, runs: Sequence[tuple[int, float]]) -> list[Ro
 def _accuracy(model: PreTrainedModel, task: Task) -> float:
     options = {"tokenizer": load_tokenizer(model), "max_length": TRAINING["max_length"]}
     return evaluate(model, task, "test", **options)["accuracy"]
-
-
-def _task() -> Task:
-    task = load_task(TASK)
-    for split, count in TEXTS.items():
-        task = task.subset(count, split=split)
-    return task
 
 
 def main() -> None:

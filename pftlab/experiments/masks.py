@@ -23,11 +23,12 @@ from ..core import Delta
 from ..sparse.fish_mask import fisher
 from ..sparse.lt_sft import full_fine_tuning
 from ..sparse.mask import RandomMask, entries, keep_highest
-from ..tasks import Task, load_task
+from ..tasks import Task
 from ..training import fine_tune
 from .outcomes import outcomes
 from .record import Record, Row
 from .results import STORED
+from .texts import few_texts
 
 COMMAND = "python -m pftlab.experiments.masks"
 STORED_MASKS = STORED / "masks.json"
@@ -52,10 +53,7 @@ PLAN = [
 @cache
 def task() -> Task:
     """The texts that all runs share."""
-    found = load_task(TASK)
-    for split, count in TEXTS.items():
-        found = found.subset(count, split=split)
-    return found
+    return few_texts(TASK, TEXTS)
 
 
 def scores(model: nn.Module, way: str, seed: int) -> list[Tensor]:
