@@ -9,7 +9,7 @@ from ..core.errors import BadValue, Unavailable, UnknownName
 from .cards import BASES, WEIGHTS, BaseCard
 from .convert import converted
 from .folder import WHOLE
-from .ladder import find_rung, rung_names
+from .ladder import find_rung, is_rung
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[\w.\-]+)?")
 
@@ -75,7 +75,7 @@ def find_base(name: str | Path) -> Found:
                 "pftlab.pretraining --help."
             )
         return Found(WEIGHTS / name, "pftlab", card.sha256)
-    if name in rung_names():
+    if is_rung(name):
         return Found(find_rung(name), "pftlab, ladder")
     if Path(name).is_dir():
         return Found(Path(name), "folder")

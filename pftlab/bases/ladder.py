@@ -5,6 +5,7 @@ whoever has made or copied them into the cache opens them by name.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,20 +59,34 @@ def checkpoint_name(fraction: float) -> str:
     return f"at-1-{math.floor(1 / fraction + 0.5)}"
 
 
+def is_rung(name: str) -> bool:
+    """Whether `load_base` looks for a name in the ladder: a model, or a checkpoint of one."""
+    return _parted(name)[0] in rung_names()
+
+
+def _parted(name: str) -> tuple[str, str | None]:
+    """A model's name and its checkpoint: "decoder-8m-at-1-4" is "decoder-8m" and "at-1-4"."""
+    found = re.fullmatch(r"(.+?)(?:-(at-1-\d+))?", name, re.DOTALL)
+    return (found[1], found[2]) if found else (name, None)
+
+
 def ladder_folder() -> Path:
     """Where the models of the ladder are looked for: in the cache, "ladder"."""
     return cache_folder() / "ladder"
 
 
 def find_rung(name: str) -> Path:
-    """The folder of a model of the ladder.
+    """The folder of a model of the ladder, or of a checkpoint, such as "decoder-8m-at-1-4".
 
     Raises:
         Unavailable: it is not there; the message tells how to make it.
     """
-    folder = ladder_folder() / name
+    model, checkpoint = _parted(name)
+    folder = ladder_folder() / model
+    if checkpoint:
+        folder = ladder_folder() / "checkpoints" / model / checkpoint
     if not folder.is_dir():
-        made = name.removesuffix(ADAPTED)
+        made = model.removesuffix(ADAPTED)
         raise Unavailable(
             f"{name!r} is one of the ladder of base models, which do not ship, and {str(folder)!r} "
             "does not exist. Make it (on a GPU, in minutes): python -m pftlab.pretraining ladder "

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 import pftlab as pft
 from pftlab.bases import ladder as names
 from pftlab.bases.history import read_history
-from pftlab.bases.ladder import LADDER, Rung, rung_names
+from pftlab.bases.ladder import LADDER, Rung, checkpoint_name, rung_names
 from pftlab.core.errors import Unavailable
 from pftlab.pretraining import ladder
 from pftlab.pretraining.corpus import Corpus
@@ -166,4 +166,14 @@ def test_a_rung_that_is_not_there_tells_how_to_make_it(
     assert len(set(rung_names())) == len(LADDER) + 2
     with pytest.raises(Unavailable, match="pftlab.pretraining ladder .* --rungs seq2seq-3m"):
         pft.load_base("seq2seq-3m-lm")
+    with pytest.raises(Unavailable, match="at-1-4.* does not exist.* --rungs decoder-8m"):
+        pft.load_base("decoder-8m-at-1-4")
     assert names.ladder_folder() == tmp_path / "ladder"
+
+
+def test_checkpoints_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PFTLAB_CACHE", str(tmp_path))
+    folder = names.ladder_folder() / "checkpoints" / "seq2seq-3m-lm" / checkpoint_name(1 / 16)
+    folder.mkdir(parents=True)
+    assert names.find_rung("seq2seq-3m-lm-at-1-16") == folder
+    assert names.is_rung("decoder-8m") and not names.is_rung("decoder-9m-at-1-4")
