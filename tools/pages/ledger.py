@@ -19,7 +19,13 @@ from sphinx.config import Config
 PAGE = "book/appendix/ledger.md"
 HEADING = "## Claim ledger"
 COLUMNS = ("the paper claims", "we ran", "verdict")
-VERDICTS = ("holds here", "holds in part", "does not hold here", "cannot be seen at this size")
+MEANING = {
+    "holds here": "Our runs, or a count, show what the claim says.",
+    "holds in part": "They show some of it, or show it on some of our models and not on others.",
+    "does not hold here": "They show something else.",
+    "cannot be seen at this size": "They cannot tell, or nothing was run that could.",
+}
+VERDICTS = tuple(MEANING)
 
 ROW = re.compile(r"^\|(.*)\|\s*$", re.MULTILINE)
 BAR = re.compile(r"(?<!\\)\|")
@@ -69,8 +75,15 @@ def claims(markdown: str) -> list[Claim]:
 
 
 def chapters(book: Path) -> Iterator[tuple[str, str, list[Claim]]]:
-    """(path in the book, title, claims) of the chapters with a ledger."""
-    for path in sorted(book.glob("*/*.ipynb")):
+    """(path in the book, title, claims) of the chapters with a ledger, in the order of the book."""
+    contents = book.parent / "_toc.yml"
+    listed = contents.read_text(encoding="utf-8") if contents.is_file() else ""
+    order = [book.parent / f"{file}.ipynb" for file in re.findall(r"file: (\S+)", listed)]
+
+    def place(path: Path) -> tuple[int, Path]:
+        return (order.index(path) if path in order else len(order)), path
+
+    for path in sorted(book.glob("*/*.ipynb"), key=place):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
         if found := claims(text):
@@ -95,15 +108,17 @@ def ledger(book: Path) -> str:
     if not found:
         return ""
     counts = Counter(claim.kind for _, _, claims in found for claim in claims)
-    verdicts = "\n".join(f"| {kind} | {counts[kind]} |" for kind in VERDICTS)
+    verdicts = "\n".join(f"| {kind} | {counts[kind]} | {said} |" for kind, said in MEANING.items())
     return f"""# Claims, and what we saw
 
 **The question.** What do the papers claim, and what of it did we see? Here are the claims of all
 chapters, with what we ran and a verdict. "Here" means our models, which are small. A claim about
 seven billion parameters that small models cannot show is neither confirmed nor refuted by them.
+Read a verdict with what stands beside it: often it is one base, one task and a few seeds. A paper
+is cited where its claims begin; the rows below it are of the same paper.
 
-| verdict | claims |
-|---|---:|
+| verdict | claims | what it means |
+|---|---:|---|
 {verdicts}
 
 {"".join(section(*chapter) for chapter in found)}"""
