@@ -110,6 +110,7 @@ def _memory(answer: Any, g: Any) -> None:
         (weights + 12 * trained, "Four numbers for each trained one, not three."),
         (frozen / 2 + 16 * trained, "Both kinds of constants are missing."),
         (frozen * 4.5 / 8 + 16 * trained, "That is without double quantisation."),
+        (frozen * 4.127 / 8 + 16 * trained, "4.127 is rounded. Write the fractions instead."),
     ], "Frozen bits / 8, plus 16 bytes for each trained number.")  # fmt: skip
 
 
@@ -182,7 +183,7 @@ EXERCISES = (
 
 QUIZ = (
     Question(
-        "In which format are the matrix products of QLoRA computed?",
+        "Weights in NF4, inputs in bfloat16: in which format are QLoRA's matrix products computed?",
         (
             Option("In 4 bits, on integer units", "No product is computed in 4 bits."),
             Option("In 16 bits", "Each weight is made anew from its bytes first.", right=True),
@@ -198,7 +199,7 @@ QUIZ = (
         ),
     ),
     Question(
-        "For which weights are fifteen even steps better than NF4?",
+        "For which weights are fifteen levels at even distances better than NF4?",
         (
             Option("Uniform ones", "NF4's levels suit a normal distribution.", right=True),
             Option("Normal ones, in blocks of 64", "For these NF4 has the smaller error."),

@@ -67,6 +67,7 @@ ANSWERS = {
             H + "return w + 12 * trained": "not three",
             H + "return frozen / 2 + 16 * trained": "Both kinds of constants",
             H + "return frozen * 4.5 / 8 + 16 * trained": "without double quantisation",
+            H + "return frozen * 4.127 / 8 + 16 * trained": "is rounded",
         },
     ),
 }
