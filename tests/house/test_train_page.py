@@ -128,7 +128,7 @@ def test_a_stranger_comes_from_the_first_screen_to_a_trained_model(
 
     before = spent()
     with opened(browser, f"{address}/book/index.html") as (page, seen):
-        page.get_by_role("link", name="Train a model in this page").click()
+        page.get_by_role("link", name="Train a model in your browser").click()
         page.get_by_role("button", name="Train").click()
         until(page, "Done")
         words = page.locator("#pft-live [role=status]").text_content()
