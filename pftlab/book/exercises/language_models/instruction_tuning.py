@@ -120,7 +120,7 @@ _causes = causes((2, 3, 4, 1), (
     "(a) The beginning is right. What was never taught?",
     "(b) The weights are the same in both places. What else does a model read?",
     "(c) The form is right and the word is an old one.",
-    "(d) What is easier in a row with others than alone?",
+    "(d) What does an example see in a row with others, and not alone?",
 ))  # fmt: skip
 
 _printed = sentences((1, 0, 0), (
@@ -172,8 +172,8 @@ EXERCISES = (
         _name(5), "Diagnose four runs", "short", 10, 2,
         "(a) The text begins with the right answer and goes on until it is cut. (b) Evaluation is "
         "good, and in the program that uses the same weights the answers are poor. (c) The form "
-        "is right, and the word in it is one of training's. (d) The training loss is lower than "
-        "that of the same run in rows of their own. Causes: 1 examples in a row see each other; "
+        "is right, and the word in it is one of training's. (d) The loss of an example changes "
+        "with the examples that stand in front of it. Causes: 1 examples in a row see each other; "
         "2 the end had no loss; 3 another template in use; 4 few different answers were trained. "
         "Give the cause of (a), (b), (c) and (d).",
         "causes = (..., ..., ..., ...)\n",
@@ -194,9 +194,9 @@ EXERCISES = (
     Exercise(
         _name(7), "Extend: more colours", "open", 40, 3,
         "The page supposes that four colours are too few to make copying the better way. Test it: "
-        "write the questions with twenty colours in training and the same ones in the test, keep "
-        "everything else, and compare with five paired seeds. Then turn it round: train with four "
-        "places. Is it the number of values that decides?",
+        "write the questions with twenty colours in training, none of them one of the test's, "
+        "keep everything else, and compare with five paired seeds. Then turn it round: train with "
+        "four places. Is it the number of values that decides?",
         "", ("Change WORDS, and nothing else.",), (),
     ),
 )  # fmt: skip
@@ -214,13 +214,13 @@ QUIZ = (
         ),
     ),
     Question(
-        "Which failure can a falling training loss not show?",
+        "The training loss falls as it should. Which fault may still be there?",
         (
             Option("A rate that is so high that training becomes unstable after a few steps",
-                   "The loss rises: it shows."),
+                   "Then the loss would rise."),
             Option("A model that never stops", "Its missing label is in no loss.", right=True),
             Option("An adapter that was left out when the optimiser was made",
-                   "Then nothing moves, and it shows."),
+                   "Then nothing would be trained, and the loss would not fall."),
         ),
     ),
     Question(

@@ -112,8 +112,8 @@ EXERCISES = (
     Exercise(
         _name(1), "How many fit?", "short", 5, 1,
         "A card has 48 GB. A model has 3 billion parameters, an adapter 10 million, all in 16 "
-        "bits. How many tasks fit as merged models plus one more merged model that must stay "
-        "free for an exchange, and how many adapters beside one backbone?",
+        "bits. How many tasks fit as merged models, if the room of one more must stay free for an "
+        "exchange, and how many as adapters beside one backbone?",
         "answer = (..., ...)\n",
         ("$10^9$ bytes are a GB.", "One merged model is the free place."),
         (Stage("merged", 1, _merged), Stage("beside", 1, _beside)),
@@ -172,7 +172,11 @@ EXERCISES = (
         "In one batch half of the rows belong to the busiest task. Merge that one, and give the "
         "others adapters that first take the merged update away: a LoRA of rank 16. Does it "
         "compute the same? Measure with the script of the page when it pays.",
-        "", ("`pftlab.combine` with a negative weight writes such a difference.",), (),
+        "", (
+            "`pftlab.combine` with a negative weight writes such a difference: `pftlab.save` it.",
+            "Merge for good, without `keep`; then load the differences with `check_base=False`, "
+            "for the base is another one now.",
+        ), (),
     ),
 )  # fmt: skip
 
