@@ -23,9 +23,9 @@ from ..low_rank.lora import LoRA
 from ..sparse.bitfit import BitFit
 from ..tasks import Task, load_task
 from ..training import fine_tune
-from .protocol import further_rates, search_of
 from .record import Record
 from .results import STORED
+from .search import best_rate
 
 COMMAND = "python -m pftlab.experiments.biases"
 STORED_CROSSING = STORED / "biases_crossing.json"
@@ -85,17 +85,14 @@ def main() -> None:
     }
     record = Record(parser.parse_args().out, COMMAND, settings)
 
-    def look(name: str, texts: int, lr: float) -> tuple[float, float]:
+    def worth(name: str, texts: int, lr: float) -> tuple[float, float]:
         asked: dict[str, Any] = {"name": name, "texts": texts, "seed": SEARCH_SEED, "lr": lr}
         row = record.row("searches", asked, lambda: searched(**asked))
         return row["validation"], -row["loss"]
 
     for name, texts in tqdm(list(product(METHODS, COUNTS))):
-        tried: dict[float, tuple[float, float]] = {}
-        while rates := further_rates(METHODS[name][1], tried):
-            tried |= {lr: look(name, texts, lr) for lr in rates}
+        best = best_rate(METHODS[name][1], partial(worth, name, texts))
         for seed in SEEDS:
-            best = search_of(tried).best
             asked: dict[str, Any] = {"name": name, "texts": texts, "seed": seed, "lr": best}
             record.row("runs", asked, partial(trained, **asked))
 

@@ -25,9 +25,9 @@ from ..finetune.linear_probe import LinearProbe
 from ..sparse.said import IntrinsicDID, IntrinsicSAID
 from ..tasks import Task, load_task
 from ..training import fine_tune
-from .protocol import further_rates, search_of
 from .record import Record
 from .results import STORED
+from .search import best_rate
 
 COMMAND = "python -m pftlab.experiments.directions"
 STORED_DIRECTIONS = {
@@ -120,7 +120,7 @@ def main() -> None:
     command = COMMAND if task == "reviews" else f"{COMMAND} --task {task}"
     record = Record(options.out or STORED_DIRECTIONS[task], command, settings)
 
-    def look(name: str, dimension: int | None, lr: float) -> tuple[float, float]:
+    def worth(name: str, dimension: int | None, lr: float) -> tuple[float, float]:
         asked: dict[str, Any] = {
             "name": name, "dimension": dimension, "seed": SEARCH_SEED, "lr": lr,
         }  # fmt: skip
@@ -128,11 +128,8 @@ def main() -> None:
         return row["validation"], -row["loss"]
 
     for name, dimension, window in tqdm(PLANS[task]):
-        tried: dict[float, tuple[float, float]] = {}
-        while rates := further_rates(window, tried):
-            tried |= {lr: look(name, dimension, lr) for lr in rates}
+        best = best_rate(window, partial(worth, name, dimension))
         for seed in SEEDS:
-            best = search_of(tried).best
             asked: dict[str, Any] = {
                 "name": name, "dimension": dimension, "seed": seed, "lr": best,
             }  # fmt: skip

@@ -4,13 +4,14 @@
 
 trains each of `VARIANTS` on the task `reviews`, and writes into book/results/hybrids.json: UniPELT
 and the MAM adapter whole and without each of their parts, UniPELT without its gates, and one
-adapter alone that has as many parameters as the hybrid. All have the same grid of rates, searched
-by seeds of their own on the validation split, and the same seeds, which draw the texts too; the
-test split is scored once, at the chosen rate. With few texts some of them are trained again.
+adapter alone that has as many parameters as the hybrid. The rate is searched for each, in
+half-decades until the best lies inside, with two seeds of their own on the validation split; the
+test split is scored once, at the chosen rate, with seeds that are the same for all. With few texts,
+which the seed draws, some of them are trained again at that rate.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,14 +36,16 @@ from ..tasks import Task, load_task
 from ..training import evaluate, fine_tune, fine_tune_many
 from .record import Record, Row
 from .results import STORED
+from .search import best_rate
 from .texts import few_texts
 
 COMMAND = "python -m pftlab.experiments.hybrids"
 STORED_HYBRIDS = STORED / "hybrids.json"
 BASE, TASK = "tiny-encoder", "reviews"
 MANY, FEW = 1000, 100  # training texts
-RATES, SEARCH_SEEDS, SEEDS = (1e-3, 3e-3, 1e-2), (100, 101), (0, 1, 2, 3, 4, 5)
-TEXTS = {"validation": 100, "test": 300}
+SEARCH_SEEDS, SEEDS = (1000, 1001), (0, 1, 2, 3, 4, 5)
+LOOKED_AT = 250  # validation texts, by which a rate is chosen
+TESTED = 300  # test texts
 TRAINING: dict[str, Any] = {"steps": 50, "batch_size": 16, "max_length": 32, "evaluate_every": 50}
 SMALL: dict[str, Any] = {"length": 10, "hidden": 64, "bottleneck": 16}
 
@@ -73,7 +76,14 @@ VARIANTS: dict[str, Method] = {
 }
 #: those that are trained with few texts as well
 WITH_FEW = (*list(VARIANTS)[:5], "all weights")
-
+#: the rates with which a search begins
+WINDOWS = dict.fromkeys(VARIANTS, (3e-3, 1e-2, 3e-2)) | {
+    "one adapter, UniPELT's count": (1e-3, 3e-3, 1e-2),
+    "MAM": (1e-3, 3e-3, 1e-2),
+    "MAM without prefix": (1e-3, 3e-3, 1e-2),
+    "one adapter, MAM's count": (3e-4, 1e-3, 3e-3),
+    "all weights": (3e-4, 1e-3, 3e-3),
+}
 
 #: what may be closed → the gates that belong to it; LoRA has one for each of its two matrices
 PIECES = {"adapter": ("adapter",), "prefix": ("prefix",), "LoRA": ("query", "value")}
@@ -122,22 +132,30 @@ def gate_values(model: PreTrainedModel, task: Task) -> dict[str, list[float]]:
     }
 
 
-def trained(name: str, texts: int, runs: Sequence[tuple[int, float]]) -> list[Row]:
-    """What each of these runs came to; a seed draws head, method, order and, of few, the texts."""
-    task = few_texts(TASK, TEXTS)
+def searched(name: str, lr: float) -> list[Row]:
+    """What a rate is worth on the validation split, by each seed of the search."""
+    task = few_texts(TASK, {"validation": LOOKED_AT})
+    runs = [(seed, lr) for seed in SEARCH_SEEDS]
+    done = fine_tune_many(BASE, VARIANTS[name], task, runs, test=False, progress=False, **TRAINING)
+    bests = [each.run.best for each in done]
+    return [{"validation": b["accuracy"], "loss": round(b["validation_loss"], 4)} for b in bests]
+
+
+def trained(name: str, texts: int, lr: float) -> list[Row]:
+    """What each seed came to; it draws head, method, order and, of few, the texts."""
+    task = few_texts(TASK, {"validation": 20, "test": TESTED})  # nothing is chosen by these 20
     if texts == MANY:
+        runs = [(seed, lr) for seed in SEEDS]
         done = fine_tune_many(BASE, VARIANTS[name], task, runs, progress=False, **TRAINING)
     else:
         done = [
             fine_tune(BASE, VARIANTS[name], task.subset(texts, seed), seed=seed, lr=lr,
                       progress=False, **TRAINING)
-            for seed, lr in runs
+            for seed in SEEDS
         ]  # fmt: skip
     rows = []
     for each in done:
-        row: Row = {
-            "validation": each.run.best["accuracy"], "test": round(each.test["accuracy"], 5),
-        }  # fmt: skip
+        row: Row = {"test": round(each.test["accuracy"], 5)}
         if name == "UniPELT":
             row["gates"] = gate_values(each.model, task)
             row["closed"] = {}
@@ -161,22 +179,20 @@ def main() -> None:
         "base": BASE,
         "task": {"name": TASK, "fingerprint": load_task(TASK).fingerprint},
         "training": TRAINING,
-        "texts": TEXTS,
+        "texts": {"validation": LOOKED_AT, "test": TESTED},
     }
     record = Record(parser.parse_args().out, COMMAND, settings)
 
-    def rows(section: str, name: str, texts: int, runs: list[tuple[int, float]]) -> list[Row]:
-        asked = [{"variant": name, "train": texts, "seed": seed, "lr": lr} for seed, lr in runs]
-        return record.rows(section, asked, partial(trained, name, texts, runs))
+    def worth(name: str, lr: float) -> tuple[float, float]:
+        asked = [{"variant": name, "seed": seed, "lr": lr} for seed in SEARCH_SEEDS]
+        rows = record.rows("searches", asked, partial(searched, name, lr))
+        return fmean(row["validation"] for row in rows), -fmean(row["loss"] for row in rows)
 
     for name in tqdm(VARIANTS):
-        tries = [(seed, lr) for lr in RATES for seed in SEARCH_SEEDS]
-        found = rows("searches", name, MANY, tries)
-        means = {lr: fmean(r["validation"] for r in found if r["lr"] == lr) for lr in RATES}
-        best = max(means, key=means.__getitem__)
-        rows("runs", name, MANY, [(seed, best) for seed in SEEDS])
-        if name in WITH_FEW:
-            rows("runs", name, FEW, [(seed, best) for seed in SEEDS])
+        best = best_rate(WINDOWS[name], partial(worth, name))
+        for texts in (MANY, FEW) if name in WITH_FEW else (MANY,):
+            asked = [{"variant": name, "train": texts, "seed": s, "lr": best} for s in SEEDS]
+            record.rows("runs", asked, partial(trained, name, texts, best))
 
 
 if __name__ == "__main__":
