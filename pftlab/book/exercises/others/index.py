@@ -255,7 +255,7 @@ QUIZ = (
     Question(
         "What does a rotation of a layer's input keep?",
         (
-            Option("every output of the layer, for all inputs", "Then nothing could be learnt."),
+            Option("every output of the layer, for all inputs", "Then nothing could be learned."),
             Option("lengths, and angles between inputs",
                    "And so the angles between the neurons' weights.", right=True),
             Option("the mean of the inputs", "The mean is turned along with them."),
