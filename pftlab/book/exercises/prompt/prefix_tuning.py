@@ -239,9 +239,9 @@ EXERCISES = (
         "digits. (c) The saved keys and values are the same numbers, and another program writes "
         "other texts with them. (d) In training the texts were good; loaded again, they are "
         "those of an untrained prefix. Which cause belongs to which run? 1: a rate for weights, "
-        "with a prefix trained directly. 2: the network was kept and its output was not. 3: a "
-        "step so large that attention goes to the prefix alone. 4: the positions of the text "
-        "begin at another place.",
+        "with a prefix trained directly. 2: the file holds the network, and neither its output nor "
+        "the matrix that it reads. 3: a step so large that attention goes to the prefix alone. 4: "
+        "the positions of the text begin at another place.",
         "cause = (..., ..., ..., ...)\n",
         ("Ask of each run what is still right in it.",),
         (Stage("the causes", 3, _causes),),
