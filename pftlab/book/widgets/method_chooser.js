@@ -23,8 +23,8 @@ function render({ model, el }) {
   const ruled = html(box, "ul", { class: "pft-left pft-small", "aria-label": "Methods that are ruled out" });
   html(box, "p", { class: "pft-small" },
     "Memory: texts of 512 tokens, weights in 16 bits, 4 for QLoRA, no checkpointing; an estimate from counts. "
-    + "Our runs: points of accuracy against LoRA, seeds alone, corrected for the number of methods; all of them are "
-    + "classification, of small models.");
+    + "Our runs: points of accuracy against LoRA, with 95 % intervals over seeds and test texts (smollm2: seeds alone), "
+    + "corrected for the number of methods. All of them are classification by small models.");
   const fill = table(box, "Data table");
 
   const cost = (name) => costs[model.get("model_name")][name];
@@ -33,9 +33,9 @@ function render({ model, el }) {
   function reason(name) {
     const found = cost(name);
     if (!Array.isArray(found)) return found;
-    if (!fitting[name].includes(model.get("kind"))) return "it is no method for this kind of task";
+    if (!fitting[name].includes(model.get("kind"))) return "not for this kind of task";
     if (step(name) > model.get("budget") * GIB) return `needs about ${Number((step(name) / GIB).toPrecision(3))} GiB`;
-    if (model.get("merged") && !merges[name]) return "costs time at inference, since it cannot be merged";
+    if (model.get("merged") && !merges[name]) return "cannot be merged, so it takes time at inference";
     return "";
   }
   const classes = () => model.get("kind") === "sequence_classification";
@@ -48,16 +48,16 @@ function render({ model, el }) {
 
   /** What our runs say of a method, in a sentence. */
   function byOurRuns(name) {
-    if (!classes()) return "no stored run of ours on this kind of task: we cannot tell.";
-    if (name === "lora") return "it is what the others are compared with.";
+    if (!classes()) return "none on this kind of task, so we cannot tell.";
+    if (name === "lora") return "the others are compared with it.";
     const rows = ours.filter(([method]) => method === name);
-    if (!rows.length) return "no stored run: we cannot tell.";
+    if (!rows.length) return "none, so we cannot tell.";
     return `${rows.map(([, on, task, verdict, points]) => `${on}, ${task}: ${verdict} (${points})`).join("; ")}.`;
   }
   function byPapers(name) {
     const rows = said.filter(([method, kinds, amounts]) =>
       method === name && kinds.split(" ").includes(model.get("kind")) && amounts.split(" ").includes(model.get("amount")));
-    return rows.length ? `${rows.map(([, , , text, paper]) => `${text} (${paper})`).join("; ")}.` : "nothing that we cite for such a task.";
+    return rows.length ? `${rows.map(([, , , text, paper]) => `${text} (${paper})`).join("; ")}.` : "we cite none on such a task.";
   }
 
   function draw() {
@@ -70,20 +70,20 @@ function render({ model, el }) {
     batch.show(model.get("batch"));
     merged.show(model.get("merged"));
     note.textContent = left.length
-      ? `${left.length} of ${methods.length} fit ${model.get("model_name")} into ${model.get("budget")} GiB. They are sorted by memory`
-        + (classes() ? ", and behind the others where our runs found them worse than LoRA." : "; our runs do not order them.")
-      : `None of ${methods.length} fits: take a smaller model, or more memory.`;
+      ? `${left.length} of ${methods.length} fit ${model.get("model_name")} into ${model.get("budget")} GiB, sorted by memory. `
+        + (classes() ? "Last come those that our runs found worse than LoRA somewhere." : "Our runs say nothing of such a task.")
+      : `None of ${methods.length} fits: take fewer texts in a step, a smaller model, or more memory.`;
     list.replaceChildren();
     for (const name of left) {
       const entry = html(list, "li"), head = html(entry, "p");
       html(head, "strong", {}, titles[name]);
       head.append(`: about ${bytes(step(name))} in training, ${bytes(many * cost(name).at(-1))} of files for `
-        + `${many === 1 ? "one task" : `${grouped(many)} tasks`}${merges[name] ? ", can be merged" : ", stays a part of its own"}.`);
+        + `${many === 1 ? "one task" : `${grouped(many)} tasks`}${merges[name] ? ", can be merged" : ", stays beside the weights"}.`);
       html(entry, "p", { class: "pft-small" }, `By our runs: ${byOurRuns(name)}`);
       html(entry, "p", { class: "pft-small" }, `By the paper: ${byPapers(name)}`);
     }
     ruled.replaceChildren();
-    for (const name of out) html(ruled, "li", {}, `Ruled out: ${titles[name]}, ${reason(name)}.`);
+    for (const name of out) html(ruled, "li", {}, `Ruled out: ${titles[name]} (${reason(name)}).`);
     fill(["Method", "Verdict"], [...left, ...out].map((name) => [titles[name], reason(name) || "fits"]));
     Object.assign(box.dataset, { left: left.join(" "), reasons: out.map(reason).join("|") });
   }

@@ -1,12 +1,13 @@
 """Which methods a budget leaves, and what speaks for each: counts, our runs, the papers."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import traitlets
 
 from ...core.errors import UnknownName
-from ...experiments.comparison import over_seeds
+from ...experiments.comparison import Paired, over_seeds
 from ...experiments.costs import LINEAR, Cost
 from ...experiments.results import STORED, Result, load_results
 from ...facts import FACTS
@@ -24,6 +25,12 @@ CANDIDATES = (
     "prompt_tuning", "p_tuning_v2", "prefix_tuning",
 )  # fmt: skip
 REFERENCE = "lora"
+#: Tables of ours that hold most of them, and in which methods learned something.
+TABLES = (
+    ("encoders/mini-encoder-sst2", "mini-encoder"), ("encoders/minilm-sst2", "minilm"),
+    ("encoders/mini-encoder-trec", "mini-encoder"), ("encoders/minilm-trec", "minilm"),
+    ("smollm2", "smollm2"),
+)  # fmt: skip
 KINDS = {  # what a task asks for → what the model is for, in words
     "sequence_classification": "a class for each text",
     "token_classification": "a tag for each word",
@@ -86,13 +93,14 @@ SAID = (
 
 
 class Evidence(NamedTuple):
-    """One stored row of ours: a method against LoRA, seeds alone, corrected for their number.
+    """One stored row of ours: a method against LoRA, corrected for the number of methods.
 
     Attributes:
         base, task: where.
         method: of `CANDIDATES`.
         points: the mean difference.
-        half: of its interval, at the level at which the method was judged.
+        half: of its interval, at the level at which the method was judged; over seeds and test
+            texts, or over seeds alone where answers to single texts were not stored (`smollm2`).
         seeds: how many pairs.
         verdict: "better", "worse" or "cannot tell".
     """
@@ -119,20 +127,20 @@ def best_runs(results: Iterable[Result]) -> dict[str, list[Result]]:
     return {name: max(every.values(), key=seen) for name, every in groups.items()}
 
 
-def evidence(names: Sequence[str] = CANDIDATES) -> list[Evidence]:
-    """What the book's stored runs say of these methods against LoRA, base by base."""
+@cache
+def evidence(names: tuple[str, ...] = CANDIDATES) -> Sequence[Evidence]:
+    """What the book's stored runs say of these methods against LoRA, table by table."""
     found = []
-    for file, base in (
-        ("families", "tiny-encoder"), ("scale", "mini-encoder"),
-        ("encoders/minilm-sst2", "minilm"), ("smollm2", "smollm2"),
-    ):  # fmt: skip
+    for file, base in TABLES:
         runs = best_runs(load_results(STORED / f"{file}.jsonl", base=base))
         here = {name: runs[name] for name in names if name in runs}
-        for d in over_seeds(here, REFERENCE):
+        answered = all(run.texts for some in here.values() for run in some)
+        judged = Paired(here).against(REFERENCE) if answered else over_seeds(here, REFERENCE)
+        for d in judged:
             task = here[d.method][0].task["name"]
             half = 50 * (d.high - d.low)
             found.append(Evidence(base, task, d.method, 100 * d.value, half, d.seeds, d.verdict))
-    return found
+    return tuple(found)
 
 
 class MethodChooser(InteractiveFigure, script="method_chooser.js"):
@@ -140,8 +148,8 @@ class MethodChooser(InteractiveFigure, script="method_chooser.js"):
 
     Memory is estimated as by `ParameterCounter`, for texts of 512 tokens and weights in 16 bits
     (QLoRA: 4). What does not fit, or does not go with the model, is ruled out with the
-    reason. What is left is sorted by memory, and behind the others where our runs found it worse
-    than LoRA on some base: no order is claimed beyond that.
+    reason. What is left is sorted by memory, and comes last where our runs found it worse than
+    LoRA in some table: no order is claimed beyond that.
 
     Args:
         model: to begin with; one whose costs were counted.
@@ -214,15 +222,15 @@ class MethodChooser(InteractiveFigure, script="method_chooser.js"):
         if isinstance(cost := self.costs[self.model_name][method], str):
             return cost
         if self.kind not in FACTS[method].model_tasks:
-            return "it is no method for this kind of task"
+            return "not for this kind of task"
         if self.bytes(method) > self.budget * GIB:
             return f"needs about {self.bytes(method) / GIB:.3g} GiB"
         if self.merged and not FACTS[method].mergeable:
-            return "costs time at inference, since it cannot be merged"
+            return "cannot be merged, so it takes time at inference"
         return ""
 
     def worse(self, method: str) -> int:
-        """On how many bases our runs found the method worse than LoRA; none for other tasks."""
+        """In how many tables our runs found the method worse than LoRA; none for other tasks."""
         if self.kind != "sequence_classification":
             return 0
         return sum(row[0] == method and row[3] == "worse" for row in self.ours)

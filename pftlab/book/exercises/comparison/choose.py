@@ -187,18 +187,18 @@ EXERCISES = (
     ),
     Exercise(
         _name(6), "Diagnose", "open", 15, 2,
-        "Four choices went wrong. (a) BitFit for a Llama; (b) QLoRA for more speed on a small "
-        "model; (c) prompt tuning for tags in a model of 100 million parameters; (d) 200 tasks "
-        "served from 200 merged copies. Which table or row of this page would have warned, and "
-        "what would you take?",
-        "", ("One of them is refused, one is a count, one is a paper's claim.",), (),
+        "Four choices went wrong. (a) BitFit for a Llama; (b) QLoRA, so that eight texts in a step "
+        "fit into 24 GiB; (c) prompt tuning for tags in a model of 100 million parameters; (d) "
+        "200 tasks served from 200 merged copies. Which table or row of this page would have "
+        "warned, and what would you take?",
+        "", ("One of them is refused, two are counts, one is a paper's claim.",), (),
     ),
     Exercise(
         _name(7), "Read", "open", 10, 2,
         "Take the table of verdicts. Which of these may be printed? (i) On SmolLM2 and SST-2 the "
         "linear probe is worse than LoRA. (ii) Full fine-tuning and LoRA are equivalent. (iii) "
-        "BitFit is worse than LoRA. (iv) Prompt tuning is on par with LoRA, since the interval "
-        "holds zero.",
+        "BitFit is worse than LoRA. (iv) On SmolLM2 prompt tuning is on par with "
+        "LoRA, since the interval holds zero.",
         "", ("Which base?", "How wide is the interval?"), (),
     ),
     Exercise(
@@ -230,10 +230,10 @@ QUIZ = (
         ),
     ),
     Question(
-        "Most verdicts of three seeds are *cannot tell*. That means",
+        "Most verdicts of this page are *cannot tell*. That means",
         (
             Option("the methods are equally good on these bases",
-                   "Some of the means differ by twelve points."),
+                   "One of these means is twenty points from zero."),
             Option("these runs could not have shown most differences", "It is about the runs.",
                    right=True),
             Option("the runs were wrong", "They are right, and few."),
@@ -253,10 +253,10 @@ QUIZ = (
         "You have 40 examples, and our stored runs have 1,000 or more. Then",
         (
             Option("the verdicts hold for fewer examples as well",
-                   "The live runs of this page are one reason to doubt it."),
+                   "Nothing on this page shows that they do."),
             Option("no method can be trained", "Forty are enough to try."),
-            Option("only papers speak of your case, and your own runs",
-                   "So the page says: by the paper.", right=True),
+            Option("the tables of this page do not speak of your case",
+                   "Look at single chapters, at papers, and at runs of your own.", right=True),
         ),
     ),
 )  # fmt: skip
