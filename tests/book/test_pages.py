@@ -30,6 +30,14 @@ def test_notebook_is_in_order(page):
     assert checks.check(page) == []
 
 
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=name_of)
+def test_a_failure_that_is_shown_is_one(page):
+    """A cell that catches an error to print it had one to print."""
+    for cell in form.read(page).cells:
+        if cell.cell_type == "code" and re.search(r"^except .*:\n +print\(", cell.source, re.M):
+            assert cell.outputs, f"{cell.id}: no error came"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_citations_exist(page):
     bibliography = (BOOK / "references.bib").read_text(encoding="utf-8")

@@ -227,8 +227,9 @@ EXERCISES = (
     ),
     Exercise(
         _name(2), "When does the square win?", "short", 10, 2,
-        "From which length on does the second term of Equation 2 exceed the first: (i) for a "
-        "width of 768 with 12 heads, (ii) for 4,096 with 32 heads?",
+        "At which length is the second term of Equation 2 as large as the first, so that longer "
+        "texts pay more for it: (i) for a width of 768 with 12 heads, (ii) for 4,096 with 32 "
+        "heads?",
         "tokens = (..., ...)\n",
         ("Set $18 = 3\\,n / d_\\text{head}$.", "What is the width of one head?"),
         (Stage("the smaller model", 1, _cross(0)), Stage("the larger one", 1, _cross(1))),
@@ -286,10 +287,11 @@ EXERCISES = (
     ),
     Exercise(
         _name(9), "A fifth way", "open", 30, 3,
-        "Add a bar to the figure of four ways: train all weights, gradients and moments divided "
-        "among several cards of 24 GB, the rest on each of them. How many cards does it take, "
-        "with checkpointing? Which part then limits the number of texts?",
-        "", ("Divide two of the four parts by the number of cards.",), (),
+        "Add a bar to the figure of four ways: train all weights in mixed precision on several "
+        "cards of 24 GB. The gradients, the moments and the copy in 32 bits are divided among the "
+        "cards; weights and what is kept are on each of them. How many cards does it take, with "
+        "checkpointing? Which part then limits the number of texts?",
+        "", ("Divide two of the four columns by the number of cards.",), (),
     ),
 )  # fmt: skip
 
