@@ -178,7 +178,8 @@ EXERCISES = (
         "Take verb → past tense: collect sixty regular verbs whose two forms are one token each, "
         "write three manual templates, and train one. Train a second on the regular verbs and test "
         "it on irregular ones: has the template found the tense, or a suffix?",
-        "", ("The page's functions take any list of pairs.",), (),
+        "", ("Copy `fill` and `train_template` from `pftlab/experiments/probing.py`, and give them "
+         "your pairs and where training and test begin in them.",), (),
     ),
 )  # fmt: skip
 
@@ -201,7 +202,7 @@ QUIZ = (
         ),
     ),
     Question(
-        "A manual template gets a fifth of the plurals, a trained one nearly all, and no weight "
+        "A manual template gets a quarter of the plurals, a trained one nearly all, and no weight "
         "has changed. So",
         (
             Option("the base knew them, and the manual question was bad",
