@@ -108,6 +108,7 @@ SCORES: dict[str, Score] = {
     "perplexity": Score("perplexity", False, low=1.0, decimals=2),
     "lm_loss": Score("language-model loss", False, low=0.0),
     "masked_lm_loss": Score("masked-language-model loss", False, low=0.0),
+    "span_loss": Score("loss of spans taken out", False, low=0.0),
     "drift": Score("drift of hidden states", False, low=0.0, high=2.0),
     "tokens": Score("tokens written", low=0.0, decimals=1),  # more or fewer: neither is better
     "ended": _share("texts ended by the model"),

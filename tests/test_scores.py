@@ -27,7 +27,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "pftlab"
 def test_every_score_of_the_package_is_known() -> None:
     bundled = {metric.__name__ for metric in data_to_text.DATA_TO_TEXT.scores}
     lengths = lengths_of_texts([Written("a text", 2, True)]).keys()
-    losses = {"loss", "validation_loss", "perplexity", "lm_loss", "masked_lm_loss", "drift"}
+    losses = {"loss", "validation_loss", "perplexity"}
+    losses |= {"lm_loss", "masked_lm_loss", "span_loss", "drift"}
     assert METRICS.keys() | bundled | lengths | losses == SCORES.keys()
 
 
@@ -41,6 +42,7 @@ def test_every_score_of_the_package_is_known() -> None:
         ("perplexity", False, (1, math.inf), "0.84"),
         ("lm_loss", False, (0, math.inf), "0.839"),
         ("masked_lm_loss", False, (0, math.inf), "0.839"),
+        ("span_loss", False, (0, math.inf), "0.839"),
         ("drift", False, (0, 2), "0.839"),
         ("tokens", True, (0, math.inf), "0.8"),
         ("ended", True, (0, 1), "83.9 %"),

@@ -43,7 +43,18 @@ model = pft.load_base("{name}")  # the language model; num_labels=2 for a classi
 
 The folder is also a plain transformers folder: `AutoModelForCausalLM.from_pretrained` and
 `AutoTokenizer.from_pretrained` open it without `pftlab`.""",
+    "t5": """```python
+import pftlab as pft
+
+model = pft.load_base("{name}")  # reads a text and writes one; num_labels=2 for a classifier
+```
+
+The folder is also a plain transformers folder: `AutoModelForSeq2SeqLM.from_pretrained` and
+`AutoTokenizer.from_pretrained` open it without `pftlab`. As it is, the model does one thing: where
+a text has `<extra_id_0>`, `<extra_id_1>`, … in the place of words, it writes each of these and,
+behind it, the words. Any other task it has to be taught.""",
 }
+RECIPE = {"bert": "encoder", "gpt2": "decoder", "t5": "ladder --rungs seq2seq-3m"}
 LIMITS = """* It is small and was trained for minutes, to learn and teach with. Do not rely on it.
 * English only. Text of 2015 and before, much of it of the 19th century, with the views and the
   prejudices of its time. What the model says is not true because it says it.
@@ -60,8 +71,8 @@ def card_text(card: BaseCard, history: History) -> str:
     corpus = last["corpus"]
     megabytes = sum(source["bytes"] for source in corpus.values()) / 1e6
     tokens = last["corpus_tokens"]
-    encoder = card.architecture == "bert"
-    kind, padding = ("encoder", ", padding counted in") if encoder else ("decoder", "")
+    padding = ", padding counted in" if card.architecture == "bert" else ""
+    beside = "" if card.architecture == "t5" else "; the four models shared two GPUs"
     parameters = f"{card.parameters:,}"
     return f"""---
 license: {card.licence.lower()}
@@ -90,20 +101,20 @@ book uses were removed before (of IMDB's test, thirteen words). The weights are 
 
 ## How it was trained
 
-By `python -m pftlab.pretraining {kind}`:
+By `python -m pftlab.pretraining {RECIPE[card.architecture]}`:
 {_objective(last)}
 In all {positions / 1e6:,.0f} million positions, {positions / tokens:.1f} for each token of the
-corpus{padding}, in {seconds / 60:.1f} minutes by the clock; the four models shared two GPUs.
+corpus{padding}, in {seconds / 60:.1f} minutes by the clock{beside}.
 
 | run | device | steps | positions a step | peak rate | warm-up | minutes | PyTorch |
 |---:|---|---:|---:|---:|---:|---:|---|
 {_runs(history)}
 
-{_curve(history, encoder)}
+{_curve(history, card.architecture)}
 
 ## How good it is on text that it never saw
 
-{_held_out(history["held_out"], encoder)}
+{_held_out(history, card.architecture)}
 
 ## Limits
 
@@ -120,6 +131,14 @@ def _sources(corpus: dict[str, dict[str, int]]) -> str:
 
 
 def _objective(run: dict[str, str]) -> str:
+    if run.get("objective") == "SpanObjective":
+        from ..pretraining.objectives import SpanObjective as Spans
+
+        return (
+            f"span corruption. Of rows of {Spans.raw} tokens {Spans.noise} are taken out, in "
+            f"{Spans.spans} spans of random length;\na sentinel stands for each span, and the "
+            "target gives every sentinel and its span."
+        )
     if run["teacher"] is None:
         return "next-token prediction on rows of 256 tokens."
     return (
@@ -136,11 +155,15 @@ def _runs(history: History) -> str:
     )
 
 
-def _curve(history: History, encoder: bool) -> str:
+def _curve(history: History, architecture: str) -> str:
     """Tell the training loss at about eight places; the whole curve is in history.json."""
-    seen, loss = learning_curve(history, "masked_lm" if encoder else "loss")
+    key, what = {
+        "bert": ("masked_lm", "masked-token loss"),
+        "gpt2": ("loss", "loss"),
+        "t5": ("loss", "loss of the targets"),
+    }[architecture]
+    seen, loss = learning_curve(history, key)
     chosen = sorted({round(i * (len(seen) - 1) / 7) for i in range(8)})
-    what = "masked-token loss" if encoder else "loss"
     return "\n".join(
         [
             f"| million positions | {' | '.join(f'{seen[i]:.0f}' for i in chosen)} |",
@@ -150,8 +173,15 @@ def _curve(history: History, encoder: bool) -> str:
     )
 
 
-def _held_out(measured: dict[str, float], encoder: bool) -> str:
-    if encoder:
+def _held_out(history: History, architecture: str) -> str:
+    if architecture == "t5":
+        measured = history["runs"][-1]["log"][-1]
+        return (
+            f"Targets of span corruption: {measured['held_out/loss']:.2f} nats a token, the "
+            "sentinels and the end counted in."
+        )
+    measured = history["held_out"]
+    if architecture == "bert":
         return (
             f"Masked tokens: {measured['masked_lm']:.2f} nats a token, "
             f"{measured['bits_per_byte_masked']:.2f} bits for each byte of them."

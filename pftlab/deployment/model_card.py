@@ -29,6 +29,7 @@ LIMITS = (
 READ = {  # metric of forgetting → how its numbers are read
     "lm_loss": "The loss of predicting each token, in nats; more after than before was forgotten.",
     "masked_lm_loss": "The loss of masked tokens, in nats; more after than before was forgotten.",
+    "span_loss": "The loss of spans taken out, in nats; more after than before was forgotten.",
     "drift": "One minus the cosine between the last hidden states and those of the base.",
 }
 

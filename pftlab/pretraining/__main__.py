@@ -23,10 +23,18 @@ from ..core.files import atomic_write, check_writable
 from .corpus import Corpus, read_documents
 from .held_out import HeldOut
 from .ladder import STEPS, TOKENS, climb, load_documents, train_rung, write_summary
-from .objectives import DecoderObjective, EncoderObjective, Objective, Teacher
+from .objectives import DecoderObjective, EncoderObjective, Objective, SpanObjective, Teacher
 from .preparation import learn_vocabulary, prepare
 from .recipe import WARM_UP, pretrain
-from .students import STUDENT_SIZES, DecoderStudent, EncoderStudent, Student, load_model, save_model
+from .students import (
+    STUDENT_SIZES,
+    DecoderStudent,
+    EncoderStudent,
+    Seq2SeqStudent,
+    Student,
+    load_model,
+    save_model,
+)
 from .tokenizer import save_vocabulary
 
 WORKS = ("prepare", "encoder", "decoder", "measure", "ladder", "rung")
@@ -263,6 +271,10 @@ def _measure(options: argparse.Namespace) -> None:
             student = EncoderStudent(STUDENT_SIZES[size], tokenizer, 0)
             tokens = options.tokens_per_step
             objective: Objective = EncoderObjective(unseen, tokenizer, None, tokens, device)
+        elif kind == "seq2seq":
+            unseen = prepare([d["text"] for d in documents], tokenizer, None)
+            student = Seq2SeqStudent(STUDENT_SIZES[size], tokenizer)
+            objective = SpanObjective(unseen, tokenizer, options.tokens_per_step, device)
         else:
             student = DecoderStudent(STUDENT_SIZES[size], tokenizer)
             objective = DecoderObjective(prepare([""], tokenizer, None), tokenizer, 1, device)

@@ -1,4 +1,4 @@
-"""The tokenizer of the book's base models: one vocabulary of 8,192 tokens for all four.
+"""The tokenizer of the book's base models: one vocabulary of 8,192 tokens for all of them.
 
 Byte-pair encoding (Sennrich et al., 2016) in the form of SentencePiece's: "▁" stands for a space
 and belongs to the word after it, and characters outside the vocabulary fall back to their bytes.
@@ -109,9 +109,15 @@ def sentinel(number: int) -> str:
 
 
 def with_sentinels(tokenizer: Tokenizer) -> Tokenizer:
-    """The same vocabulary with sentinels behind it, for an encoder-decoder."""
+    """The same vocabulary with sentinels behind it, for an encoder-decoder.
+
+    Like a mask, a sentinel in a text swallows the spaces around it: it stands for whole words.
+    """
     longer = Tokenizer.from_str(tokenizer.to_str())
-    longer.add_special_tokens([AddedToken(sentinel(n), special=True) for n in range(SENTINELS)])
+    tokens = [
+        AddedToken(sentinel(n), lstrip=True, rstrip=True, special=True) for n in range(SENTINELS)
+    ]
+    longer.add_special_tokens(tokens)
     return longer
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 import pftlab as pft
-from pftlab.bases.history import learning_curve, read_history
+from pftlab.bases.history import learning_curve, read_history, write_history
 from pftlab.core.errors import BadCheckpoint, Unavailable
 from pftlab.pretraining import __main__ as command
 from pftlab.pretraining import preparation, recipe
@@ -25,7 +25,14 @@ from pftlab.pretraining.held_out import HeldOut
 from pftlab.pretraining.objectives import DecoderObjective, EncoderObjective, Teacher
 from pftlab.pretraining.preparation import learn_vocabulary, prepare
 from pftlab.pretraining.recipe import pretrain
-from pftlab.pretraining.students import DecoderStudent, EncoderStudent, StudentSize, save_model
+from pftlab.pretraining.students import (
+    DecoderStudent,
+    EncoderStudent,
+    Seq2SeqStudent,
+    StudentSize,
+    save_model,
+)
+from pftlab.pretraining.tokenizer import with_sentinels
 from pftlab.training.state import STATE, read_state
 
 CPU = torch.device("cpu")
@@ -395,6 +402,12 @@ def test_the_recipe_from_the_command_line(
     command.main(["measure", "--start", str(tmp_path / "d"), "--held-out", str(held), *few])
     assert read_history(tmp_path / "on" / "tiny-encoder")["held_out"]["masked_lm"] > 0
     assert read_history(tmp_path / "d" / "tiny-decoder")["held_out"]["bits_per_byte/zoo"] > 0
+    marked = with_sentinels(Tokenizer.from_file(str(out / "vocabulary.json")))
+    kept = tmp_path / "s" / "tiny-seq2seq"
+    save_model(Seq2SeqStudent(SMALL, marked), marked, kept)
+    write_history(kept, history)
+    command.main(["measure", "--start", str(kept.parent), "--held-out", str(held), *few])
+    assert read_history(kept)["held_out"]["loss"] > 0
 
     table = command.Corpus.load(out / "corpus.npz")
     vocabulary = Tokenizer.from_file(str(out / "vocabulary.json"))

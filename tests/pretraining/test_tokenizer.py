@@ -12,10 +12,12 @@ from pftlab.pretraining.tokenizer import (
     SPECIAL,
     for_decoder,
     for_encoder,
+    for_seq2seq,
     save_vocabulary,
     spaced,
     token_id,
     train_tokenizer,
+    with_sentinels,
 )
 
 
@@ -47,6 +49,20 @@ TEXTS = (
 def test_decoding_gives_the_text_back(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text).ids
     assert tokenizer.decode(ids) == text
+
+
+def test_a_sentinel_stands_for_words_and_for_the_spaces_around_them(tokenizer: Tokenizer) -> None:
+    """So a text with sentinels has the tokens that pretraining makes by taking some out."""
+    seq2seq = for_seq2seq(with_sentinels(tokenizer), 256)
+    text, end = "The cat sat on the mat.", seq2seq.eos_token_id
+    ids = seq2seq(text)["input_ids"]
+    assert ids == [*tokenizer.encode(text).ids, end]
+    cat = tokenizer.encode("cat").ids
+    place = next(i for i in range(len(ids)) if ids[i : i + len(cat)] == cat)
+    first = seq2seq.convert_tokens_to_ids("<extra_id_0>")
+    without = [*ids[:place], first, *ids[place + len(cat) :]]
+    assert seq2seq("The <extra_id_0> sat on the mat.")["input_ids"] == without
+    assert seq2seq("<extra_id_0> cat")["input_ids"] == [first, *cat, end]
 
 
 def test_every_byte_has_a_token(tokenizer: Tokenizer) -> None:
