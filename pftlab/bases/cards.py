@@ -32,7 +32,7 @@ class BaseCard:
     Attributes:
         name: what `load_base` takes.
         summary: one line for tables and help texts.
-        architecture: the transformers model type, "bert", "gpt2" or "llama".
+        architecture: the transformers model type, "bert", "gpt2", "t5" or "llama".
         parameters: how many there are, with neither a task head nor a language-model head.
         licence: of the weights.
         sha256: of `model.safetensors`; a file that differs is refused.
@@ -92,6 +92,18 @@ _CARDS = (
         parameters=6_901_760,
         licence="Apache-2.0",
         sha256="5e2d858f2586c6987eb093414d1803dd059d861f6024882fd3d69bfbc12b5c80",
+    ),
+    BaseCard(
+        "tiny-seq2seq",
+        "T5-like, two stacks of 4 layers of width 128, pretrained by the book",
+        architecture="t5",
+        parameters=3_021_824,
+        licence="Apache-2.0",
+        sha256="41c741fb31970f6ebafc0b0ab23bfbc1666cdb1f5a01a646f28607e493d12290",
+        note=(
+            "It knows how words follow one another and takes little from what it reads, as the "
+            "chapter on base models measures. Fine-tuning has to teach it to read as well."
+        ),
     ),
     BaseCard(
         "minilm",

@@ -3,6 +3,8 @@
 python -m pftlab.bases.model_card     writes the README of every model in pftlab/bases/weights
 """
 
+import textwrap
+
 from ..core.files import atomic_write
 from .cards import BASES, WEIGHTS, BaseCard
 from .history import History, learning_curve, read_history
@@ -73,6 +75,7 @@ def card_text(card: BaseCard, history: History) -> str:
     tokens = last["corpus_tokens"]
     padding = ", padding counted in" if card.architecture == "bert" else ""
     beside = "" if card.architecture == "t5" else "; the four models shared two GPUs"
+    note = f"\n* {textwrap.fill(card.note, 98, subsequent_indent='  ')}" if card.note else ""
     parameters = f"{card.parameters:,}"
     return f"""---
 license: {card.licence.lower()}
@@ -118,7 +121,7 @@ corpus{padding}, in {seconds / 60:.1f} minutes by the clock{beside}.
 
 ## Limits
 
-{LIMITS}
+{LIMITS}{note}
 """
 
 

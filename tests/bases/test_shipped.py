@@ -70,7 +70,10 @@ from transformers import AutoModel, AutoTokenizer
 for name in {SHIPPED!r}:
     folder = {str(WEIGHTS)!r} + "/" + name
     batch = AutoTokenizer.from_pretrained(folder)("The film wasn't bad.", return_tensors="pt")
-    state = AutoModel.from_pretrained(folder)(**batch).last_hidden_state
+    model = AutoModel.from_pretrained(folder)
+    if model.config.is_encoder_decoder:
+        batch["decoder_input_ids"] = batch["input_ids"]
+    state = model(**batch).last_hidden_state
     assert state.isfinite().all()
 """
     done = subprocess.run([sys.executable, "-c", program], cwd="/", capture_output=True, text=True)

@@ -49,6 +49,67 @@ def test_an_encoder_fills_in_every_seventh_word() -> None:
     assert measured.before == pytest.approx(expected, rel=1e-5)
 
 
+def spans_taken_out(text: str, tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The input and the target, by slices: of every twenty tokens, from the end, the last three."""
+    ids = tokenizer(text, truncation=True, max_length=128)["input_ids"][:-1]
+    source, target = [], []
+    ends = range(len(ids), 0, -20)
+    for number, stop in enumerate(reversed(ends)):
+        sentinel = tokenizer.convert_tokens_to_ids(f"<extra_id_{number}>")
+        start = max(0, stop - 20)
+        cut = max(start, stop - 3)
+        source += [*ids[start:cut], sentinel]
+        target += [sentinel, *ids[cut:stop]]
+    return [*source, tokenizer.eos_token_id], target
+
+
+@torch.no_grad()
+def test_an_encoder_decoder_gives_the_spans_that_were_taken_out() -> None:
+    model = pft.LoRA(rank=2).attach(pft.load_base("tiny-seq2seq"), seed=0)
+    tokenizer = pft.load_tokenizer(model)
+    losses = []
+    for text in TEXTS:
+        source, target = (torch.tensor([ids]) for ids in spans_taken_out(text, tokenizer))
+        logits = model(input_ids=source, labels=target).logits[0]
+        losses.append(F.cross_entropy(logits, target[0], reduction="none"))
+    expected = float(torch.cat(losses).mean())
+    measured = measure_forgetting(model)
+    assert measured.metric == "span_loss"
+    assert measured.before == pytest.approx(expected, rel=1e-5)
+    assert measured.after == measured.before
+
+
+@pytest.mark.parametrize("head", CLASSIFIERS, ids=["classes", "tags"])
+def test_a_classifier_of_an_encoder_decoder_is_read_through_its_base(head: Any) -> None:
+    """What tags words has no decoder: the base's own writes behind its encoder."""
+    words = pft.LoRA(rank=2).attach(pft.load_base("tiny-seq2seq"), seed=0)
+    model = pft.LoRA(rank=2).attach(pft.load_base("tiny-seq2seq", **head), seed=0)
+    perturb_planted(words)
+    planted = {name: p.data for name, p in words.named_parameters() if "pft_" in name}
+    for name, parameter in model.named_parameters():
+        if "pft_" in name:
+            parameter.data.copy_(planted.pop(name.removeprefix("transformer.")))
+    assert all(name.startswith("decoder.") for name in planted) and bool(planted) == (
+        "task" in head
+    )
+    for tensor in planted.values():
+        tensor.zero_()
+    expected, measured = measure_forgetting(words), measure_forgetting(model)
+    assert measured.metric == expected.metric == "span_loss"
+    assert measured.before == pytest.approx(expected.before, rel=1e-5)
+    assert measured.after == pytest.approx(expected.after, rel=1e-5)
+    assert measured.after != pytest.approx(measured.before, rel=1e-4)
+
+
+def test_an_encoder_decoder_without_sentinels_has_its_drift_measured() -> None:
+    """What its base was trained to write cannot be asked for."""
+    model = pft.LoRA(rank=2).attach(pft.load_base("tiny-seq2seq"), seed=0)
+    tokenizer = pft.load_tokenizer("tiny-decoder")  # the same words
+    perturb_planted(model)
+    measured = measure_forgetting(model, tokenizer=tokenizer)
+    assert measured.metric == "drift" and measured.before == 0 < measured.after
+
+
 @pytest.mark.parametrize("base", ["tiny-encoder", "tiny-decoder"])
 @pytest.mark.parametrize("head", CLASSIFIERS, ids=["classes", "tags"])
 def test_a_classifier_is_read_through_the_head_of_its_base(base: str, head: Any) -> None:
