@@ -175,7 +175,7 @@ EXERCISES = (
         "A test split has 1,000 texts. (i) A method has 80 % right: half of the 95 % interval of "
         "its accuracy, in points? (ii) A second method has 35 texts right that the first has "
         "wrong, and 25 wrong that the first has right: half of the interval of the difference? "
-        "Take 1.96 and no seeds.",
+        "Take 1.96 and no seeds. (To three digits.)",
         "points = (..., ...)\n",
         ("An answer is right or wrong: which variance has that?", "Equation 2."),
         (Stage("one method", 1, _one), Stage("the difference", 1, _both)),

@@ -45,6 +45,7 @@ def _rate(which: int) -> Any:
                 (2e-3 / 2.6**below, f"{name}: the divisor here is 3."),
             ],
             f"{name}: Equation 1.",
+            within=5e-3,
         )
 
     return test
@@ -169,7 +170,7 @@ EXERCISES = (
     Exercise(
         _name(2), "Rates by layer", "short", 5, 1,
         "A network of 6 layers, a rate of 0.002 at the top, a divisor of 3. At what rates do layer "
-        "4 and the embeddings learn?",
+        "4 and the embeddings learn? (To three digits.)",
         "rates = (..., ...)\n",
         ("Equation 1.",),
         (Stage("layer 4", 1, _rate(0)), Stage("the embeddings", 1, _rate(1))),
@@ -252,7 +253,8 @@ QUIZ = (
     Question(
         "Peak memory of gradual unfreezing is",
         (
-            Option("a fifth of full fine-tuning, with five groups", "Only in the first phase."),
+            Option("a fifth of full fine-tuning, with five groups",
+                   "In the first phase one group is open; in the last all five are."),
             Option("that of the average phase", "A peak is no average."),
             Option("that of full fine-tuning, since all is open in the end",
                    "In the last phase all groups are open.", right=True),
