@@ -337,8 +337,8 @@ EXERCISES = (
     Exercise(
         _name(3), "Bits per byte", "code", 15, 2,
         "`documents` is a list of `(loss, tokens, text)`: the loss of Equation 1 in nats per "
-        "token, the number of tokens, and the text. Return the bits per byte of all of them "
-        "together.",
+        "token, the number of tokens that were predicted, and the text. Return the bits per byte "
+        "of all of them together.",
         "def bits_per_byte(documents):\n    raise NotImplementedError\n",
         ("A sum over a sum.", "`text.encode()` is what lies on the disk."),
         (
