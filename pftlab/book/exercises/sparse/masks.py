@@ -210,11 +210,12 @@ EXERCISES = (
         _name(6), "Read", "short", 15, 2,
         "A table of another network, with ten paired seeds, has a score's mask minus a random "
         "one, in points. At 0.5 % of the weights it is +0.4 ± 1.1, and the highest rate of the "
-        "grid was chosen. At 5 % it is +2.6 ± 0.9, and at 30 % +0.5 ± 0.7. Which "
+        "grid was chosen. At 5 % it is +2.6 ± 0.9, and at 30 % +1.4 ± 1.6. Which "
         "sentences may be printed? (i) At 5 % the score's mask did better in these runs. "
         "(ii) At 0.5 % the choice makes no difference. "
         "(iii) At 0.5 % these runs cannot tell, and a higher rate was not tried. (iv) The gain "
-        "is larger at 5 % than at 30 %, since the intervals do not overlap. Give 1 or 0 for each.",
+        "is larger at 5 % than at 30 %, since at 30 % the interval holds zero. Give 1 or 0 for "
+        "each.",
         "printed = (..., ..., ..., ...)  # of i, ii, iii, iv\n",
         ("What was paired, and what was not?",),
         (Stage("the sentences", 4, _printed),),
