@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from ..choices import causes, sentences
 from ..compare import compare, measure, normal, numbers, pair, tensor
 from ..model import Exercise, Option, Question, Stage, Wrong
 
@@ -119,6 +120,21 @@ def _chances(answer: Any, g: Any) -> None:
     ], "A softmax over the words of the classes alone.")  # fmt: skip
 
 
+_causes = causes((2, 4, 1, 3), (
+    "(a) Nothing moves by more than a trace: how far do steps carry?",
+    "(b) The settings are the same, and one seed fails: what does a seed change?",
+    "(c) Training was right. What answered there, and was it in the file?",
+    "(d) No step was made yet: what can be known to be impossible before training?",
+))  # fmt: skip
+
+_printed = sentences((0, 1, 0, 1), (
+    "(i) The mean of the head alone is higher by 0.6. How far do the five runs spread?",
+    "(ii) Compare each of the five numbers with both ends of the head's interval.",
+    "(iii) What would you have said of a run that is far better than the others?",
+    "(iv) The differences go from −24 to +6. Can their interval leave out zero?",
+))  # fmt: skip
+
+
 def _name(number: int) -> str:
     return f"prompt.prompt_tuning.{number}"
 
@@ -171,20 +187,28 @@ EXERCISES = (
         (Stage("the probabilities", 3, _chances),),
     ),
     Exercise(
-        _name(6), "Diagnose", "open", 20, 2,
+        _name(6), "Diagnose", "short", 15, 2,
         "Four runs of prompt tuning went wrong. (a) The loss stays where it was, to three digits. "
-        "(b) The loss is that of guessing with one seed and far lower with four others. (c) The "
-        "validation accuracy is good, and a saved prompt scores as guessing after loading. (d) "
-        "Attaching is refused. What do you look at to tell them apart, and what do you change?",
-        "", ("The rate, the start, the head, the positions.",), (),
+        "(b) With one seed of five the loss stays that of guessing, and with the others it falls. "
+        "(c) The validation accuracy is good, and the saved prompt scores as guessing after "
+        "loading. (d) Attaching is refused. Which cause belongs to which run? 1: the prompt was "
+        "saved without its head. 2: a rate for weights. 3: the prompt takes all positions. 4: an "
+        "unlucky start.",
+        "cause = (..., ..., ..., ...)\n",
+        ("The table of what goes wrong has all four.",),
+        (Stage("the causes", 3, _causes),),
     ),
     Exercise(
-        _name(7), "Read", "open", 10, 2,
-        "Take the stored table on the language model. Which of these may be printed? (a) Prompt "
-        "tuning is worse than the head alone. (b) Its five runs have a mean close to that of the "
-        "head alone, and four of them lie above it. (c) Seed 2 is an outlier and can be left out. "
-        "(d) Prompt tuning is less reliable there than LoRA.",
-        "", ("What would you have said of a good seed?",), (),
+        _name(7), "Read", "short", 10, 2,
+        "Five paired seeds on a language model, accuracy in %. The head alone: 82.5 ± 0.5. Prompt "
+        "tuning: 88.6, 86.7, 58.5, 88.4 and 87.3, on average 81.9 ± 16.2. Which may be printed? "
+        "(i) The head alone is better. (ii) Four of the five prompts lie above the head's "
+        "interval, and one below. (iii) One run is an outlier; without it, prompt tuning is better "
+        "than the head alone. (iv) By their means, these seeds cannot tell the two apart. Give 1 "
+        "or 0 for each.",
+        "printed = (..., ..., ..., ...)\n",
+        ("What would you have said of a good seed?",),
+        (Stage("the sentences", 2, _printed),),
     ),
     Exercise(
         _name(8), "A mixture of starts", "open", 30, 3,
@@ -192,7 +216,8 @@ EXERCISES = (
         "group of token ids for each vector, so you need no new class. Is it better than either, "
         "over "
         "five paired seeds, on the task and base of your choice?",
-        "", (), (),
+        "", ("`first_vectors` shows how words are drawn; the ids of a class are a group.",),
+        (),
     ),
 )  # fmt: skip
 
@@ -216,28 +241,28 @@ QUIZ = (
         ),
     ),
     Question(
-        "One vector gets most of the English sentence right, and few random tokens if any. The "
-        "difference is what",
+        "In the toy, one vector gets most of the English sentence right, and next to nothing of "
+        "the random texts. In what do the two kinds of text differ?",
         (
-            Option("the frozen model knows already", "It helps to go on in English.", right=True),
-            Option("the vectors can hold: random tokens need more digits",
-                   "Twenty vectors hold them, and the digits are the same."),
-            Option("the tokenizer does to the two", "Both are tokens already."),
+            Option("in how much of them the frozen model could guess by itself",
+                   "Of a sentence, much; of random tokens, nothing.", right=True),
+            Option("in length: random texts have more tokens", "All have 12."),
+            Option("in the steps of training that they got", "All got 100."),
         ),
     ),
     Question(
         "A prompt of 100 vectors makes a step",
         (
-            Option("cheaper, because few numbers are trained",
+            Option("cheaper, because few numbers are trained, and only they need a gradient",
                    "They are trained through all layers."),
-            Option("dearer, because every layer reads them", "Each text is that much longer.",
-                   right=True),
+            Option("more expensive, because every layer reads them",
+                   "Each text is that much longer.", right=True),
             Option("as expensive as before, since they are added once, at the input",
                    "From there on they are in every layer."),
         ),
     ),
     Question(
-        "Four seeds of five reach 87 % or more and one 58 %. What may one say?",
+        "Four seeds of five end near 88 % and one below 60 %. What may one say?",
         (
             Option("the method reaches about 88 %, for one run is an outlier",
                    "You chose after you looked."),

@@ -77,4 +77,24 @@ ANSWERS = {
             C + "return picked.softmax(1) / 2": "words of the classes alone",
         },
     ),
+    "prompt.prompt_tuning.6": (
+        "cause = (2, 4, 1, 3)",
+        {
+            "cause = (4, 2, 1, 3)": "(a) Nothing moves",
+            "cause = (2, 1, 4, 3)": "(b) The settings",
+            "cause = (2, 4, 3, 1)": "(c) Training was right",
+            "cause = (2, 4, 1, 1)": "Each cause belongs",
+            "cause = (2, 4, 1)": "Give 4 numbers",
+        },
+    ),
+    "prompt.prompt_tuning.7": (
+        "printed = (0, 1, 0, 1)",
+        {
+            "printed = (1, 1, 0, 1)": "(i) The mean",
+            "printed = (0, 0, 0, 1)": "(ii) Compare",
+            "printed = (0, 1, 1, 1)": "(iii) What would",
+            "printed = (0, 1, 0, 0)": "(iv) The differences",
+            "printed = (0, 2, 0, 1)": "Give 1 or 0",
+        },
+    ),
 }
