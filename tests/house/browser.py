@@ -25,6 +25,22 @@ FLAGS = [
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+# Names in a drawing that are cut, or stand over a mark or over another name.
+COVERED = """svg => {
+    const inside = svg.getBoundingClientRect(), middle = ({ x, y, width, height }) => [x + width / 2, y + height / 2];
+    const names = [...svg.querySelectorAll("text.pft-label")].map((text) => [text.textContent, text.getBoundingClientRect()]);
+    const marks = [...svg.querySelectorAll("g[data-key] .pft-halo")].map((mark) => middle(mark.getBoundingClientRect()));
+    const found = [];
+    names.forEach(([name, a], i) => {
+        if (a.left < inside.left - 1 || a.right > inside.right + 1) found.push([name, "is cut"]);
+        for (const [x, y] of marks) if (x > a.left && x < a.right && y > a.top + 2 && y < a.bottom - 2) found.push([name, "is over a mark"]);
+        for (const [other, b] of names.slice(i + 1)) {
+            const across = Math.min(a.right, b.right) - Math.max(a.left, b.left), up = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+            if (across > 2 && up > 4) found.push([name, "is over", other]);
+        }
+    });
+    return found;
+}"""
 PATIENCE = 150_000  # milliseconds by the clock for what a page does, also on a busy machine
 
 

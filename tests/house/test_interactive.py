@@ -16,7 +16,7 @@ import made_up
 import nbformat
 import numpy as np
 import pytest
-from browser import opened, served
+from browser import COVERED, opened, served
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from notebooks.form import normalise
@@ -494,16 +494,27 @@ def test_an_opened_mark_leads_on(page: Any, figures: Any) -> None:
 
 def test_a_view_can_be_sent_as_an_address(browser: Any, page: Any, site: Path) -> None:
     """What was chosen is in the address; there it comes back, from a file as well."""
+    box = page.locator(".pft-tradeoff")
+    key = "lora:rank=1"
+    number = next(
+        option.get_attribute("value")
+        for option in box.get_by_label("Task and base", exact=True).locator("option").all()
+        if "on sized" in option.inner_text()
+    )
+    choose(page, "tradeoff", "Task and base", number)
+    if data(page, "tradeoff")["opened"] != key:
+        page.mouse.click(*place_of(page, key))
     before = data(page, "tradeoff")
+    assert before["opened"] == key
     assert page.url.partition("#")[2].startswith("tradeoff?")
     address = f"{site.as_uri()}/book/index.html#{page.url.partition('#')[2]}"
     with opened(browser, address) as (other, seen):
         other.wait_for_selector(".pft-tradeoff svg.pft-drawing g[data-key]")
         after = data(other, "tradeoff")
-        for name in ("visible", "best", "front", "curves"):
+        for name in ("visible", "best", "front", "curves", "opened"):
             assert after[name] == before[name]
         title = other.locator(".pft-behind .pft-title").inner_text()
-        assert title == page.locator(".pft-behind .pft-title").inner_text()
+        assert title == box.locator(".pft-behind .pft-title").inner_text()
         assert other.locator(".pft-tradeoff").evaluate("b => b.getBoundingClientRect().top") < 200
         assert seen.none(), seen
 
@@ -855,6 +866,23 @@ def test_the_rate_moves_the_methods_through_the_plane(page: Any, figures: Any) -
     page.keyboard.press("ArrowRight")
     told = box.locator("> [role=status]").last.inner_text()
     assert told.startswith("Full fine-tuning at 1e-2: accuracy 75.5 %")
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_no_name_covers_a_mark_or_another_name(browser: Any, site: Path, width: int) -> None:
+    """At each rate of the plane, and with the control in sight beside the other methods."""
+    address = f"{site.as_uri()}/book/index.html"
+    with opened(browser, address, viewport={"width": width, "height": 800}) as (page, _):
+        wait(page)
+        plane = page.locator(".pft-forgetting svg.pft-drawing")
+        for _rate in range(3):
+            assert plane.locator("text.pft-label").count() == plane.locator("g[data-key]").count()
+            assert plane.evaluate(COVERED) == []
+            press(page, "forgetting", "Learning rate", "ArrowRight")
+        explorer = page.locator(".pft-tradeoff")
+        for option in explorer.get_by_label("Task and base", exact=True).locator("option").all():
+            choose(page, "tradeoff", "Task and base", option.get_attribute("value"))
+            assert explorer.locator("svg.pft-drawing").evaluate(COVERED) == []
 
 
 # TrainingScrubber

@@ -145,9 +145,36 @@ def test_each_method_has_a_page_with_all_that_is_known_of_it() -> None:
         assert html.escape(facts.equation.split("=")[0].split("\\")[0].strip(), quote=False) in text
         assert facts.url in text and "references.html#" in text, name
         assert f"pftlab.{pft.METHODS[name].__name__}" in text, name
-        assert ("seeds)" in text) == (name in measured), name
+        assert ("<p>seeds</p>" in text) == (name in measured), name
         family = "foundations/finetuning" if facts.family == "finetune" else f"{facts.family}/index"
         assert f'href="../{family}.html"' in text and f'href="../{family}.html#exercises"' in text
+
+
+def test_a_dot_on_the_map_promises_a_chapter_that_tells_of_the_method() -> None:
+    first, folder = FIRST.read_text(encoding="utf-8"), FIRST.parent / "methods"
+    dotted = re.findall(r'class="pft-chapter[^"]*" href="methods/(\w+)\.html"', first)
+    assert len(dotted) > 20
+    for name in FACTS:
+        text = (folder / f"{name}.html").read_text(encoding="utf-8")
+        chapter = re.search(r'The chapter that teaches it: <a[^>]* href="([^"]+)"', text)
+        assert bool(chapter) == (name in dotted), name
+        if chapter:
+            article = (folder / chapter[1]).read_text(encoding="utf-8").partition("<article")[2]
+            words = html.unescape(re.sub(r"<[^>]+>", "", article)).lower()
+            names = (FACTS[name].title.lower(), name, pft.METHODS[name].__name__.lower())
+            assert sum(map(words.count, names)) >= 3, (name, chapter[1])
+
+
+def test_the_score_of_a_method_is_seen_on_a_phone(browser: Any) -> None:
+    """The first score is among the columns that fit, beside what it is a score of."""
+    phone = {"viewport": {"width": 360, "height": 740}}
+    for name in ("lora", "houlsby", "mam"):
+        with opened(browser, (FIRST.parent / "methods" / f"{name}.html").as_uri(), **phone) as (
+            page,
+            _,
+        ):
+            head = page.get_by_role("columnheader", name="test score").bounding_box()
+            assert head["x"] + head["width"] <= 360, name
 
 
 def test_the_code_on_the_page_of_a_method_is_the_code_that_runs(browser: Any) -> None:

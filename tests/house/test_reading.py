@@ -14,7 +14,7 @@ from urllib.parse import urldefrag, urljoin
 
 import pytest
 import yaml
-from browser import opened, store_holds
+from browser import COVERED, opened, store_holds
 from test_site import PAGES, SITE
 
 from pftlab.facts import FACTS, FAMILIES
@@ -332,6 +332,87 @@ def test_columns_plots_and_full_stops_keep_their_place_on_a_phone(
         }).map(pair => pair.textContent)"""
         assert page.locator(".pft-together").count() > 1
         assert page.eval_on_selector_all(".pft-together", parted) == []
+
+
+def test_what_goes_on_beyond_its_edge_says_so(browser: Any, address: str) -> None:
+    """Code, tables and formulas fade where they go on, and end sharp where they end."""
+    phone = {"viewport": {"width": 360, "height": 740}}
+    with opened(browser, f"{address}/book/foundations/bill.html", **phone) as (page, seen):
+        page.evaluate("MathJax.startup.promise.then(() => true)")
+        boxes = ".bd-article :is(div.math, .highlight pre, .pst-scrollable-table-container)"
+        wrong = """boxes => boxes.filter(b => b.checkVisibility() && (b.scrollWidth > b.clientWidth + 2)
+            !== (b.dataset.pftMore === "right")).map(b => b.textContent.slice(0, 80))"""
+        page.wait_for_function(
+            f"() => !({wrong})([...document.querySelectorAll('{boxes}')]).length"
+        )
+        code = page.locator(".highlight pre[data-pft-more=right]").first
+        mask = "box => getComputedStyle(box).maskImage"
+        assert "rgba(0, 0, 0, 0)" in code.evaluate(mask)
+        code.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+        page.wait_for_function("box => box.dataset.pftMore === 'left'", arg=code.element_handle())
+        assert seen.none(), seen
+
+
+@pytest.mark.parametrize("name", ["adapter/houlsby", "prompt/index", "low_rank/delta_lora"])
+def test_a_formula_fits_a_phone_or_is_as_small_as_can_be_read(
+    browser: Any, address: str, name: str
+) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}}
+    with opened(browser, f"{address}/book/{name}.html", **phone) as (page, _):
+        page.evaluate("MathJax.startup.promise.then(() => true)")
+        page.wait_for_function("document.querySelector('div.math mjx-container')")
+        large = """boxes => boxes.filter(b => b.scrollWidth > b.clientWidth + 1
+            && parseFloat(b.style.fontSize || 1) > 0.73).map(b => b.textContent.slice(0, 60))"""
+        page.wait_for_timeout(300)
+        assert page.eval_on_selector_all(".bd-article div.math", large) == []
+        page.set_viewport_size({"width": 1280, "height": 740})
+        page.wait_for_timeout(300)
+        small = "boxes => boxes.filter(b => b.style.fontSize).length"
+        assert page.eval_on_selector_all(".bd-article div.math", small) == 0
+
+
+def test_the_facts_of_a_chapter_are_told_downwards_on_a_phone(browser: Any, address: str) -> None:
+    with opened(browser, f"{address}/book/low_rank/lora.html") as (page, seen):
+        page.evaluate("MathJax.startup.promise.then(() => true)")
+        across = page.locator("main table").first
+        heads = across.locator("thead th").all_inner_texts()
+        cells = across.locator("tbody td").all_inner_texts()
+        page.set_viewport_size({"width": 360, "height": 740})
+        down = page.locator("main table.pft-down").first
+        assert down.locator("th").all_inner_texts() == heads
+        assert [t.split() for t in down.locator("td").all_inner_texts()] == [
+            t.split() for t in cells
+        ]
+        box = down.bounding_box()
+        assert box["x"] + box["width"] <= 360
+        page.set_viewport_size({"width": 1280, "height": 740})
+        assert page.locator("main table.pft-down").count() == 0
+        assert across.locator("tbody td").all_inner_texts() == cells
+        assert seen.none(), seen
+
+
+@pytest.mark.parametrize("name", ["adapter", "prompt", "low_rank", "sparse", "others"])
+def test_the_scores_of_a_family_are_seen_on_a_phone(browser: Any, address: str, name: str) -> None:
+    """Scores are in sight or, where all columns cannot be, the names stay beside them."""
+    phone = {"viewport": {"width": 360, "height": 740}}
+    with opened(browser, f"{address}/book/{name}/index.html", **phone) as (page, _):
+        tables = page.locator(".pst-scrollable-table-container:has(td.text-right)")
+        assert tables.count() >= 2
+        for i in range(tables.count()):
+            ends = """box => { box.scrollLeft = 1e4; const at = box.getBoundingClientRect();
+                const [first, last] = ["first", "last"].map(
+                    (which) => box.querySelector(`tbody tr > :${which}-child`).getBoundingClientRect());
+                return [first.left >= at.left - 1, last.right <= at.right + 1, last.left >= first.right - 1]; }"""
+            assert all(tables.nth(i).evaluate(ends))
+
+
+def test_no_name_covers_a_mark_in_the_trade_off_on_a_phone(browser: Any, address: str) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}}
+    with opened(browser, f"{address}/book/comparison/explore.html", **phone) as (page, _):
+        drawing = page.locator(".pft-tradeoff svg.pft-drawing")
+        drawing.scroll_into_view_if_needed()
+        page.wait_for_selector(".pft-tradeoff g[data-key]", state="attached")
+        assert drawing.evaluate(COVERED) == []
 
 
 @pytest.mark.parametrize("name", ["adapter/index", "low_rank/index", "methods"])

@@ -100,6 +100,16 @@ def test_what_is_shown_fits_a_phone_and_can_be_read(trained: Any, theme: str) ->
     assert all(label and "undefined" not in label and "NaN" not in label for label in labels)
 
 
+def test_the_two_runs_leave_blue_and_orange_to_frozen_and_trained(browser: Any) -> None:
+    with opened(browser, ADDRESS) as (page, _):
+        colour = "legend => getComputedStyle(legend).color"
+        seen = [page.locator(f"#pft-live legend.run-{i}").first.evaluate(colour) for i in (0, 1)]
+        assert len(set(seen)) == 2
+        for rgb in seen:
+            red, green, blue = map(int, re.findall(r"\d+", rgb)[:3])
+            assert max(red, green, blue) - min(red, green, blue) < 40, "a grey"
+
+
 def test_reset_makes_room_for_another_method(trained: Any) -> None:
     page, seen = trained
     until(page, "Done")

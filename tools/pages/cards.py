@@ -19,6 +19,8 @@ from pftlab.facts import FACTS, FAMILIES, Facts
 from pftlab.registry import METHODS
 from pftlab.scores import score_of
 
+from .taxonomy import chapter_of
+
 INDEX = "book/methods.ipynb"
 FOLDER = "book/methods"
 BESIDE = ("full", "linear_probe")  # what every result is compared with
@@ -129,8 +131,8 @@ def _reached(facts: Facts, rows: list[Summary]) -> str:
     if not own:
         return "There are no stored runs of it over several seeds."
     lines = [
-        "| base | task | setting | trained | of all | test score |",
-        "|---|---|---|---:|---:|---:|",
+        "| base, task | setting | test score | trained | of all | seeds |",
+        "|---|---|---:|---:|---:|---:|",
     ]
     for base, task in dict.fromkeys((row.base, row.task) for row in own):
         there = [row for row in rows if (row.base, row.task) == (base, task)]
@@ -141,10 +143,9 @@ def _reached(facts: Facts, rows: list[Summary]) -> str:
             name = _setting(row, mine) if row in mine else FACTS[row.method].title
             mark = "**" if row in mine else ""
             lines.append(
-                f"| `{base}` | {task} | {mark}{name}{mark} | {row.trainable:,} "
-                f"| {_percent(row)} "
+                f"| `{base}`, {task} | {mark}{name}{mark} "
                 f"| {mark}{score.number(row.mean)} ± {score.number(row.interval or 0)}{mark} "
-                f"({row.seeds} seeds) |"
+                f"| {row.trainable:,} | {_percent(row)} | {row.seeds} |"
             )
     metrics = {row.metric: score_of(row.metric) for row in own}
     what = "; ".join(f"{score.axis} on the test split" for score in metrics.values())
@@ -174,17 +175,16 @@ def _percent(row: Summary) -> str:
 def _links(facts: Facts, source: Path) -> str:
     """Links to the chapter, the family, the exercises, the paper and the tables."""
     title = FAMILIES[facts.family].title.capitalize()
-    chapter, family = f"{facts.family}/{facts.name}", f"{facts.family}/index"
+    chapter, family = chapter_of(facts).removeprefix("book/"), f"{facts.family}/index"
     if facts.family == "finetune":
         family = "foundations/finetuning"
     links = []
     if (source / f"book/{chapter}.ipynb").is_file():
-        links.append(
-            f"The chapter that builds it from scratch: [{facts.title}](../{chapter}.ipynb)"
-        )
-    if (source / f"book/{family}.ipynb").is_file():
+        about = CHAPTERS[chapter.replace("/", ".")]
+        links.append(f"The chapter that teaches it: [{about}](../{chapter}.ipynb)")
+    if family != chapter and (source / f"book/{family}.ipynb").is_file():
         links.append(f"Its family, run and compared: [{title}](../{family}.ipynb)")
-    for page in (chapter, family):
+    for page in dict.fromkeys((chapter, family)):
         if page.replace("/", ".") in CHAPTERS and (source / f"book/{page}.ipynb").is_file():
             about = CHAPTERS[page.replace("/", ".")]
             links.append(f"Exercises: [{about}](../{page}.ipynb#exercises)")

@@ -33,7 +33,12 @@ from . import layer
 
 INDEX = "book/methods"
 FINE_TUNING = "book/foundations/finetuning"  # one chapter for the whole family
-TAUGHT = ("full", "linear_probe", "top_layers", "frozen_bottom")  # there
+TOGETHER = {  # chapter → the methods that it teaches beside one another
+    FINE_TUNING: ("full", "linear_probe", "top_layers", "frozen_bottom"),
+    "book/adapter/placement": ("pfeiffer", "residual", "parallel", "adapter_plus"),
+    "book/sparse/masks": ("random_mask", "fish_mask", "lt_sft", "diff_pruning"),
+    "book/others/hybrids": ("mam", "unipelt"),
+}
 
 
 class Drawing(nodes.General, nodes.Element):
@@ -61,9 +66,14 @@ def page_of_method(env: Any, method: Facts) -> tuple[str, str]:
     return (home, "") if home in env.found_docs else (INDEX, f"method-{method.name}")
 
 
+def chapter_of(method: Facts) -> str:
+    """The page that teaches this method by name; not every method has one."""
+    own = f"book/{method.family}/{method.name}"
+    return next((page for page, names in TOGETHER.items() if method.name in names), own)
+
+
 def has_chapter(env: Any, method: Facts) -> bool:
-    """Whether a page teaches this method by name."""
-    return f"book/{method.family}/{method.name}" in env.found_docs or method.name in TAUGHT
+    return chapter_of(method) in env.found_docs
 
 
 def to(target: tuple[str, str], words: str, **attributes: Any) -> nodes.reference:

@@ -89,6 +89,8 @@ def comparisons(
     by_key = {run.key: run for run in results}
     groups: dict[tuple, list[Summary]] = {}
     for row in summarise(by_key.values()):
+        if not row.training["steps"]:
+            continue  # a model that was asked as it is: no method, and nothing that was trained
         task = by_key[row.keys[0]].task
         protocol = {name: value for name, value in row.training.items() if name != "lr"}
         settings = json.dumps(protocol, sort_keys=True)

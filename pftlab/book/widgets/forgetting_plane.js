@@ -46,13 +46,8 @@ function render({ model, el }) {
         marks.push(g);
       }
     }
-    // names, each above the one below it, so that none hides another
-    let free = Infinity;
-    for (const point of [...here()].sort((a, b) => a.learned[0] - b.learned[0])) {
-      const x = across(point.forgotten[0]), flip = x > at.right - 110, y = Math.min(up(point.learned[0]) - 8, free);
-      svg(picture, "text", { x: x + (flip ? -9 : 9), y, "text-anchor": flip ? "end" : "start" }, point.name);
-      free = y - 15;
-    }
+    names(picture, at, here().map((point) => ({ name: point.name, x: across(point.forgotten[0]), y: up(point.learned[0]) })),
+      points.map((point) => [across(point.forgotten[0]), up(point.learned[0])]));
     reachable(marks, (key) => (told.textContent = tell(here().find((p) => p.method === key))));
   }
 
@@ -66,6 +61,28 @@ function render({ model, el }) {
     plane.redraw();
   }
   return follow(model, ["chosen"], draw, plane);
+}
+
+/** Write each name near its mark, where it covers no mark and no other name, and few of the small dots. */
+function names(picture, at, marks, dots) {
+  const taken = [], over = ([left, line], w, x, y, room) => x > left - room && x < left + w + room && y > line - 11 - room && y < line + 4 + room;
+  for (const { name, x, y } of [...marks].sort((a, b) => a.y - b.y)) {
+    const lead = svg(picture, "path", { stroke: "var(--pft-edge)", "stroke-width": 0.8 });
+    const text = svg(picture, "text", { class: "pft-label" }, name), w = text.getComputedTextLength();
+    const spots = [0, 1, 2, 3, 4, 5].flatMap((far) => [[x + 10, y - 8 - 16 * far], [x + 10, y + 18 + 16 * far],
+      [x - 10 - w, y - 8 - 16 * far], [x - 10 - w, y + 18 + 16 * far]].map((spot) => [spot, far]));
+    const cost = ([spot, far]) => {
+      const [left, line] = spot;
+      const out = left < at.left || left + w > at.right + 12 || line - 11 < at.top || line + 4 > at.bottom;
+      return 1000 * out + 2 * far + dots.filter(([dx, dy]) => over(spot, w, dx, dy, 2)).length
+        + 100 * marks.filter((mark) => over(spot, w, mark.x, mark.y, 7)).length
+        + 100 * taken.filter(([a, b, c]) => a < left + w && left < a + c && Math.abs(b - line) < 15).length;
+    };
+    const [[left, line], far] = spots.reduce((a, b) => (cost(b) < cost(a) ? b : a));
+    put(null, text, { x: left, y: line });
+    if (far) put(null, lead, { d: `M${x},${y}L${left < x ? left + w : left},${line - 4}` });
+    taken.push([left, line, w]);
+  }
 }
 
 const nats = (value) => String(Number(value.toFixed(2)));

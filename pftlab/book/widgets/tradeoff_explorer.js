@@ -191,7 +191,7 @@ function show(model, box, { comparisons, families: all, scores, methods }, pages
       svg(picture, "path", { class: "pft-edge", "stroke-dasharray": "5 4", d: `M${line},${at.top}V${at.bottom}` });
     }
     const obstacles = [];
-    rule(picture, at, up);
+    const controlled = rule(picture, at, up);
     const edge = compared() ? [] : front();
     if (edge.length > 1) {
       const spots = edge.map((p) => [x(p), up(mean(p))]);
@@ -231,7 +231,7 @@ function show(model, box, { comparisons, families: all, scores, methods }, pages
       placed.push({ point, x: px, y: py, g });
       return g;
     });
-    label(picture, at, placed, [...new Set([top, ...edge])].filter(Boolean), obstacles);
+    label(picture, at, placed, [...new Set([top, ...edge])].filter(Boolean), obstacles, compared() ? undefined : controlled);
     // by keyboard; what the pointer means is the nearest mark, not the uppermost
     reachable(marksDrawn, (key) => document.activeElement?.dataset.key === key && look(key));
     marksDrawn.forEach((mark) => {
@@ -267,11 +267,11 @@ function show(model, box, { comparisons, families: all, scores, methods }, pages
     const y = compared() ? up(0) : control() ? up(control().mean) : Infinity;
     if (y > at.bottom || y < at.top) return;
     svg(picture, "path", { class: "pft-edge", "stroke-dasharray": compared() ? "none" : "2 4", d: `M${at.left},${y}H${at.right}` });
-    if (!compared()) svg(picture, "text", { class: "pft-label pft-quiet", x: at.right, y: y - 5, "text-anchor": "end" }, control().name);
+    return y;
   }
 
-  /** Names beside the marks that matter, and beside as many others as find room. */
-  function label(picture, at, marks, first, obstacles) {
+  /** Names beside the marks that matter, and beside as many others as find room; so for the control. */
+  function label(picture, at, marks, first, obstacles, line) {
     const taken = [...obstacles, ...marks.map(({ x, y }) => [x - 7, y - 7, x + 7, y + 7])];
     const clash = (a) => a[0] < at.left || a[2] > at.right + 10 || a[1] < at.top - 8 || a[3] > at.bottom
       || taken.some((b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]);
@@ -293,6 +293,12 @@ function show(model, box, { comparisons, families: all, scores, methods }, pages
       taken.push([found[0], found[1] - 10, found[0] + w, found[1] + 3]);
       named.add(point.method);
     }
+    if (line === undefined) return;
+    const text = svg(picture, "text", { class: "pft-label pft-quiet pft-control" }, control().name), w = text.getComputedTextLength();
+    const lefts = Array.from({ length: Math.max(1, Math.ceil((at.right - w - at.left) / 10)) }, (_, i) => at.right - w - 10 * i);
+    const found = [line - 5, line + 14].flatMap((y) => lefts.map((x) => [x, y])).find(([x, y]) => !clash([x, y - 10, x + w, y + 3]));
+    if (found) put(null, text, { x: found[0], y: found[1] });
+    else text.remove(); // the words below the drawing say it, too
   }
 
   // Looking at a mark, and opening it

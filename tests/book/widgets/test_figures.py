@@ -408,6 +408,12 @@ def calls(work: Callable[[], Any]) -> int:
 # TradeoffExplorer
 
 
+def test_a_model_that_was_only_asked_is_no_method_of_a_comparison() -> None:
+    runs = made_up.grid()
+    asked = replace(runs[0], key="asked", method="in_context", training={"steps": 0, "lr": 0.0})
+    assert tradeoff_data([*runs, asked]) == tradeoff_data(runs)
+
+
 def test_best_and_front_are_those_of_a_search_over_all() -> None:
     explorer = TradeoffExplorer(made_up.grid(), base="tiny", task="pairs")
     for cost, budget in itertools.product(
