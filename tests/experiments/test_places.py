@@ -41,6 +41,15 @@ def test_published_adapters_are_about_equal() -> None:
 
 def test_the_stored_places_share_rates_and_seeds() -> None:
     stored = json.loads(places.STORED_PLACES.read_text(encoding="utf-8"))
-    base, setting = next(iter(places.SETTINGS.items()))
-    found = {(r["method"], r["lr"], r["seed"]) for r in stored["places"] if r["base"] == base}
-    assert found == {(n, lr, s) for n in PLACES for lr in setting.rates for s in setting.seeds}
+
+    def found(section: str, base: str) -> set[tuple[str, float, int]]:
+        return {(r["method"], r["lr"], r["seed"]) for r in stored[section] if r["base"] == base}
+
+    for base, setting in places.SETTINGS.items():
+        runs = [(lr, seed) for lr in setting.rates for seed in setting.seeds]
+        some = list(PLACES)[: setting.places]
+        assert found("places", base) == {(name, *run) for name in some for run in runs}
+    first, setting = next(iter(places.SETTINGS.items()))
+    runs = [(lr, seed) for lr in setting.rates for seed in setting.seeds]
+    published = {(name, *run) for name in places.as_published(8) for run in runs}
+    assert found("published", first) == published

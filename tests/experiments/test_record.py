@@ -13,6 +13,7 @@ from pftlab.experiments.record import Record
 SETTINGS = {"base": "tiny-encoder", "rates": (1e-3, 1e-2)}
 # what `Record` writes, of all files that the book reads
 WRITTEN = (
+    "adapter_widths",
     "answering",
     "biases_crossing",
     "budgets",

@@ -33,7 +33,7 @@ def _count(which: int) -> Any:
                 (saved / 100, "Percent, not a share."),
                 (100 * DROPPED / LAYERS, "Percent: that would be with endless tasks."),
             ]
-            measure(given, saved, known, "Percent: of the layers of the tasks one by one.", 2e-3)
+            measure(given, saved, known, "Percent: of the layers of the tasks one by one.", 1e-2)
         else:
             known = [
                 (step / (2 * LAYERS), "Times: that is the share of the time that is left."),
@@ -245,7 +245,7 @@ EXERCISES = (
 
 QUIZ = (
     Question(
-        "One task, adapters dropped from five of twelve layers. What gets much cheaper?",
+        "One task, the lower five of twelve layers without adapters. What gets a fifth cheaper?",
         (
             Option("inference, because fewer layers are computed", "All layers are computed."),
             Option("training, since the backward pass ends at the lowest adapter",

@@ -116,8 +116,8 @@ EXERCISES = (
     ),
     Exercise(
         _name(2), "An adapter on rows", "code", 10, 1,
-        "`h` is (…, d), `down` (m, d), `a` (m), `up` (d, m), `b` (d). Return what the adapter "
-        "makes of `h`, with GELU.",
+        "`h` is (…, d), `down` (m, d), `up` (d, m); `a` (m,) and `b` (d,) are the biases of the "
+        "ways down and up. Return what the adapter makes of `h`, with GELU.",
         "def adapter(h, down, a, up, b):\n    raise NotImplementedError\n",
         ("Tokens are rows here.", "`torch.nn.functional.gelu`"),
         (Stage("the shape", 1, _shape), Stage("the values", 2, _forward)),
@@ -143,12 +143,12 @@ EXERCISES = (
     Exercise(
         _name(5), "Diagnose", "short", 15, 2,
         "Four runs went wrong. (a) The first loss is many times that of guessing. (b) The first "
-        "loss is that of the frozen base, and then the validation accuracy falls below it within a "
-        "few steps. (c) Of each adapter one bias has moved, and nothing else. (d) The training "
-        "loss falls, and no adapter has moved. The causes: 1, both matrices began at zero; 2, the "
-        "deviation of the first weights is 1 in place of 0.01; 3, the optimiser was made before "
-        "the adapters were attached; 4, the rate is ten times too high. Give the cause of each "
-        "run.",
+        "loss is that of the frozen base, and within a few steps the validation accuracy falls "
+        "below the base's. (c) Of each adapter one bias has moved, and nothing else. (d) The "
+        "training loss falls, and no adapter has moved. The causes: 1, both matrices began at "
+        "zero; 2, the deviation of the first weights is 1 in place of 0.01; 3, the optimiser was "
+        "made before the adapters were attached; 4, the rate is ten times too high. Give the cause "
+        "of each run.",
         "causes = (..., ..., ..., ...)\n",
         ("What does each cause do to step 0, and what to step 1?",),
         (Stage("the causes", 3, causes(

@@ -246,10 +246,11 @@ QUIZ = (
         ),
     ),
     Question(
-        "The tables of RTE lack FISH mask. What may be said of FISH mask on RTE?",
+        "A table lacks a method whose runs were never finished. What may be said of it there?",
         (
-            Option("that it was worse than the rows there", "Rows are lacking for other reasons."),
-            Option("what it did on SST-2, since one pair of ranks correlates",
+            Option("that it was worse than the rows there",
+                   "Rows are lacking for other reasons."),
+            Option("what it did on SST-2, if the ranks of the two tables correlate",
                    "A correlation over methods is no result of one of them."),
             Option("nothing", "There is no run.", right=True),
         ),
@@ -260,7 +261,7 @@ QUIZ = (
         (
             Option("Five seeds are too few for any interval to be believed.",
                    "Elsewhere five seeds settle differences."),
-            Option("Nobody learned the task.",
+            Option("No method is ahead of random weights.",
                    "LoRA and a model from random weights have one mean there.", right=True),
             Option("Holm's correction makes every interval too narrow.",
                    "A correction makes them wider."),
