@@ -345,7 +345,7 @@ def test_what_goes_on_beyond_its_edge_says_so(browser: Any, address: str) -> Non
         page.wait_for_function(
             f"() => !({wrong})([...document.querySelectorAll('{boxes}')]).length"
         )
-        code = page.locator(".highlight pre[data-pft-more=right]").first
+        code = page.locator(".highlight pre[data-pft-more=right]").locator("visible=true").first
         mask = "box => getComputedStyle(box).maskImage"
         assert "rgba(0, 0, 0, 0)" in code.evaluate(mask)
         code.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
