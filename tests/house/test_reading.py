@@ -345,11 +345,12 @@ def test_what_goes_on_beyond_its_edge_says_so(browser: Any, address: str) -> Non
         page.wait_for_function(
             f"() => !({wrong})([...document.querySelectorAll('{boxes}')]).length"
         )
-        code = page.locator(".highlight pre[data-pft-more=right]").locator("visible=true").first
+        cut = page.locator(".highlight pre[data-pft-more=right]").locator("visible=true")
+        code = cut.first.element_handle()  # which is no longer among them when it was scrolled
         mask = "box => getComputedStyle(box).maskImage"
         assert "rgba(0, 0, 0, 0)" in code.evaluate(mask)
         code.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
-        page.wait_for_function("box => box.dataset.pftMore === 'left'", arg=code.element_handle())
+        page.wait_for_function("box => box.dataset.pftMore === 'left'", arg=code)
         assert seen.none(), seen
 
 
