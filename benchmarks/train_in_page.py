@@ -124,7 +124,9 @@ def way(browser: Any, address: str) -> Iterator[tuple[str, float, float]]:
 
     actions: dict[str, Callable[[], Any]] = {
         "opens the first page": lambda: page.goto(f"{address}/book/index.html"),
-        "follows “Train a model in your browser”": lambda: press("Train a model in your browser", "link"),
+        "follows “Train a model in your browser”": lambda: press(
+            "Train a model in your browser", "link"
+        ),
         "presses Train; 6.5 MB are loaded": train,
         "watches 60 steps of LoRA and of the head alone": lambda: status.get_by_text(
             "Done"
