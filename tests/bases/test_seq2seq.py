@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import pftlab as pft
+from pftlab.bases import model_card
 from pftlab.bases.cards import WEIGHTS
 from pftlab.bases.history import read_history
 from pftlab.pretraining.objectives import SpanObjective
@@ -112,3 +113,8 @@ def test_it_answers_in_words() -> None:
     model = lora()
     run = pft.train(model, task.in_words(["bad", "good"]), steps=4, evaluate_every=4, **FAST)
     assert 0 <= run.metrics["accuracy"] <= 1
+
+
+def test_the_card_says_what_the_recipe_takes_out() -> None:
+    told = model_card.ROW, model_card.TAKEN, model_card.SPANS
+    assert told == (SpanObjective.raw, SpanObjective.noise, SpanObjective.spans)
