@@ -18,7 +18,7 @@ A stranger's way: three presses and an answer, with nothing chosen. Seconds by t
 cores with one other program, and of the processor, of all the browser's processes together:
 
     opens the first page                               0.4     0.4 of the processor
-    follows “Train a model in your browser”               0.5     0.5
+    follows “Train a model in your browser”            0.5     0.5
     presses Train; 6.5 MB are loaded                   1.4     1.6
     watches 60 steps of LoRA and of the head alone    20.8    23.9
     asks both about a sentence                         0.2     0.1

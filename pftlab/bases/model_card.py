@@ -56,6 +56,8 @@ The folder is also a plain transformers folder: `AutoModelForSeq2SeqLM.from_pret
 a text has `<extra_id_0>`, `<extra_id_1>`, … in the place of words, it writes each of these and,
 behind it, the words. Any other task it has to be taught.""",
 }
+# Of span corruption, as the recipe has them (`pretraining.objectives.SpanObjective`).
+ROW, TAKEN, SPANS = 284, 43, 14
 RECIPE = {"bert": "encoder", "gpt2": "decoder", "t5": "ladder --rungs seq2seq-3m"}
 LIMITS = """* It is small and was trained for minutes, to learn and teach with. Do not rely on it.
 * English only. Text of 2015 and before, much of it of the 19th century, with the views and the
@@ -74,7 +76,9 @@ def card_text(card: BaseCard, history: History) -> str:
     megabytes = sum(source["bytes"] for source in corpus.values()) / 1e6
     tokens = last["corpus_tokens"]
     padding = ", padding counted in" if card.architecture == "bert" else ""
-    beside = "" if card.architecture == "t5" else "; the four models shared two GPUs"
+    beside = "; the four models shared two GPUs"
+    if card.architecture == "t5":
+        beside = f",\nwhich ended it at {last['steps']:,} of {last['planned_steps']:,} steps"
     note = f"\n* {textwrap.fill(card.note, 98, subsequent_indent='  ')}" if card.note else ""
     parameters = f"{card.parameters:,}"
     return f"""---
@@ -123,10 +127,6 @@ corpus{padding}, in {seconds / 60:.1f} minutes by the clock{beside}.
 
 {LIMITS}{note}
 """
-
-
-# Of span corruption, as the recipe has them (`pretraining.objectives.SpanObjective`).
-ROW, TAKEN, SPANS = 284, 43, 14
 
 
 def _sources(corpus: dict[str, dict[str, int]]) -> str:
