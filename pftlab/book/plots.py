@@ -79,15 +79,15 @@ def save_image(figure: "Figure", stream: BinaryIO) -> None:
 
 
 def show_figure(figure: "Figure") -> None:
-    """Show a figure in a notebook, as a picture that stays the same when it is made again."""
+    """Show a figure in a notebook, as a drawing that stays the same when it is made again."""
     import io
 
-    from IPython.display import Image, display
+    from IPython.display import SVG, display
 
-    stream = io.BytesIO()
-    save_image(figure, stream)
-    width = round(100 * figure.get_figwidth())
-    display(Image(stream.getvalue(), width=width))
+    stream = io.StringIO()
+    with style():
+        figure.savefig(stream, format="svg", metadata=UNDATED[".svg"])
+    display(SVG(stream.getvalue()))
 
 
 def tradeoff(
