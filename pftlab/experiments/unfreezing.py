@@ -3,11 +3,13 @@
     python -m pftlab.experiments.unfreezing
 
 trains each of `ORDERS` on the task `reviews`, and writes into book/results/unfreezing.json. All
-have the same grid of rates, searched with a seed of its own on the validation split, and the same
-steps, texts and seeds; the test split is scored once, at the chosen rate.
+have the same steps, texts and seeds. The rate is searched for each, in half-decades until the best
+lies inside, with a seed of its own on the validation split; the test split is scored once, at the
+chosen rate. A seed is run in all orders before the next one begins: what is in the file are pairs.
 """
 
 import argparse
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ from ..tasks import Task, load_task
 from ..training import fine_tune
 from .record import Record
 from .results import UNFREEZING
+from .search import best_rate
 
 BASE, TASK = "tiny-encoder", "reviews"
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (3e-4, 1e-3, 3e-3)  # with which each search begins
 SEARCH_SEED = 1000
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = tuple(range(10))
 LOOKED_AT = 250  # validation texts, by which a rate and the best state of a run are chosen
 TESTED = 500  # test texts
 TRAINING: dict[str, Any] = {
@@ -62,6 +65,7 @@ ORDERS: dict[str, tuple[Method, ...]] = {
 }
 
 
+@cache
 def _task() -> Task:
     return load_task(TASK).subset(LOOKED_AT, split="validation").subset(TESTED, split="test")
 
@@ -77,7 +81,9 @@ def trained(order: str, seed: int, lr: float, *, test: bool) -> dict[str, Any]:
         BASE, ORDERS[order][0], _task(),
         seed=seed, begin=begin, test=test, lr=lr, progress=False, **TRAINING,
     )  # fmt: skip
-    return {"validation": done.run.best["accuracy"], "test": done.test.get("accuracy")}
+    best = done.run.best
+    loss = round(best["validation_loss"], 4)
+    return {"validation": best["accuracy"], "loss": loss, "test": done.test.get("accuracy")}
 
 
 def main() -> None:
@@ -97,11 +103,14 @@ def main() -> None:
         asked: dict[str, Any] = {"order": order, "seed": seed, "lr": lr}
         return record.row(section, asked, lambda: trained(**asked, test=section == "runs"))
 
-    for order in tqdm(ORDERS):
-        tries = [run("searches", order, SEARCH_SEED, lr) for lr in RATES]
-        best = max(tries, key=lambda each: each["validation"])["lr"]
-        for seed in SEEDS:
-            run("runs", order, seed, best)
+    def worth(order: str, lr: float) -> tuple[float, float]:
+        row = run("searches", order, SEARCH_SEED, lr)
+        return row["validation"], -row["loss"]
+
+    best = {order: best_rate(RATES, partial(worth, order)) for order in tqdm(ORDERS)}
+    for seed in tqdm(SEEDS):
+        for order, lr in best.items():
+            run("runs", order, seed, lr)
 
 
 if __name__ == "__main__":
