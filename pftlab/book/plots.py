@@ -87,7 +87,9 @@ def show_figure(figure: "Figure") -> None:
     stream = io.StringIO()
     with style():
         figure.savefig(stream, format="svg", metadata=UNDATED[".svg"])
-    display(SVG(stream.getvalue()))
+    # A drawing with a width can be opened by itself, and is not squeezed into a narrow page.
+    shown = {"image/svg+xml": {"width": round(100 * figure.get_figwidth())}}
+    display(SVG(stream.getvalue()), metadata=shown)
 
 
 def tradeoff(
@@ -264,6 +266,17 @@ def canvas(width: float, height: float, columns: int = 1) -> "tuple[Figure, Any]
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(ncols=columns)
+
+
+def name_marks(axes: Any, marks: Sequence[tuple[float, float, str]]) -> None:
+    """Write names beside marks, where they cover neither a mark nor another name.
+
+    Args:
+        axes: with everything else drawn, its limits set, and the legend of its figure.
+        marks: x, y, and the name, or "" for a mark that has none.
+    """
+    with style():
+        _write_labels(axes, [(x, y, y, y, name) for x, y, name in marks])
 
 
 def style() -> AbstractContextManager[None]:

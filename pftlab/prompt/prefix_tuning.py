@@ -5,8 +5,8 @@ Li and Liang (2021), https://arxiv.org/abs/2101.00190
 **With the network, learn slowly: at 5e-5 to 8e-5 as the authors do.** (The default rate is for the
 book's small bases and hidden=64.) AdamW moves every weight of the network by the rate, and each
 entry of the prefix is a sum over `hidden` of them, which all move at once: at 512 an entry moves
-by some 35 rates a step, where one that is trained directly moves by less than one. Too large a
-step sends the attention of whole layers to the prefix. The texts then have one and the same last
+by tens of rates a step, where one that is trained directly moves by one at most. Too large a step
+sends the attention of whole layers to the prefix. The texts then have one and the same last
 state, and the loss stays that of guessing. On `smollm2` (SST-2, 24 steps of 8 texts in 32 bits;
 how far an entry moves in a step, the cosine between the last states of different texts, the
 largest share of a layer's attention on the prefix, and the loss of the last 8 steps):

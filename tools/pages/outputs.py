@@ -7,7 +7,8 @@
   also in the EPUB. A cell with a `guess` (pftlab/book/guess.py) asks for it in a form before them.
 * A check of an answer that nobody has written yet says nothing.
 * What a cell printed in columns keeps them: it scrolls where other text would wrap.
-* A short formula and the full stop behind it stay in one line.
+* A short formula and the full stop behind it stay in one line, and so does a short name with a
+  hyphen.
 """
 
 import re
@@ -29,6 +30,7 @@ UNANSWERED = "… Not written yet."
 GAP = re.compile(r"(?<=\S) {2,}(?=\S)")  # between two columns
 CLOSING = re.compile(r"[.,;:!?)\]”’]+")
 SHORT = 24  # characters of TeX; what is longer may have to break
+NAME = 16  # characters of code
 
 
 class Reveal(nodes.General, nodes.Element):
@@ -41,6 +43,7 @@ def setup(app: Sphinx) -> None:
     app.add_post_transform(KeepColumns)
     app.add_post_transform(FoldOutputs)
     app.add_post_transform(KeepStops)
+    app.add_post_transform(KeepNames)
 
 
 class KeepPictures(SphinxPostTransform):
@@ -96,6 +99,18 @@ class KeepStops(SphinxPostTransform):
                 both = nodes.inline("", "", classes=["pft-together"])
                 formula.replace_self(both)
                 both += [formula, nodes.Text(found[0])]
+
+
+class KeepNames(SphinxPostTransform):
+    """A line may end behind a hyphen: not within a name such as `mini-decoder`."""
+
+    default_priority = 900
+    formats = ("html",)
+
+    def run(self, **_: Any) -> None:
+        for name in self.document.findall(nodes.literal):
+            if "-" in name.astext() and len(name.astext()) <= NAME:
+                name["classes"].append("pft-together")
 
 
 class FoldOutputs(SphinxPostTransform):

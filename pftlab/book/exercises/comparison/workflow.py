@@ -247,7 +247,7 @@ QUIZ = (
         "At the start of full fine-tuning, which weights are random?",
         (
             Option("Those of the head", "The file of the base has all others.", right=True),
-            Option("All of them: training starts from scratch", "Then there were no base."),
+            Option("All of them: training starts from scratch", "Then there would be no base."),
             Option("Those of the upper half of the layers", "They are in the file, too."),
         ),
     ),

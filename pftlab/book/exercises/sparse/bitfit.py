@@ -201,9 +201,9 @@ QUIZ = (
         "What does a changed bias add to the output of its map?",
         (
             Option("a vector that depends on the text and is large for rare words",
-                   "The map's weights depend on nothing, and neither does the bias."),
+                   "A bias is a trained number that does not look at the text."),
             Option("the same vector for every token, whichever it is and wherever it stands",
-                   "That is all that a bias can do by itself.",
+                   "It is added behind the map, and nothing of the text is in it.",
                    right=True),
             Option("a scaled copy of what the map returned before",
                    "That would be a rescaling, as of (IA)³."),
@@ -228,7 +228,8 @@ QUIZ = (
             Option("those of the two maps of the feed-forward network",
                    "Between these two stands the non-linearity."),
             Option("those of the value and of the output projection",
-                   "A query's weights add up to 1.", right=True),
+                   "Attention weights add up to 1, so the value's bias passes them unchanged.",
+                   right=True),
         ),
     ),
     Question(
@@ -251,7 +252,7 @@ QUIZ = (
                    "Overlap is no test: take the paired difference."),
             Option("a paired difference at each end whose interval leaves zero out, with "
                    "another sign",
-                   "And the signs differ.",
+                   "Then each end is settled, and the two differ in their winner.",
                    right=True),
         ),
     ),
