@@ -22,7 +22,7 @@ from .houlsby import Houlsby
 class DroppableBottleneck(Bottleneck):
     """Houlsby's adapter, or nothing while it is dropped. h (..., width)
 
-    With everything below it frozen, the backward pass ends at the lowest adapter that is kept.
+    All below the lowest adapter kept is frozen, so the backward pass ends there.
     """
 
     def __init__(self, site: Site, bottleneck: int, activation: str, std: float):
@@ -76,7 +76,7 @@ class AdapterDrop(Houlsby):
 
 
 def drawn(seed: int, step: int, highest: int) -> int:
-    """How many layers lose their adapters in this step: 0 to `highest`, included."""
+    """How many layers lose their adapters in this step: from 0 up to `highest`."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     return int(torch.randint(highest + 1, (), generator=generator))
 
@@ -89,7 +89,7 @@ def skip_below(model: nn.Module, n: int) -> None:
 
 
 def drop(model: nn.Module, n: int) -> None:
-    """Run without the adapters of the first n layers, in evaluation too; 0 brings all back.
+    """Run without adapters in the first n layers, in evaluation too; 0: with all.
 
     Raises:
         BadValue: the model has no adapters to drop.

@@ -16,7 +16,7 @@ from .bottleneck import Activation, Bottleneck
 
 
 class ScaledBottleneck(Bottleneck):
-    """h + s ⊙ (U φ(D h + d) + u): every channel learns how much of the change it takes.
+    """h + s ⊙ (U φ(D h + d) + u): each channel learns how much of it to take.
 
     s (width,), 1 at first; h (..., width)
     """

@@ -22,21 +22,26 @@ Activation = Annotated[str, one_of(*ACTIVATIONS)]
 
 
 class Bottleneck(Delta):
-    """h + U φ(D h + d) + u: down to m numbers, a non-linearity, up again (Section 2.1 of Houlsby).
+    """h + U φ(D h + d) + u: down to m numbers, φ, up again (Houlsby, Section 2.1).
 
-    D (m, d_in), U (width, m); h (..., width). d_in is the width of what the adapter reads: that of
-    h, if it is not given.
+    D (m, d_in), U (width, m); h (..., width). d_in is the width of what the adapter
+    reads: that of h, if it is not given.
     """
 
     def __init__(
-        self, width: int, bottleneck: int, activation: str, std: float, d_in: int | None = None
+        self,
+        width: int,
+        bottleneck: int,
+        activation: str,
+        std: float,
+        d_in: int | None = None,
     ):
         super().__init__()
         self.down = nn.Linear(width if d_in is None else d_in, bottleneck)
         self.up = nn.Linear(bottleneck, width)
         self.activation = activation
         for layer in (self.down, self.up):
-            # Houlsby et al.: a zero-mean normal of this deviation, cut off at two deviations.
+            # Houlsby et al.: a normal around zero, cut off at two deviations.
             nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
             nn.init.zeros_(layer.bias)
 
@@ -49,12 +54,20 @@ class Bottleneck(Delta):
 
 
 class ParallelBottleneck(Bottleneck):
-    """h + s · (U φ(D x + d) + u): beside the sub-layer, reading what it reads (He et al., Table 1).
+    """h + s · (U φ(D x + d) + u): beside the sub-layer (He et al., Table 1).
 
-    U = 0 at first, as in LoRA: training starts at the base. x (..., d_in), h (..., d_out)
+    It reads what the sub-layer reads. U = 0 at first, as in LoRA: training starts
+    at the base. x (..., d_in), h (..., d_out)
     """
 
-    def __init__(self, d_in: int, d_out: int, bottleneck: int, activation: str, scale: float):
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        bottleneck: int,
+        activation: str,
+        scale: float,
+    ):
         super().__init__(d_out, bottleneck, activation, std=0.01, d_in=d_in)
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         nn.init.zeros_(self.up.weight)

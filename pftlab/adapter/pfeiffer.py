@@ -15,7 +15,7 @@ from .bottleneck import Activation, Bottleneck
 
 
 class NormedBottleneck(Bottleneck):
-    """s + U φ(D LN(s) + d) + u, with s the residual sum: the layer norm that follows reads it.
+    """s + U φ(D LN(s) + d) + u, with s the residual sum that the next norm reads.
 
     x = LN(s), h = s (..., width). The frozen layer norm is thus used twice.
     """

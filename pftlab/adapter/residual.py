@@ -16,7 +16,10 @@ from .bottleneck import Bottleneck
 
 
 class ResidualBottleneck(Bottleneck):
-    """h + U relu(D LN(h)): the layer norm is new and trained (Section 2.1, Eq. 1). h (..., d)"""
+    """h + U relu(D LN(h)): the layer norm is new and trained (Section 2.1, Eq. 1).
+
+    h (..., d)
+    """
 
     def __init__(self, width: int, bottleneck: int, std: float):
         super().__init__(width, bottleneck, "relu", std)

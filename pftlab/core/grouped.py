@@ -155,17 +155,19 @@ class Part:
 
     def _mapped(self, call: Callable[..., Any], *taken: Tensor) -> Any:
         first, all_values = self.deltas[0], [tensors_of(delta) for delta in self.deltas]
-        values, axes = {}, {}
+        values: dict[str, Tensor] = {}
+        axes: dict[str, int | None] = {}
         for n, tensor in all_values[0].items():
             each = [own[n] for own in all_values]
-            shared = all(other is tensor for other in each)
-            axes[n] = None if shared else 0
-            values[n] = tensor if shared else torch.stack(each).index_select(0, self.which)
+            if all(other is tensor for other in each):
+                axes[n], values[n] = None, tensor
+            else:
+                axes[n] = 0
+                values[n] = torch.stack(each).index_select(0, self.which)
 
         def one(own: dict[str, Tensor], *row: Tensor) -> Any:
-            return tree_map(
-                lambda t: t.squeeze(0), call(with_values(first, own), *(t[None] for t in row))
-            )
+            found = call(with_values(first, own), *(t[None] for t in row))
+            return tree_map(lambda t: t.squeeze(0), found)
 
         over = (axes, *(0 for _ in taken))
         return torch.vmap(one, in_dims=over, randomness="different")(values, *taken)

@@ -69,14 +69,16 @@ LONGEST = 10  # tokens of an answer that is written
 
 
 def questions(n: int, seed: int, new: bool = False) -> list[dict[str, str]]:
-    """`n` questions with their answers; `new`: of the words that training does not show."""
+    """`n` questions with answers; `new`: of words that training does not show."""
     draw, rows = random.Random(seed), []
     for _ in range(n):
-        said = {kind: draw.choice(words[new].split()) for kind, words in WORDS.items()}
-        said |= {"n": "n" if said["item"][0] in "aeiou" else "", "Colour": said["colour"].title()}
+        said = {key: draw.choice(both[new].split()) for key, both in WORDS.items()}
+        said["n"] = "n" if said["item"][0] in "aeiou" else ""
+        said["Colour"] = said["colour"].title()
         text = "The {who} found a {colour} {item} at the {place}.".format(**said)
         question, answer = draw.choice(QUESTIONS)
-        rows.append({"source": f"{text} {question}", "target": answer.format(**said)})
+        target = answer.format(**said)
+        rows.append({"source": f"{text} {question}", "target": target})
     return rows
 
 
@@ -99,7 +101,7 @@ def chat_tokenizer(base: str = BASE) -> PreTrainedTokenizerBase:
 
 
 def labelled(examples: Sequence[Example], loss: str, end: int) -> list[Example]:
-    """The same examples with the loss on the answer, on everything, or on all but its end."""
+    """The examples with the loss on the answer, on all, or on all but its end."""
     changed = []
     for example in examples:
         labels = example["labels"]
@@ -126,7 +128,8 @@ def tune(
     order = torch.randperm(len(examples)).tolist()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=lr, weight_decay=0.0)
-    falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
+    schedulers = torch.optim.lr_scheduler
+    falling = schedulers.LambdaLR(optimiser, lambda step: 1 - step / steps)
     model.train()
     for step in range(steps):
         chosen = order[step * batch_size : (step + 1) * batch_size]

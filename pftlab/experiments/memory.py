@@ -73,14 +73,16 @@ def step_memory(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, int]:
 
 
 def kept_activations(model: nn.Module, batch: dict[str, Tensor]) -> int:
-    """One forward and backward pass of any model; the bytes that were kept between the two."""
-    there = {*_storages(model), *(t.untyped_storage().data_ptr() for t in batch.values())}
+    """Run a model forward and backward; the bytes that it kept between the two."""
+    inputs = [tensor.untyped_storage().data_ptr() for tensor in batch.values()]
+    there = {*_storages(model), *inputs}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Any:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in there:
-            kept[storage.data_ptr()] = storage.nbytes()  # views of one storage count once
+            # Views of one storage count once.
+            kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -49,8 +49,8 @@ class FromTheBottom(GradualUnfreezing):
     def before_step(self, model: nn.Module, step: int, total_steps: int) -> None:
         top, *rest = from_the_top(model)
         base: Any = model.base_model
-        inside = {id(p) for p in base.parameters()}
-        top = [name for name in top if id(model.get_parameter(name)) in inside]  # without the head
+        inside = {id(p) for p in base.parameters()}  # all but the head
+        top = [name for name in top if id(model.get_parameter(name)) in inside]
         groups = [*reversed(rest), top]
         ask(model, groups[open_groups(self, len(groups), step, total_steps) :], False)
 

@@ -72,7 +72,12 @@ def ask(model: nn.Module, groups: list[list[str]], gradient: bool) -> None:
             model.get_parameter(name).requires_grad_(gradient)
 
 
-def open_groups(method: GradualUnfreezing, groups: int, step: int, total_steps: int) -> int:
+def open_groups(
+    method: GradualUnfreezing,
+    groups: int,
+    step: int,
+    total_steps: int,
+) -> int:
     """How many of `groups` layers, from the top, are trained in a step (from 1)."""
     phases = groups - method.start + 1
     if method.phase_steps is None:

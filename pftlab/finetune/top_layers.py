@@ -29,5 +29,5 @@ class TopLayers(Method):
 
     def trains(self, model: nn.Module) -> Iterable[str]:
         if self.count < 1:
-            raise BadValue(f"count={self.count}: train at least 1 layer, or use LinearProbe.")
+            raise BadValue(f"count={self.count}: at least 1 layer, or use LinearProbe.")
         return above(model, depth(model) - self.count)

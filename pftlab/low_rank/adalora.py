@@ -45,7 +45,8 @@ class SVDUpdate(Delta):
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         Lambda = self.Lambda if self.kept is None else self.Lambda * self.kept
-        return h + self.scale * (self.dropout(x) @ (Lambda[:, None] * self.Q).T @ self.P.T)
+        change = self.dropout(x) @ (Lambda[:, None] * self.Q).T @ self.P.T
+        return h + self.scale * change
 
     def far_from_orthogonal(self) -> Tensor:
         """‖Pᵀ P − I‖ + ‖Q Qᵀ − I‖ in the Frobenius norm, Eq. 4 (there squared).
@@ -59,8 +60,9 @@ class SVDUpdate(Delta):
         return (P.T @ P - unit).norm() + (Q @ Q.T - unit).norm()
 
     def observe(self, beta1: float, beta2: float) -> None:
-        """Average the sensitivity I = |w ∂L/∂w| of each entry and its uncertainty, Eqs. 8 to 10."""
-        P, Lambda, Q = (p.detach() * p.grad for p in self.parameters())  # type: ignore[operator]
+        """Average sensitivities I = |w ∂L/∂w| and their uncertainty, Eqs. 8 to 10."""
+        own = self.parameters()
+        P, Lambda, Q = (p.detach() * p.grad for p in own)  # type: ignore[operator]
         now = torch.cat([P.T, Lambda[:, None], Q], dim=1).abs()
         if self.importance is None:
             self.importance = torch.zeros_like(now).repeat(2, 1, 1)
@@ -70,7 +72,7 @@ class SVDUpdate(Delta):
         self.importance = torch.stack([mean, spread])
 
     def scores(self) -> Tensor:
-        """The importance of each triplet (r,): s(λ) + mean s(column of P) + mean s(row of Q)."""
+        """Importance of triplets (r,): s(λ) + mean s(P's column) + mean s(Q's row)."""
         if self.importance is None:
             return torch.zeros_like(self.Lambda)
         s = self.importance[0] * self.importance[1]  # Eq. 11
@@ -178,13 +180,13 @@ class AdaLoRA(Method):
             self.allocate(deltas, self.budget(len(deltas), step, first, last), step >= last)
 
     def budget(self, matrices: int, step: int, first: int, last: int) -> int:
-        """Triplets left after `step`, of all `matrices` together: cubic from `first` to `last`."""
+        """Triplets of all `matrices` after `step`: cubic from `first` to `last`."""
         start, target = matrices * self.start_rank, matrices * self.rank
         left = 0.0 if step >= last else 1 - (step - first) / (last - first)
         return int((start - target) * left**3 + target)
 
     def allocate(self, deltas: list[SVDUpdate], budget: int, forever: bool) -> None:
-        """Keep the `budget` triplets with the highest scores of all `deltas` together."""
+        """Keep the `budget` triplets that score highest, of all `deltas` together."""
         scores = torch.cat([delta.scores() for delta in deltas])
         chosen = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
         chosen[scores.topk(budget).indices] = True

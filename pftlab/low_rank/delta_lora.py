@@ -30,7 +30,14 @@ class Following(LowRank):
     A_K: Tensor | None  # None before step K, when W is still W₀
     B_K: Tensor | None
 
-    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, ratio: float):
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        rank: int,
+        alpha: float,
+        ratio: float,
+    ):
         super().__init__(d_in, d_out, rank, alpha, dropout=0.0)
         self.ratio = ratio
         self.register_buffer("A_K", None)
@@ -50,7 +57,8 @@ class Following(LowRank):
         h = super().forward(x, h)
         if self.A_K is None or self.B_K is None:
             return h
-        moved = x @ self.A.detach().T @ self.B.detach().T - x @ self.A_K.T @ self.B_K.T
+        now = x @ self.A.detach().T @ self.B.detach().T
+        moved = now - x @ self.A_K.T @ self.B_K.T
         return h + self.ratio * self.scale * moved
 
 

@@ -71,7 +71,7 @@ class Projected(WeightDelta):
     @torch.no_grad()
     def refresh(self) -> None:
         """Choose P anew by the gradient G that C has got, and project G with it."""
-        assert self.C.grad is not None and self.R.grad is not None, "this follows a backward pass"
+        assert self.C.grad is not None and self.R.grad is not None, "no gradients yet"
         self.C.add_(self.scale * self.step_so_far() / self.s)
         self.R.zero_()
         G = self.C.grad / self.s

@@ -16,17 +16,25 @@ from ..facts import FACTS
 
 
 class LowRank(Delta):
-    """h + (alpha / r) B A x, the paper's Eq. 3. B = 0 at first: training starts at the base model.
+    """h + (alpha / r) B A x, Eq. 3. B = 0 at first: training starts at the base.
 
     A (r, d_in), B (d_out, r); x (..., d_in), h (..., d_out)
     """
 
-    def __init__(self, d_in: int, d_out: int, rank: int, alpha: float, dropout: float):
+    def __init__(
+        self,
+        d_in: int,
+        d_out: int,
+        rank: int,
+        alpha: float,
+        dropout: float,
+    ):
         super().__init__()
-        if rank > min(d_in, d_out):
+        largest = min(d_in, d_out)
+        if rank > largest:
             raise BadValue(
-                f"A {d_out} × {d_in} matrix has rank {min(d_in, d_out)} at most, so an update of "
-                f"rank {rank} saves nothing. Choose a smaller rank."
+                f"A {d_out} × {d_in} matrix has rank {largest} at most, so an "
+                f"update of rank {rank} saves nothing. Choose a smaller rank."
             )
         self.A = nn.Parameter(torch.empty(rank, d_in))
         self.B = nn.Parameter(torch.zeros(d_out, rank))

@@ -43,11 +43,13 @@ class FourBits(NamedTuple):
 
 
 def quantise(values: Tensor) -> FourBits:
-    """`values`, of any shape, in four bits; the last block is filled up with zeros."""
+    """`values`, of any shape, in four bits; zeros fill up the last block."""
     places, largest = _by_blocks(values, _normal_float(values.device), BLOCK)
     offset = largest.mean()
-    scales, outer = _by_blocks(largest - offset, dynamic_code(values.device), OUTER_BLOCK)
-    return FourBits(places[::2] << 4 | places[1::2], scales[: len(largest)], outer, offset)
+    code = dynamic_code(values.device)
+    scales, outer = _by_blocks(largest - offset, code, OUTER_BLOCK)
+    codes = places[::2] << 4 | places[1::2]
+    return FourBits(codes, scales[: len(largest)], outer, offset)
 
 
 def dequantise(bits: FourBits, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -64,7 +66,7 @@ def dequantise(bits: FourBits, shape: tuple[int, ...], dtype: torch.dtype) -> Te
 
 
 def in_steps(bits: FourBits, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """What `dequantise` is by definition, one operation of PyTorch after the other."""
+    """What `dequantise` is by definition, in single operations of PyTorch."""
     codes, scales, outer, offset = bits
     of_scale = outer.repeat_interleave(OUTER_BLOCK)[: len(scales)]
     largest = dynamic_code(codes.device)[scales.int()] * of_scale + offset
@@ -103,7 +105,7 @@ def _kernel() -> Any:
 
 
 def _by_blocks(values: Tensor, code: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """(place in `code` of each value divided by its block's largest, the largest of each block)."""
+    """Places in `code` of values over their block's largest, and the largest."""
     flat = values.detach().flatten().float()
     blocks = torch.nn.functional.pad(flat, (0, -len(flat) % block)).view(-1, block)
     largest = blocks.abs().amax(dim=1)
@@ -115,14 +117,14 @@ def _by_blocks(values: Tensor, code: Tensor, block: int) -> tuple[Tensor, Tensor
 class Product(Function):
     """x Wᵀ with W (d_out, d_in) in four bits.
 
-    W is made anew in the backward pass: between the two nothing but its bytes is kept.
+    W is made anew in the backward pass: in between, only its bytes are kept.
     """
 
     @staticmethod
-    def forward(ctx, x, codes, scales, outer, offset, shape):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(codes, scales, outer, offset)
-        ctx.shape = shape
-        return x @ dequantise(FourBits(codes, scales, outer, offset), shape, x.dtype).T
+    def forward(ctx, x, *bits_and_shape):  # type: ignore[no-untyped-def]
+        *bits, ctx.shape = bits_and_shape
+        ctx.save_for_backward(*bits)
+        return x @ dequantise(FourBits(*bits), ctx.shape, x.dtype).T
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]

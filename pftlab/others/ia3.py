@@ -15,7 +15,7 @@ from ..facts import FACTS
 
 
 class Rescale(Delta):
-    """l ⊙ h: one trainable factor per channel (Section 3.3). l = 1 at first: the base.
+    """l ⊙ h: a learned factor per channel (Section 3.3). l = 1 at first: the base.
 
     l (d,), h (..., d)
     """

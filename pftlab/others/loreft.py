@@ -17,21 +17,26 @@ from ..facts import FACTS
 
 
 class Intervention(nn.Module):
-    """Rᵀ (W h + b − R h), Eq. 2: what h is in the subspace of R's rows becomes what W h + b says.
+    """Rᵀ (W h + b − R h), Eq. 2: in the subspace of R's rows, h becomes W h + b.
 
-    The rows of R (r, d) are orthonormal: they are the orthogonal factor of a free matrix (QR), of
-    which the gradient moves only the subspace. W (r, d), b (r,), h (..., d)
+    The rows of R (r, d) are orthonormal: they are the orthogonal factor of a free
+    matrix (QR), of which the gradient moves only the subspace.
+    W (r, d), b (r,), h (..., d)
     """
 
     def __init__(self, width: int, rank: int):
         super().__init__()
         if rank > width:
-            raise BadValue(f"There are no {rank} orthogonal directions in {width} dimensions.")
+            raise BadValue(
+                f"There are no {rank} orthogonal directions in {width} dimensions. "
+                "Choose a smaller rank."
+            )
         self.free = nn.Parameter(nn.init.orthogonal_(torch.empty(rank, width)))
         self.source = nn.Linear(width, rank)
 
     def rotation(self) -> Tensor:
-        """R, the orthonormal rows (r, d). The signs make the factor unique, R = free at first."""
+        """R, the orthonormal rows (r, d)."""
+        # The signs make the factor unique, and R = free at first.
         orthogonal, triangle = torch.linalg.qr(self.free.T)
         return (orthogonal * triangle.diagonal().sign()).T
 
@@ -71,7 +76,8 @@ class Edit(Delta):
         if not text.begins:  # words that are generated one by one are no prompt
             return h
         edited = h
-        for place, change in zip(self.places(text.real), self.interventions, strict=True):
+        places = self.places(text.real)
+        for place, change in zip(places, self.interventions, strict=True):
             edited = edited + place[..., None] * self.dropout(change(h))
         return edited
 

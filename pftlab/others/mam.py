@@ -41,9 +41,18 @@ class MAMAdapter(Mixture):
         attention = tuple(name for name in self.at if name.endswith("keys_values"))
         others = tuple(name for name in self.at if name not in attention)
         found: list[Method] = []
-        if attention:  # the authors put the prefix there alone: the text's positions do not move
-            prefix = PrefixTuning(self.length, self.hidden, 0.02, False, attention, self.layers)
+        if attention:
+            # The authors put it there alone: the positions of the text do not move.
+            prefix = PrefixTuning(
+                self.length,
+                self.hidden,
+                std=0.02,
+                shift_positions=False,
+                at=attention,
+                layers=self.layers,
+            )
             found.append(prefix)
         if others:
-            found.append(ParallelAdapter(self.bottleneck, self.scale, "relu", others, self.layers))
+            r, s = self.bottleneck, self.scale
+            found.append(ParallelAdapter(r, s, "relu", others, self.layers))
         return found

@@ -59,13 +59,18 @@ class Gated(Delta):
 
 
 class GatedPrefix(KeysValues):
-    """[G P_K; K] and [G P_V; V]: the prefix, times a gate that reads the layer's input."""
+    """[G P_K; K] and [G P_V; V]: the prefix times a gate on the layer's input."""
 
     def __init__(self, inner: KeysValues, gate: Gate):
         super().__init__()
         self.inner, self.gate = inner, gate
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         gate = self.gate(x.to(self.gate.score.weight.dtype))[..., None]
         both = zip(self.inner(x, keys, values), (keys, values), strict=True)
         new_keys, new_values = (

@@ -2,7 +2,7 @@
 
 Wang, Panda, Karlinsky, Feris, Sun and Kim (2023), https://arxiv.org/abs/2303.02861. The losses
 that distil the shared prompt from a teacher for each source task (Section 3.2) are not here: the
-prompt is learnt from the tasks' own labels, as in Hugging Face PEFT.
+prompt is learned from the tasks' own labels, as in Hugging Face PEFT.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ class MultitaskPromptTuning(PromptTuning):
     """One prompt that several tasks share, rescaled by a matrix of rank one for each.
 
     First it is trained on source tasks: `choose_task`, train on that task, choose the next. Then
-    `transfer` starts the prompt of a target task, with `tasks=1`, from what was learnt.
+    `transfer` starts the prompt of a target task, with `tasks=1`, from what was learned.
 
     Args:
         tasks: how many tasks share the prompt.
@@ -101,7 +101,7 @@ def choose_task(model: nn.Module, task: int | Sequence[int] | None) -> None:
 
 @torch.no_grad()
 def transfer(source: nn.Module, target: nn.Module, start: str | int = "average") -> None:
-    """Start a target task's prompt from what source tasks have learnt (Section 3.3).
+    """Start a target task's prompt from what source tasks have learned (Section 3.3).
 
     Args:
         source: with the trained prompt of several tasks.

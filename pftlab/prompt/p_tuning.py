@@ -34,16 +34,22 @@ class EncodedPrompt(SoftPrompt):
         super().__init__(torch.randn(method.length, d), method.position)
         self.length = method.length + len(method.anchor_ids)
         if any(id_ >= len(words) for id_ in method.anchor_ids):
-            raise BadValue("`anchors` holds ids beyond this model's vocabulary. Use its tokenizer.")
+            raise BadValue("`anchors` has ids beyond this model's. Use its tokenizer.")
         self.anchors = method.anchors
         self.recurrent: nn.Module = nn.Identity()
         self.mlp = nn.Sequential()
         if method.encoder == "lstm":
             m = method.hidden or d // 2
             self.recurrent = nn.LSTM(
-                d, m, num_layers=2, dropout=method.dropout, bidirectional=True, batch_first=True
+                d,
+                m,
+                num_layers=2,
+                dropout=method.dropout,
+                bidirectional=True,
+                batch_first=True,
             )
-            self.mlp = nn.Sequential(nn.Linear(2 * m, 2 * m), nn.ReLU(), nn.Linear(2 * m, d))
+            first, last = nn.Linear(2 * m, 2 * m), nn.Linear(2 * m, d)
+            self.mlp = nn.Sequential(first, nn.ReLU(), last)
         elif method.encoder == "mlp":
             m = method.hidden or d
             self.mlp = nn.Sequential(
@@ -52,8 +58,9 @@ class EncodedPrompt(SoftPrompt):
 
     def vectors(self) -> Tensor:
         # Many a processor has no LSTM in 16 bits, and this one reads a few vectors.
+        # Where there are shapes alone, there is no autocast to switch off.
         kind = self.P.device.type
-        known = torch.amp.is_autocast_available(kind)  # not where there are shapes alone
+        known = torch.amp.is_autocast_available(kind)
         with torch.autocast(kind, enabled=False) if known else nullcontext():
             encoded = self.recurrent(self.P[None])
             encoded = encoded[0] if isinstance(encoded, tuple) else encoded
@@ -134,18 +141,21 @@ class PTuning(Method):
         return EncodedPrompt(site, self)
 
 
-def slots(tokenizer: Any, template: str) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
-    """The anchors that `template` names, None for a trained vector, and the place of each."""
+def slots(
+    tokenizer: Any,
+    template: str,
+) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
+    """Anchors of `template`, None for a trained vector, and the place of each."""
     if template.count(TEXT) != 1 or SLOT not in template:
-        raise BadValue(f"{template!r}: a template has one {TEXT} and at least one {SLOT}.")
+        raise BadValue(f"{template!r}: write one {TEXT} and at least one {SLOT}.")
     sides = [_pieces(tokenizer, side) for side in template.split(TEXT)]
     word = tokenizer("a")["input_ids"]
     special = [id_ in tokenizer.all_special_ids for id_ in word]
     opening, closing = special.index(False), special[::-1].index(False)
     if sides[1] and not closing:
         raise BadValue(
-            f"{template!r}: this tokenizer closes a text with nothing, so that the model "
-            f"answers at its last word. Put all pieces in front of {TEXT}."
+            f"{template!r}: this tokenizer closes a text with nothing, so that the "
+            f"model answers at its last word. Put all pieces in front of {TEXT}."
         )
     anchors = tuple(sides[0] + sides[1])
     position = (opening,) * len(sides[0]) + (-closing,) * len(sides[1])

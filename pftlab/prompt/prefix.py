@@ -10,7 +10,7 @@ from ..core import Delta, KeysValues, Site, planted
 
 
 class Prefix(KeysValues):
-    """[P_K; K] and [P_V; V]: n trainable keys and values for each head of one layer.
+    """[P_K; K] and [P_V; V]: n trainable keys and values for each head of a layer.
 
     P_K, P_V (heads, n, d); keys, values (B, heads, T, d)
     """
@@ -23,36 +23,47 @@ class Prefix(KeysValues):
         """P_K and P_V."""
         return self.keys, self.values
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        p_k, p_v = (
-            p.to(keys.dtype).expand(len(keys), -1, -1, -1) for p in (self.keys, self.values)
-        )
+    def forward(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        p_k = self.keys.to(keys.dtype).expand(len(keys), -1, -1, -1)
+        p_v = self.values.to(keys.dtype).expand(len(keys), -1, -1, -1)
         return torch.cat([p_k, keys], dim=2), torch.cat([p_v, values], dim=2)
 
 
 class Reparametrisation(nn.Module):
     """P = MLP(P'): one small matrix and one network for the prefixes of all layers.
 
-    embedding P' (n, d) → Linear (d, hidden) → tanh → Linear (hidden, layers · 2 · heads · width);
-    Section 4.3 of Li and Liang (2021).
+    embedding P' (n, d) → Linear (d, hidden) → tanh →
+    Linear (hidden, layers · 2 · heads · width); Section 4.3 of Li and Liang (2021).
     """
 
-    def __init__(self, length: int, d: int, hidden: int, shapes: list[tuple[int, int]]):
+    def __init__(
+        self,
+        length: int,
+        d: int,
+        hidden: int,
+        shapes: list[tuple[int, int]],
+    ):
         super().__init__()
         self.shapes = shapes
         self.embedding = nn.Parameter(torch.randn(length, d))
         total = sum(2 * heads * width for heads, width in shapes)
-        self.mlp = nn.Sequential(nn.Linear(d, hidden), nn.Tanh(), nn.Linear(hidden, total))
+        first, last = nn.Linear(d, hidden), nn.Linear(hidden, total)
+        self.mlp = nn.Sequential(first, nn.Tanh(), last)
 
     def prefix(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys and values (heads, n, width) of one layer; only its columns are computed."""
+        """Keys and values (heads, n, width) of a layer; no others are computed."""
         start = sum(2 * heads * width for heads, width in self.shapes[:layer])
         heads, width = self.shapes[layer]
-        stop = start + 2 * heads * width
+        own = slice(start, start + 2 * heads * width)
         parts: Any = self.mlp
         first, activation, last = parts
         hidden = activation(first(self.embedding))
-        out = nn.functional.linear(hidden, last.weight[start:stop], last.bias[start:stop])
+        out = nn.functional.linear(hidden, last.weight[own], last.bias[own])
         keys, values = out.view(-1, 2, heads, width).permute(1, 2, 0, 3)
         return keys, values
 

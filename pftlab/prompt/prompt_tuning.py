@@ -105,10 +105,11 @@ def first_vectors(site: Site, method: PromptTuning) -> Tensor:
     words = site.words.detach().float()
     if method.start == "vocabulary":
         population = min(method.population, len(words))
-        chosen = (
-            torch.randperm(population)[:n] if n <= population else torch.randint(population, (n,))
-        )
+        if n <= population:
+            chosen = torch.randperm(population)[:n]
+        else:
+            chosen = torch.randint(population, (n,))
         return words[chosen.to(words.device)].clone()
     if max(max(group) for group in method.tokens) >= len(words):
-        raise BadValue("`tokens` holds ids beyond this model's vocabulary. Use its tokenizer.")
+        raise BadValue("`tokens` has ids beyond this model's. Use its tokenizer.")
     return torch.stack([words[list(group)].mean(0) for group in method.tokens])

@@ -6,9 +6,9 @@ from ..core import BadValue, Prompt, planted
 
 
 class SoftPrompt(Prompt):
-    """[P; X]: n trainable vectors P beside the embedded words X (Section 2 of Lester et al.).
+    """[P; X]: n trainable vectors P beside the words X (Lester et al., Section 2).
 
-    P (n, d), embedded words (B, T, d)
+    P (n, d), X (B, T, d)
     """
 
     def __init__(self, vectors: Tensor, position: int | tuple[int, ...] | None):

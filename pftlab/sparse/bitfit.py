@@ -56,7 +56,8 @@ def biases(model: nn.Module) -> list[str]:
     return [
         name
         for name, _ in model.named_parameters()
-        if name.startswith(prefix) and name.split(".")[-1] == "bias" and not is_planted(name)
+        if name.startswith(prefix) and not is_planted(name)
+        if name.split(".")[-1] == "bias"
     ]
 
 

@@ -64,7 +64,7 @@ class Diff(WeightDelta):
         return log_open.exp().sum()
 
     def prune(self, mask: Tensor) -> None:
-        """Keep the differences under `mask` (of the shape of W, boolean) and fix the gates."""
+        """Keep the differences under `mask` (boolean, W's shape) and fix the gates."""
         with torch.no_grad():
             self.w.copy_(self.gates() * self.w * mask)
         self.mask = mask
@@ -97,7 +97,7 @@ class Diff(WeightDelta):
 
 @dataclass(frozen=True)
 class DiffPruning(Method):
-    """Learn a difference to the base that becomes sparse while it is learnt.
+    """Learn a difference to the base that becomes sparse while it is learned.
 
     The penalty on open gates acts until the share `tuning` of the steps is left; then the largest
     differences are kept, exactly `density` of the weights, and trained on under a fixed mask.

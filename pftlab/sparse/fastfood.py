@@ -40,7 +40,8 @@ class Fastfood(nn.Module):
         self.register_buffer("order", order.to(torch.int32), persistent=False)
 
     def forward(self, theta: Tensor) -> Tensor:
-        d = min(len(theta), self.length)  # a tensor smaller than θ reads its first entries
+        # A tensor smaller than θ reads its first entries.
+        d = min(len(theta), self.length)
         padded = torch.cat([theta[:d], theta.new_zeros(self.length - d)])
         mixed = hadamard(self.signs * padded)[self.order]
         return hadamard(self.gauss * mixed)[: self.size] / self.scale

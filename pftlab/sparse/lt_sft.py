@@ -28,8 +28,8 @@ class LTSFT(RandomMask):
     Phase 1 is a full fine-tuning of `full_steps` steps, with dropout, the gradient's norm clipped
     at 1 and a rate that falls in a line to 0, as in the authors' code. The k weights with the
     largest |θ₁ − θ₀| are the mask; every weight goes back to θ₀, and phase 2, the training that
-    follows, changes the masked weights alone (Section 3.1). Differences learnt on two tasks can be
-    added: attach both.
+    follows, changes the masked weights alone (Section 3.1). Differences learned on two tasks can
+    be added: attach both.
 
     Args:
         density: share of the base's parameters to keep; their number is exact.

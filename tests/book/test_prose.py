@@ -143,10 +143,11 @@ def test_a_chapter_without_a_method_needs_less():
     assert list(template.sections(notebook(*graded[1:], name="foundations/bill.ipynb")))
 
 
-def test_wide_code_is_found():
-    (fault,) = template.code_width(notebook(("x" * 85, [], {})))
+@pytest.mark.parametrize("tags", [[], ["lib:pftlab.facts"], ["lib-brief:pftlab.facts"]])
+def test_wide_code_is_found(tags):
+    (fault,) = template.code_width(notebook(("x" * 85, tags, {})))
     assert "85 columns" in fault
-    assert list(template.code_width(notebook(("x" * 85, ["lib:pftlab.facts"], {})))) == []
+    assert list(template.code_width(notebook(("x" * 84, tags, {})))) == []
 
 
 def test_a_figure_of_which_nothing_is_said_is_found():

@@ -92,8 +92,6 @@ def ledger(page: Page) -> Iterator[str]:
 def code_width(page: Page) -> Iterator[str]:
     """Lines of code that a page would cut at its right edge."""
     for cell in page.cells:
-        if any(tag.startswith("lib") for tag in cell.tags):
-            continue  # the package's own lines, which have 100 columns; the page scrolls
         for number, line in enumerate(cell.source.split("\n"), start=1):
             if len(line) > CODE_COLUMNS:
                 yield f"{cell.where}: line {number} has {len(line)} columns, at most {CODE_COLUMNS}"

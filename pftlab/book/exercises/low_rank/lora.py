@@ -316,7 +316,7 @@ QUIZ = (
             Option("doubles the scale of the update", "The scale is α / r, which stays."),
             Option("keeps the scale and doubles the parameters",
                    "The parameters grow with r, the scale is a ratio.", right=True),
-            Option("keeps the function that is learnt",
+            Option("keeps the function that is learned",
                    "More rank is more freedom: other functions come into reach."),
         ),
     ),
