@@ -410,10 +410,14 @@ def test_a_tolerance_is_for_decimals_alone():
 
 
 def test_nbval_takes_what_is_near_and_nothing_else(tmp_path):
-    def outcome(stored_text, limit="60", tags=()):
+    def drawing(text):
+        kinds = {"image/svg+xml": text, "text/plain": "<IPython.core.display.SVG object>"}
+        return new_code_cell(outputs=[new_output("display_data", kinds)])
+
+    def outcome(shown, limit="60", tags=(), source="print('loss', 0.69314)"):
         page = tmp_path / "page.ipynb"
-        stored(page, [printed(stored_text)])
-        changes = {"source": "print('loss', 0.69314)", "metadata": {"tags": list(tags)}}
+        stored(page, [printed(shown) if isinstance(shown, str) else shown])
+        changes = {"source": source, "metadata": {"tags": list(tags)}}
         edit(page, lambda notebook: notebook.cells[0].update(changes))
         rules = f"import notebooks.execution as e; e.CELL_SECONDS = {limit}"
         code = (
@@ -426,5 +430,8 @@ def test_nbval_takes_what_is_near_and_nothing_else(tmp_path):
     assert outcome("loss 0.69315\n").returncode == 0
     assert outcome("loss 0.70315\n").returncode == 1
     assert outcome("loss 0.70315\n", tags=["tolerance-0.1"]).returncode == 0
+    drawn = "from IPython.display import SVG, display\ndisplay(SVG('<svg>{}</svg>'))"
+    assert outcome(drawing("one"), source=drawn.format("two")).returncode == 0
+    assert outcome("loss 0.69315\n", source=drawn.format("two")).returncode == 1
     slow = outcome("loss 0.69315\n", limit="-1")
     assert slow.returncode == 1 and "of processor time" in slow.stdout

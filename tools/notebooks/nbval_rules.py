@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from nbval.plugin import IPyNbCell, NbCellError
+from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
 from .execution import CELL_SECONDS
 
@@ -77,6 +77,15 @@ def _sanitize_nearly(cell: IPyNbCell, text: Any) -> Any:
 
 
 IPyNbCell.sanitize = _sanitize_nearly
+_setup = IPyNbFile.setup
+
+
+def _setup_without_drawings(notebook: IPyNbFile) -> None:
+    _setup(notebook)
+    notebook.skip_compare = (*notebook.skip_compare, "image/svg+xml")  # as other pictures
+
+
+IPyNbFile.setup = _setup_without_drawings
 
 
 @pytest.hookimpl(wrapper=True)
@@ -84,7 +93,6 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Fail a cell that takes more processor time than it may."""
     if not isinstance(item, IPyNbCell):
         return (yield)
-    item.skip_compare = (*item.skip_compare, "image/svg+xml")  # a drawing, as other pictures
     kernel = psutil.Process(item.parent.kernel.km.provisioner.pid)
     before = kernel.cpu_times()
     result = yield
