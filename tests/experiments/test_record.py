@@ -24,6 +24,7 @@ WRITTEN = (
     "few_shots",
     "forgetting",
     "hybrids",
+    "lora_ranks",
     "places",
     "prefix_tables",
     "probing",

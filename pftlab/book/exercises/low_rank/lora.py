@@ -277,10 +277,17 @@ EXERCISES = (
     ),
     Exercise(
         _name(11), "Find a task that needs rank", "open", 60, 3,
-        "The change from a base to its fully fine-tuned copy can be measured: subtract the "
-        "weights and take singular values. Do it for the query matrix of the last layer. Does a "
-        "task with random labels need a higher rank than `reviews`?",
-        "", (), (),
+        "Fine-tune a base fully on 200 texts of `reviews`, and again on the same texts with their "
+        "labels shuffled: the same steps, rate and seed, in both cases until the training loss is "
+        "low. Take the change of the query matrix of the last layer, and say which rank holds 90 % "
+        "of its squared norm. Is it higher with shuffled labels, over three seeds? Then train LoRA "
+        "at several ranks on both: from which rank on does it reach the same training loss? Do the "
+        "two ways of asking what rank a task needs agree?",
+        "",
+        ("The section on the change of full fine-tuning computes the share that a rank holds.",
+         "`pft.load_task` takes rows as well: `{\"train\": [{\"text\": …, \"label\": …}, …], …}`, "
+         "with all three splits."),
+        (),
     ),
 )  # fmt: skip
 

@@ -209,11 +209,16 @@ QUIZ = (
         ),
     ),
     Question(
-        "In the figure of the bill, what does LoRA on all maps not make smaller?",
+        "In the figure of the bill, compare full fine-tuning with LoRA on all maps. Which of these "
+        "three parts is about as long in both bars?",
         (
-            Option("AdamW's two moments for the weights of the base", "They are gone."),
-            Option("what is kept", "It is about that of full fine-tuning.", right=True),
-            Option("the gradients", "Only those of A, B and the head are left."),
+            Option("AdamW's two moments for what is trained",
+                   "No: the base is frozen, and the moments of A, B and the head are a sliver."),
+            Option("what is kept for the backward pass",
+                   "LoRA trains A, whose gradient needs the same input x as that of W did.",
+                   right=True),
+            Option("the gradients of what is trained, which the optimiser reads",
+                   "No: only those of A, B and the head are left."),
         ),
     ),
     Question(
