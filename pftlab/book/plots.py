@@ -226,8 +226,10 @@ def finding(rows: Sequence["Summary"]) -> str:
     """What the trade-off figure of `rows` shows, in sentences: for alternative texts.
 
     Names the best method, the best of those that train under 5 % of the parameters, how far apart
-    they are and whether the seeds can tell them apart, and the worst.
+    they are, in the mean and by the pairs of runs with one seed, and the worst.
     """
+    from ..experiments.summary import difference
+
     score = score_of(rows[0].metric)
 
     def worth(row: "Summary") -> float:
@@ -246,9 +248,13 @@ def finding(rows: Sequence["Summary"]) -> str:
             f" Best with under 5 %: {label(second, rows)}, {score.written(second.mean)} with "
             f"{_share(second)}, {score.apart(behind)} behind"
         )
-        if best.interval is not None and second.interval is not None:
-            apart = behind > best.interval + second.interval
-            text += f"; the 95 % intervals {'do not overlap' if apart else 'overlap'}"
+        if paired := difference(best, second):
+            mean, half, pairs = score.worth(paired[0]), *paired[1:]
+            told = "leaves zero out" if abs(mean) > half else "holds zero"
+            text += (
+                f"; over {pairs} seeds in pairs, {score.number(mean)} ± {score.number(half)}: the "
+                f"95 % interval {told}"
+            )
         text += "."
     if worst is not best:
         text += f" {score.worst.title()}: {label(worst, rows)}, {score.written(worst.mean)}."

@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .results import Result
@@ -45,6 +45,7 @@ class Summary:
             or how far its states have drifted (see `Forgetting`). None: not measured.
         inside: the rate was searched, and better than one below and one above it; None: it was
             not searched, or by lines that do not say so.
+        scores: seed → the score on the test split.
     """
 
     method: str
@@ -67,6 +68,7 @@ class Summary:
     keys: tuple[str, ...]
     forgets: float | None = None
     inside: bool | None = None
+    scores: dict[int, float] = field(default_factory=dict[int, float])
 
     @property
     def lr(self) -> float:
@@ -125,7 +127,22 @@ def _row(runs: list[Result]) -> Summary:
         keys=tuple(run.key for run in runs),
         forgets=statistics.fmean(lost) if lost else None,
         inside=first.search.get("inside"),
+        scores={run.seed: run.score for run in runs},
     )
+
+
+def difference(first: Summary, second: Summary) -> tuple[float, float, int] | None:
+    """By how much the first row's scores are higher, pair by pair of runs with one seed.
+
+    Returns:
+        The mean, half the width of its 95 % confidence interval, in which the seeds are and other
+        test texts are not (`comparison.Paired` has both), and the number of pairs; None if there
+        are fewer than two.
+    """
+    seeds = first.scores.keys() & second.scores.keys()
+    apart = [first.scores[seed] - second.scores[seed] for seed in sorted(seeds)]
+    half = interval(apart)
+    return None if half is None else (statistics.fmean(apart), half, len(apart))
 
 
 def interval(scores: list[float]) -> float | None:

@@ -1,6 +1,7 @@
 """Figures: everything is labelled, nothing covers anything, the same figure is the same bytes."""
 
 import itertools
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from matplotlib.colors import rgb_to_hsv, to_rgb
 from matplotlib.text import Text
+from scipy import stats
 
 import pftlab as pft
 from pftlab.book.plots import (
@@ -21,6 +23,7 @@ from pftlab.book.plots import (
     tradeoff,
 )
 from pftlab.experiments import Summary
+from pftlab.experiments.summary import difference, interval
 
 
 def row(
@@ -201,12 +204,40 @@ def test_the_same_figure_is_the_same_bytes(tmp_path: Path, kind: str) -> None:
 def test_the_finding_follows_from_the_rows() -> None:
     assert finding(ROWS) == (
         "Highest accuracy: Full fine-tuning, 84.2 % with all parameters. "
-        "Best with under 5 %: LoRA, 83.0 % with 0.74 % of the parameters, 1.2 points behind; "
-        "the 95 % intervals overlap. Lowest: Linear probe, 62.8 %."
+        "Best with under 5 %: LoRA, 83.0 % with 0.74 % of the parameters, 1.2 points behind. "
+        "Lowest: Linear probe, 62.8 %."
     )
-    apart = [row("bitfit", 2600, 0.7, 0.01), row("full", 999_230, 0.8, 0.01)]
-    assert "10.0 points behind; the 95 % intervals do not overlap" in finding(apart)
     assert finding(RANKS).startswith("Highest accuracy: LoRA (rank 8), 80.8 %")
+
+
+def scored(name: str, trainable: int, scores: dict[int, float]) -> Summary:
+    plain = row(name, trainable, statistics.fmean(scores.values()), interval([*scores.values()]))
+    return replace(plain, scores=scores)
+
+
+def test_a_finding_is_claimed_from_pairs() -> None:
+    full = scored("full", 999_230, {0: 0.90, 1: 0.80, 2: 0.70})
+    lora = scored("lora", 7400, {2: 0.68, 1: 0.78, 0: 0.88, 7: 0.6})
+    assert full.interval and lora.interval and full.mean - full.interval < lora.mean
+    behind = "over 3 seeds in pairs, 2.0 ± 0.0: the 95 % interval leaves zero out."
+    assert behind in finding([lora, full])
+    apart = {0: 0.88, 1: 0.79, 2: 0.66}
+    mean, half, pairs = difference(full, scored("lora", 7400, apart)) or (0.0, 0.0, 0)
+    by_scipy = stats.t.interval(0.95, 2, 0.07 / 3, stats.sem([0.02, 0.01, 0.04]))
+    assert pairs == 3 and (mean - half, mean + half) == pytest.approx(by_scipy, rel=1e-3)
+    wide = scored("lora", 7400, {0: 0.93, 1: 0.78, 2: 0.66})
+    assert "1.0 ± 9.0: the 95 % interval holds zero" in finding([wide, full])
+    losses = [replace(r, metric="loss", mean=1 - r.mean) for r in (lora, full)]
+    for some in losses:
+        some.scores.update({seed: 1 - score for seed, score in some.scores.items()})
+    assert "over 3 seeds in pairs, 0.020 ± 0.000" in finding(losses)
+
+
+@pytest.mark.parametrize("scores", [{}, {0: 0.8}, {5: 0.8, 6: 0.9}, {0: 0.8, 6: 0.9}])
+def test_without_two_pairs_there_is_the_distance_alone(scores: dict[int, float]) -> None:
+    few = replace(row("lora", 7400, 0.83, None), scores=scores)
+    found = finding([few, scored("full", 999_230, {0: 0.90, 1: 0.80})])
+    assert "2.0 points behind." in found and "±" not in found
 
 
 def test_memory_bars_add_up() -> None:
