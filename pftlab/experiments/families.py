@@ -11,6 +11,7 @@ The runs that are stored are still those of before the protocol: a rate for each
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +81,25 @@ class Cost:
 
 def cost(method: Method, batch_size: int = 16, length: int = 32) -> Cost:
     """Count the arithmetic of `method` on texts of `length` tokens; counts, so always the same."""
+    ours = _counted(method, batch_size, length)
+    full = _of_full(batch_size, length)  # which computes what the base does
+    return Cost(ours[0] / full[0], ours[1] / full[1])
+
+
+def _counted(method: Method, batch_size: int, length: int) -> tuple[int, int]:
     ids = torch.arange(batch_size * length).view(batch_size, length) + 100
     batch = {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
         "labels": torch.zeros(batch_size, dtype=torch.long),
     }
+    model = method.attach(load_base(PROTOCOL["base"], num_labels=2))
+    return forward_flops(model, batch), step_flops(model, batch)
 
-    def counted(how: Method) -> tuple[int, int]:
-        model = how.attach(load_base(PROTOCOL["base"], num_labels=2))
-        return forward_flops(model, batch), step_flops(model, batch)
 
-    ours, full = counted(method), counted(METHODS["full"]())  # which computes what the base does
-    return Cost(ours[0] / full[0], ours[1] / full[1])
+@cache
+def _of_full(batch_size: int, length: int) -> tuple[int, int]:
+    return _counted(METHODS["full"](), batch_size, length)
 
 
 def family_table(family: str) -> str:

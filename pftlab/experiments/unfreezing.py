@@ -6,6 +6,8 @@ trains each of `ORDERS` on the task `reviews`, and writes into book/results/unfr
 have the same steps, texts and seeds. The rate is searched for each, in half-decades until the best
 lies inside, with a seed of its own on the validation split; the test split is scored once, at the
 chosen rate. A seed is run in all orders before the next one begins: what is in the file are pairs.
+
+The runs that are stored are still those of before: three rates, and five seeds.
 """
 
 import argparse
