@@ -595,6 +595,8 @@ def compare_chooser(page: Any, chooser: MethodChooser) -> None:
 def test_the_chooser_follows_keyboard_and_mouse(page: Any, figures: Any) -> None:
     chooser, box = figures["chooser"], page.locator(".pft-chooser")
     compare_chooser(page, chooser)
+    assert "smollm2, sst2: worse" not in box.locator("ol").inner_text()
+    box.locator("summary", has_text="worse in").first.click()
     assert "smollm2, sst2: worse" in box.locator("ol").inner_text()
     choose(page, "chooser", "Model", "llama-3.1-8b")
     press(page, "chooser", "Memory", "ArrowRight", "ArrowRight")

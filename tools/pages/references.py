@@ -3,7 +3,6 @@
 A reader finds "Hu et al., 2022" by eye, and gets from the paper to the pages that speak of it.
 """
 
-import re
 from collections import defaultdict
 from typing import Any
 
@@ -22,8 +21,8 @@ class AuthorYear(BaseLabelStyle):
         seen: dict[str, int] = defaultdict(int)
         for entry in sorted_entries:
             people = entry.persons.get("author") or entry.persons.get("editor") or []
-            names = [" ".join([*person.prelast_names, *person.last_names]) for person in people]
-            names = [re.sub(r"[{}]", "", name) for name in names]
+            rich = [[*person.rich_prelast_names, *person.rich_last_names] for person in people]
+            names = [" ".join(map(str, parts)) for parts in rich]  # without the marks of TeX
             who = names[0] if names else entry.key
             if len(names) == 2:
                 who = f"{names[0]} and {names[1]}"

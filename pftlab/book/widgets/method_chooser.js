@@ -26,6 +26,7 @@ function render({ model, el }) {
     + "Our runs: points of accuracy against LoRA, with 95 % intervals over seeds and test texts (smollm2: seeds alone), "
     + "corrected for the number of methods. All of them are classification by small models.");
   const fill = table(box, "Data table");
+  const opened = new Set(); // methods whose tables the reader has opened
 
   const cost = (name) => costs[model.get("model_name")][name];
   const step = (name) => cost(name)[model.get("batches").indexOf(model.get("batch"))];
@@ -46,14 +47,29 @@ function render({ model, el }) {
       .sort((a, b) => worse(a) - worse(b) || step(a) - step(b));
   }
 
-  /** What our runs say of a method, in a sentence. */
+  /** What our runs say of a method: in a sentence, and table by table. */
   function byOurRuns(name) {
-    if (!classes()) return "none on this kind of task, so we cannot tell.";
-    if (name === "lora") return "the others are compared with it.";
-    const rows = ours.filter(([method]) => method === name);
-    if (!rows.length) return "none, so we cannot tell.";
-    return `${rows.map(([, on, task, verdict, points]) => `${on}, ${task}: ${verdict} (${points})`).join("; ")}.`;
+    if (!classes()) return ["none on this kind of task, so we cannot tell.", []];
+    if (name === "lora") return ["the others are compared with it.", []];
+    const rows = ours.filter(([method]) => method === name), verdicts = {};
+    if (!rows.length) return ["none, so we cannot tell.", []];
+    for (const [, , , verdict] of rows) verdicts[verdict] = (verdicts[verdict] ?? 0) + 1;
+    const told = Object.entries(verdicts).map(([verdict, n]) => `${verdict} in ${n}`).join(", ");
+    return [`${told} of ${rows.length} tables.`, rows.map(([, on, task, verdict, points]) => `${on}, ${task}: ${verdict} (${points})`)];
   }
+
+  /** A line that opens into the tables behind it; it stays open when the list is drawn anew. */
+  function writeOurRuns(entry, name) {
+    const [told, tables] = byOurRuns(name);
+    if (!tables.length) return void html(entry, "p", { class: "pft-small" }, `By our runs: ${told}`);
+    const fold = html(entry, "details", { class: "pft-small" });
+    html(fold, "summary", {}, `By our runs: ${told}`);
+    const lines = html(fold, "ul");
+    for (const line of tables) html(lines, "li", {}, line);
+    fold.open = opened.has(name);
+    fold.addEventListener("toggle", () => (fold.open ? opened.add(name) : opened.delete(name)));
+  }
+
   function byPapers(name) {
     const rows = said.filter(([method, kinds, amounts]) =>
       method === name && kinds.split(" ").includes(model.get("kind")) && amounts.split(" ").includes(model.get("amount")));
@@ -79,7 +95,7 @@ function render({ model, el }) {
       html(head, "strong", {}, titles[name]);
       head.append(`: about ${bytes(step(name))} in training, ${bytes(many * cost(name).at(-1))} of files for `
         + `${many === 1 ? "one task" : `${grouped(many)} tasks`}${merges[name] ? ", can be merged" : ", stays beside the weights"}.`);
-      html(entry, "p", { class: "pft-small" }, `By our runs: ${byOurRuns(name)}`);
+      writeOurRuns(entry, name);
       html(entry, "p", { class: "pft-small" }, `By the paper: ${byPapers(name)}`);
     }
     ruled.replaceChildren();
