@@ -3,10 +3,12 @@
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = {".py", ".md", ".ipynb", ".yml", ".toml", ".txt", ".cff", ".css", ".js", ".cfg", ".svg", ""}
@@ -96,3 +98,13 @@ def test_requirements_pin_exactly() -> None:
         for line in (ROOT / name).read_text().splitlines():
             if line.strip() and not line.startswith("#"):
                 assert re.match(r"[\w.\-]+==[\w.]+( ; .*)?$", line), line
+
+
+def test_what_builds_the_package_is_pinned_with_the_rest() -> None:
+    """It is installed without isolation, here and on Binder: into what requirements.txt made."""
+    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([\w.\-]+)==([\w.]+)", pins, re.MULTILINE))
+    for needed in tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]:
+        requirement = Requirement(needed)
+        assert requirement.name in pinned, needed
+        assert pinned[requirement.name] in requirement.specifier, needed
