@@ -278,11 +278,16 @@ function show(model, box, { comparisons, families: all, scores, methods }, pages
     const rank = new Map(ranked(marks.map(({ point }) => point)).map((point, i) => [point, i]));
     const order = [...marks].sort((a, b) => first.includes(b.point) - first.includes(a.point) || rank.get(a.point) - rank.get(b.point));
     const named = new Set(), several = new Set(curves(marks.map(({ point }) => point)).map(([{ method }]) => method));
-    for (const { point, x, y, g } of order) {
-      if (several.has(point.method) && named.has(point.method)) continue; // one name for a curve
-      const name = several.has(point.method) ? methods[point.method].title : point.name;
-      const text = svg(g, "text", { class: "pft-label", "aria-hidden": "true" }, name);
-      const w = text.getComputedTextLength();
+    const titled = ({ point }) => (several.has(point.method) ? methods[point.method].title : point.name);
+    // All are written before the first is measured: the page is then laid out once, and not once for each.
+    const texts = order.map((mark) => svg(mark.g, "text", { class: "pft-label", "aria-hidden": "true" }, titled(mark)));
+    const widths = texts.map((text) => text.getComputedTextLength());
+    for (const [i, { point, x, y }] of order.entries()) {
+      const text = texts[i], w = widths[i];
+      if (several.has(point.method) && named.has(point.method)) { // one name for a curve
+        text.remove();
+        continue;
+      }
       const spots = [[x + 11, y + 4], [x - 11 - w, y + 4], [x + 6, y - 10], [x - 6 - w, y - 10], [x + 6, y + 19], [x - 6 - w, y + 19]];
       const found = spots.find(([left, line]) => !clash([left, line - 10, left + w, line + 3]));
       if (!found) {
