@@ -1,14 +1,20 @@
 """The runs of the chapter on hybrids."""
 
+import json
+from statistics import fmean
+
 import pytest
 import torch
 from torch import nn
 
 import pftlab as pft
 from pftlab.core import planted
+from pftlab.experiments import hybrid_rates, hybrids
 from pftlab.experiments.hybrids import PIECES, VARIANTS, closed, gate_values, gated
+from pftlab.experiments.protocol import search_of
 from pftlab.others.unipelt import Gated, GatedPrefix
 
+STORED = json.loads(hybrids.STORED_HYBRIDS.read_text(encoding="utf-8"))
 IDS = torch.arange(100, 112).view(2, 6)
 
 
@@ -66,3 +72,38 @@ def test_closed_gates_are_zero_inside_alone(piece: str) -> None:
                 gate.score.bias.fill_(-1e4)
         assert torch.allclose(model(input_ids=IDS).logits, inside, atol=1e-6)
     assert not torch.allclose(before, inside, atol=1e-4)
+
+
+def test_what_is_stored_was_made_with_the_settings_of_the_module() -> None:
+    assert STORED["training"] == hybrids.TRAINING
+    assert STORED["texts"] == {"validation": hybrids.LOOKED_AT, "test": hybrids.TESTED}
+    assert STORED["task"]["fingerprint"] == pft.load_task(hybrids.TASK).fingerprint
+    assert {run["variant"] for run in STORED["runs"]} == set(VARIANTS)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_stored_seed_ran_at_the_best_rate_which_lies_inside_the_tried_ones(name: str) -> None:
+    tries: dict[float, list[tuple[float, float]]] = {}
+    for row in STORED["searches"]:
+        if row["variant"] == name:
+            tries.setdefault(row["lr"], []).append((row["validation"], -row["loss"]))
+    assert {len(worths) for worths in tries.values()} == {len(hybrids.SEARCH_SEEDS)}
+    search = search_of({
+        lr: (fmean(score for score, _ in worths), fmean(loss for _, loss in worths))
+        for lr, worths in tries.items()
+    })  # fmt: skip
+    assert set(hybrids.WINDOWS[name]) <= set(search.rates)
+    assert search.inside, f"{search.best} is the best, at an edge of {search.rates}"
+    done = [(r["train"], r["seed"], r["lr"]) for r in STORED["runs"] if r["variant"] == name]
+    texts = (hybrids.MANY, hybrids.FEW) if name in hybrids.WITH_FEW else (hybrids.MANY,)
+    assert done == [(n, seed, search.best) for n in texts for seed in hybrids.SEEDS]
+
+
+def test_what_lacks_a_part_ran_at_the_rate_of_the_whole_as_well() -> None:
+    at = hybrid_rates.at_the_rate_of_the_whole()
+    own = {run["variant"]: run["lr"] for run in STORED["runs"]}
+    assert all(lr == own[name.split(" without ")[0]] != own[name] for name, lr in at.items())
+    stored = json.loads(hybrid_rates.STORED_RATES.read_text(encoding="utf-8"))
+    assert stored["training"] == hybrids.TRAINING
+    done = [(run["variant"], run["seed"], run["lr"]) for run in stored["runs"]]
+    assert done == [(name, seed, lr) for name, lr in at.items() for seed in hybrids.SEEDS]

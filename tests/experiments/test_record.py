@@ -23,6 +23,7 @@ WRITTEN = (
     "edits",
     "few_shots",
     "forgetting",
+    "hybrid_rates",
     "hybrids",
     "lora_ranks",
     "places",
