@@ -52,6 +52,7 @@ LONGER = {  # class → why
     "galore": "its relation to the method that it is named after takes twelve lines to say",
     "loreft": "an edit needs the text's mask, and its words are counted from both ends",
     "lokr": "one line, of a table of hyper-parameters",
+    "mam": "it constructs two other methods, and says which setting of the first is which",
     "p_tuning": "a template is made of words as well: a second way to construct it",
     "prompt_tuning": "it starts from words or from labels: two more ways to construct it",
     "qlora": "it plants twice: four bits in the place of a weight, and the update beside it",
