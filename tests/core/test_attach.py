@@ -73,7 +73,11 @@ def test_impossible_hyperparameters(cls: str, values: dict[str, Any], message: s
         (lambda: pft.LoRA(layers=(2,)), "bert", r"no layer 2"),
         (lambda: pft.PromptTuning(length=40), "bert", r"length 40 .*40 positions.*shorter"),
         (lambda: pft.PromptTuning(length=40), "roberta", r"has 38 positions"),
-        (lambda: pft.PromptTuning(length=1, start="tokens", tokens=((99,),)), "bert", "ids beyond this model"),
+        (
+            lambda: pft.PromptTuning(length=1, start="tokens", tokens=((99,),)),
+            "bert",
+            "beyond this model",
+        ),
         (lambda: pft.BitFit(), "llama", r"biases.*built without them.*Use LayerNorm"),
         (lambda: pft.BitFit(), "t5", r"biases.*built without them"),
         (lambda: pft.BitFit(at=("attention.query",)), "gpt2", r"slice of a fused projection"),
