@@ -3,11 +3,13 @@
     python -m pftlab.experiments.lora_ranks
 
 trains LoRA of each of `RANKS` on the task `reviews`, and writes into book/results/lora_ranks.json.
-All have the same grid of rates, searched with a seed of its own on the validation split, and the
-same steps, texts and seeds; the test split is scored once, at the chosen rate.
+All begin with the same rates, searched with a seed of its own on the validation split until the
+best lies inside, and have the same steps, texts and seeds; the test split is scored once, at the
+chosen rate.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ..tasks import Task, load_task
 from ..training import fine_tune
 from .record import Record
 from .results import STORED
+from .search import best_rate
 
 RANKS_OF_LORA = STORED / "lora_ranks.json"
 BASE, TASK = "mini-encoder", "reviews"
@@ -60,9 +63,11 @@ def main() -> None:
         asked: dict[str, Any] = {"rank": rank, "seed": seed, "lr": lr}
         return record.row(section, asked, lambda: trained(**asked, test=section == "runs"))
 
+    def worth(rank: int, lr: float) -> tuple[float, float]:
+        return run("searches", rank, SEARCH_SEED, lr)["validation"], 0.0  # losses were not kept
+
     for rank in tqdm(RANKS):
-        tries = [run("searches", rank, SEARCH_SEED, lr) for lr in RATES]
-        best = max(tries, key=lambda each: each["validation"])["lr"]
+        best = best_rate(RATES, partial(worth, rank))
         for seed in SEEDS:
             run("runs", rank, seed, best)
 
